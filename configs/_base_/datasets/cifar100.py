@@ -1,0 +1,37 @@
+# CIFAR-100, 32x32 in colour, by mmpretrain's data set; downloaded where it is missing.
+# The main process loads about 10,000 images/s on one core, more than a CPU trains on; for a GPU set
+# --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
+dataset_type = 'CIFAR100'
+data_preprocessor = dict(num_classes=100, mean=[129.30, 124.07, 112.43], std=[68.17, 65.39, 70.42], to_rgb=False)
+
+train_pipeline = [
+    dict(type='RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+
+test_pipeline = [
+    dict(type='PackInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(type=dataset_type, data_root='data/cifar100', split='train', pipeline=train_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+)
+
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(type=dataset_type, data_root='data/cifar100', split='test', pipeline=test_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+val_evaluator = dict(type='Accuracy', topk=(1, 5))
+
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator

@@ -1,0 +1,9 @@
+# MNIST on a CPU: ResCaps of 8, 8, 4, 4 types, 4 epochs.
+_base_ = [
+    '../_base_/models/rescaps_small.py',
+    '../_base_/datasets/mnist.py',
+    '../_base_/schedules/adam_cycle_4e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(in_channels=1))

@@ -1,0 +1,13 @@
+"""Capsule networks with residual pose routing for timm and OpenMMLab.
+
+Importing the package registers its networks in timm and lets OpenMMLab's libraries run on mmcv-lite. A config registers
+the rest by ``custom_imports = dict(imports=['rescaps_plugin.classification'])``.
+"""
+
+from rescaps_plugin import models
+from rescaps_plugin.engine.compat import install
+
+__version__ = '0.1.0'
+__all__ = ['models']
+
+install()

@@ -1,0 +1,11 @@
+"""What mmpretrain needs to train and test capsule networks.
+
+``custom_imports = dict(imports=['rescaps_plugin.classification'])`` in a config registers everything below.
+"""
+
+from rescaps_plugin.classification import datasets, transforms
+from rescaps_plugin.classification.backbone import ResCaps
+from rescaps_plugin.classification.head import CapsuleClsHead
+from rescaps_plugin.classification.losses import MarginLoss, SpreadLoss
+
+__all__ = ['CapsuleClsHead', 'MarginLoss', 'ResCaps', 'SpreadLoss', 'datasets', 'transforms']

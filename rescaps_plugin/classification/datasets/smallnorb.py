@@ -1,0 +1,121 @@
+"""smallNORB: stereo pairs of toys under known viewpoints and lightings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmpretrain.registry import DATASETS
+
+from .array_dataset import ArrayDataset
+from .array_files import find_file, read_norb
+
+STEMS = {
+    'train': 'smallnorb-5x46789x9x18x6x2x96x96-training',
+    'test': 'smallnorb-5x01235x9x18x6x2x96x96-testing',
+}
+SOURCE = 'Get it from https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/'
+# Columns of the info file.
+ELEVATION, AZIMUTH = 1, 2
+ELEVATIONS = range(9)  # 30 to 70 degrees, 5 apart
+AZIMUTHS = range(0, 36, 2)  # tens of degrees
+FAMILIAR_ELEVATIONS = (0, 1, 2)
+FAMILIAR_AZIMUTHS = (30, 32, 34, 0, 2, 4)
+
+
+@DATASETS.register_module()
+class SmallNORB(ArrayDataset):
+    """smallNORB: grey 96x96 stereo pairs of 50 toys of 5 categories; 5 toys of each train and 5 others test.
+
+    Each split is three files, plain or gzipped, in NORB's binary ``.mat`` format: ``-dat`` bytes ``[n, 2, 96, 96]``,
+    ``-cat`` integers ``[n]`` and ``-info`` integers ``[n, 4]`` (instance, elevation 0 to 8, azimuth 0 to 34, lighting 0
+    to 5). The data themselves have 24,300 pairs a split; other data in the same format, such as KiCad-NORB, may have
+    any number. Source: LeCun et al., *Learning Methods for Generic Object Recognition*, CVPR 2004.
+
+    Args:
+        data_root: Folder of the files.
+        split: ``'train'`` or ``'test'``.
+        stereo: What a sample is: ``'views'``, each image of a pair as a sample of its own; ``'channels'``, a pair as an
+            image of two channels; ``'left'``, the left image alone.
+        azimuth: Which azimuths to use, as in the viewpoint experiments of Hinton et al., *Matrix Capsules with EM
+            Routing*, ICLR 2018: ``'familiar'`` (300, 320, 340, 0, 20, 40 degrees), ``'novel'`` (60 to 280 degrees) or
+            ``'all'``.
+        elevation: Which elevations to use, of the same experiments: ``'familiar'`` (the 3 smallest), ``'novel'`` (the 6
+            largest) or ``'all'``.
+        **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline``.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: An argument is unknown, or a file is truncated or damaged or does not fit the others.
+    """
+
+    METAINFO = {'classes': ('animal', 'human', 'airplane', 'truck', 'car')}
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        stereo: str = 'views',
+        azimuth: str = 'all',
+        elevation: str = 'all',
+        **kwargs,
+    ):
+        for name, value, choices in (
+            ('stereo', stereo, ('views', 'channels', 'left')),
+            ('azimuth', azimuth, ('all', 'familiar', 'novel')),
+            ('elevation', elevation, ('all', 'familiar', 'novel')),
+        ):
+            if value not in choices:
+                raise ValueError(f"SmallNORB: {name} must be one of {choices}, not '{value}'")
+        self.stereo = stereo
+        self.azimuth = azimuth
+        self.elevation = elevation
+        super().__init__(data_root=data_root, split=split, **kwargs)
+
+    def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Load uint8 images ``[n, 96, 96]`` or ``[n, 96, 96, 2]`` and labels ``[n]`` of all viewpoints."""
+        pairs = self._read('dat', np.uint8, ('n', 2, 'height', 'width'))
+        labels = self._read('cat', np.int32, ('n',))
+        info = self._read('info', np.int32, ('n', 4))
+        if not len(pairs) == len(labels) == len(info):
+            raise ValueError(
+                f'{self.data_root}: the dat, cat and info files of {STEMS[self.split]} must describe the same pairs, '
+                f'found {len(pairs)}, {len(labels)} and {len(info)}'
+            )
+        self.wanted = self._viewpoints(info, ELEVATION, self.elevation, ELEVATIONS, FAMILIAR_ELEVATIONS)
+        self.wanted &= self._viewpoints(info, AZIMUTH, self.azimuth, AZIMUTHS, FAMILIAR_AZIMUTHS)
+        if self.stereo == 'channels':
+            return pairs.transpose(0, 2, 3, 1), labels
+        if self.stereo == 'left':
+            return pairs[:, 0], labels
+        self.wanted = self.wanted.repeat(2)
+        return pairs.reshape(-1, *pairs.shape[2:]), labels.repeat(2)
+
+    def filter_data(self) -> list[dict]:
+        """Keep the samples of the viewpoints asked for."""
+        return [sample for sample in self.data_list if self.wanted[sample['index']]]
+
+    def _read(self, kind: str, dtype: type, shape: tuple[int | str, ...]) -> np.ndarray:
+        content = f"{np.dtype(dtype).name} [{', '.join(map(str, shape))}] in NORB's binary format"
+        path = find_file((self.data_root,), f'{STEMS[self.split]}-{kind}.mat', content, SOURCE)
+        array = read_norb(path)
+        fits = array.ndim == len(shape) and all(
+            isinstance(size, str) or size == found for size, found in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype != dtype or not fits:
+            raise ValueError(f'{path}: expected {content}, found {array.dtype} {list(array.shape)}')
+        return array
+
+    def _viewpoints(
+        self, info: np.ndarray, column: int, choice: str, known: Sequence[int], familiar: Sequence[int]
+    ) -> np.ndarray:
+        values = info[:, column]
+        strange = np.setdiff1d(values, known)
+        if strange.size:
+            raise ValueError(
+                f'{self.data_root}: column {column} of the info file of {STEMS[self.split]} must hold {list(known)}, '
+                f'found {strange.tolist()}'
+            )
+        if choice == 'all':
+            return np.ones(len(values), bool)
+        return np.isin(values, familiar, invert=choice == 'novel')

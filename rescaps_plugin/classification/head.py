@@ -1,0 +1,81 @@
+"""Capsule classification head for mmpretrain."""
+
+import torch
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from rescaps_plugin.models import CapsuleClassifier
+
+_SPREAD_LOSS = dict(type='SpreadLoss')
+
+
+@MODELS.register_module()
+class CapsuleClsHead(ClsHead):
+    """Primary capsules of the classes, ResPC, and a loss on their activations (Liu et al. 2024, block 5 of Fig. 3).
+
+    Scores are class activations: each in (0, 1), and not summing to one. Soft targets (mixup, CutMix, label smoothing)
+    are supported by both capsule losses.
+
+    Args:
+        num_classes: Number of classes.
+        in_channels: Channels of the last feature map.
+        feature_size: Height and width of the last feature map; needed by ``global_pool='flatten'``. Defaults to None.
+        global_pool: ``'flatten'`` or ``'avg'``, see :class:`~rescaps_plugin.models.CapsuleClassifier`. Defaults to
+            ``'flatten'``.
+        pose_size: Side of the pose matrices. Defaults to 4.
+        routing: ``'window'`` or ``'pointwise'``, see there. Defaults to ``'window'``.
+        residual: ``'identity'``, ``'ones'`` or ``'none'``, see there. Defaults to ``'identity'``.
+        transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
+        deploy: Whether to build the deploy form. Defaults to False.
+        loss: Loss on the activations. Defaults to ``dict(type='SpreadLoss')``.
+        **kwargs: Arguments of mmpretrain's ``ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
+
+    Raises:
+        ValueError: If ``feature_size`` is missing with ``global_pool='flatten'``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        feature_size: int | tuple[int, int] | None = None,
+        global_pool: str = 'flatten',
+        pose_size: int = 4,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+        deploy: bool = False,
+        loss: dict = _SPREAD_LOSS,
+        **kwargs,
+    ) -> None:
+        super().__init__(loss=loss, **kwargs)
+        if num_classes < 1:
+            raise ValueError(f'num_classes must be positive, got {num_classes}')
+        self.num_classes = num_classes
+        self.caps = CapsuleClassifier(
+            in_channels, num_classes, feature_size, global_pool, pose_size, routing, residual, transform_std
+        )
+        if deploy:
+            self.caps.fuse()
+
+    def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Give the pooled last feature map ``[b, features]``."""
+        return self.caps(feats[-1], pre_logits=True)
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Give class activations ``[b, num_classes]`` from the last of the feature maps."""
+        return self.caps(feats[-1])
+
+    def _get_predictions(
+        self, cls_score: Tensor, data_samples: list[DataSample | None] | None
+    ) -> list[DataSample]:
+        """Set ``pred_score`` to the activations as they are (a softmax would level them) and ``pred_label``."""
+        if data_samples is None:
+            data_samples = [None] * len(cls_score)
+        labels = cls_score.argmax(dim=1, keepdim=True)
+        samples = [DataSample() if sample is None else sample for sample in data_samples]
+        for sample, score, label in zip(samples, cls_score, labels, strict=True):
+            sample.set_pred_score(score).set_pred_label(label)
+        return samples

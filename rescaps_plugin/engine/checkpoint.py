@@ -1,0 +1,240 @@
+"""Checkpoints that load without running anybody's code.
+
+PyTorch unpickles with ``weights_only=True``: tensors and plain Python data, nothing that names a class. MMEngine's
+checkpoints hold its log buffers as objects, NumPy values, and the functions of some schedulers, so that
+neither ``--resume`` nor a test can read them. :class:`PlainCheckpointHook` saves the same state as plain data and
+restores it. A file that is not plain is refused, unless the user vouches for that one file.
+"""
+
+import inspect
+import pickle
+import re
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from rescaps_plugin.engine.errors import UserError
+
+# Key of the dictionaries that stand for an object; its value names the object's type.
+_TYPE = '__type__'
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
+_trusted: set[Path] = set()
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged, unsafe to load, or of another model."""
+
+
+def to_plain(value: Any) -> Any:
+    """Turn a checkpoint, or a part of it, into what ``torch.load(weights_only=True)`` can read.
+
+    NumPy scalars become Python's, log buffers and arrays become dictionaries that :func:`from_plain` turns back, other
+    kinds of dictionary and list become ``dict`` and ``list``, paths become strings. A function in a dictionary (some
+    parameter schedulers keep theirs) is left out: it is code, which the loading side has. State dicts stay as they are.
+    An object of any other type stays too, with a warning, and makes the checkpoint one that has to be trusted.
+
+    Args:
+        value: Nested dictionaries, lists, tuples and sets of leaves.
+
+    Returns:
+        The plain data; tensors are shared, not copied.
+    """
+    if isinstance(value, HistoryBuffer):
+        log, count = value.data
+        return {
+            _TYPE: 'HistoryBuffer',
+            'log_history': torch.from_numpy(log),
+            'count_history': torch.from_numpy(count),
+            'max_length': value.max_length,
+        }
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biufc' and value.dtype.isnative:
+        return {_TYPE: 'ndarray', 'data': torch.from_numpy(value.copy())}
+    if isinstance(value, dict):
+        if hasattr(value, '_metadata'):  # a module's state dict: versions of its modules hang on it
+            return value
+        kind = OrderedDict if isinstance(value, OrderedDict) else dict
+        return kind((to_plain(key), to_plain(entry)) for key, entry in value.items() if not inspect.isroutine(entry))
+    if isinstance(value, (list, tuple, set)) and not isinstance(value, torch.Size):
+        kind = next(kind for kind in (list, tuple, set) if isinstance(value, kind))
+        return kind(to_plain(entry) for entry in value)
+    if isinstance(value, Path):
+        return str(value)
+    if type(value) not in _PLAIN and not isinstance(value, torch.Tensor):
+        warnings.warn(
+            f'The checkpoint holds an object of {type(value)}, which is not plain data: {value!r:.200}. It will not '
+            'load under weights_only=True, only with --trust-checkpoint.',
+            stacklevel=2,
+        )
+    return value
+
+
+def from_plain(value: Any) -> Any:
+    """Undo :func:`to_plain`, except that scalars stay Python's and functions stay away.
+
+    Args:
+        value: A checkpoint as loaded, plain or not.
+
+    Returns:
+        The same with log buffers and NumPy arrays restored.
+    """
+    if isinstance(value, dict):
+        if hasattr(value, '_metadata'):
+            return value
+        if value.get(_TYPE) == 'HistoryBuffer':
+            # Loaded where the model is, which may be a GPU.
+            history = {key: value[key].cpu().numpy() for key in ('log_history', 'count_history')}
+            return HistoryBuffer(**history, max_length=value['max_length'])
+        if value.get(_TYPE) == 'ndarray':
+            return value['data'].cpu().numpy()
+        return type(value)((key, from_plain(entry)) for key, entry in value.items())
+    if type(value) in (list, tuple, set):
+        return type(value)(from_plain(entry) for entry in value)
+    return value
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Save every checkpoint as plain data and restore what was an object when it is loaded.
+
+    Belongs in ``default_hooks``, where a config that adds its own ``custom_hooks`` keeps it::
+
+        default_hooks = dict(plain_checkpoint=dict(type='PlainCheckpointHook'))
+    """
+
+    # Last, to see what other hooks put into the checkpoint.
+    priority = 'LOWEST'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replace the checkpoint's entries by plain data."""
+        checkpoint.update(to_plain(checkpoint))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replace the checkpoint's entries by the objects they stand for."""
+        checkpoint.update(from_plain(checkpoint))
+
+
+@HOOKS.register_module()
+class MatchCheckpointHook(Hook):
+    """Refuse a checkpoint that leaves a parameter of the model unset, which MMEngine only warns of.
+
+    For testing and resuming, where such a checkpoint is one of another model. Entries the model has no place for are
+    MMEngine's warning still: checkpoints may carry, for instance, auxiliary heads that a test leaves out.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Watch the loading of the state dict, which follows."""
+        model = runner.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        # The model's own hooks may rename or resize entries while they are loaded, so only the outcome counts.
+        errors: list[list[str]] = []
+
+        def remember(module, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs):
+            errors.append(error_msgs)
+
+        def verify(module: nn.Module, keys) -> None:
+            before.remove()
+            after.remove()
+            missing = [key for key in keys.missing_keys if not key.endswith('num_batches_tracked')]
+            problems = [*chain.from_iterable(errors), *(f'missing: {key}' for key in missing)]
+            if problems:
+                shown = '\n  '.join(problems[:10])
+                more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
+                raise CheckpointError(f'checkpoint {runner.cfg.load_from} is not one of this model:\n  {shown}{more}')
+
+        before = model.register_load_state_dict_pre_hook(remember)
+        after = model.register_load_state_dict_post_hook(verify)
+
+
+@contextmanager
+def trust_checkpoint(filename: str | Path) -> Iterator[None]:
+    """Let this one file be loaded with the full unpickler, which may run code that the file brings.
+
+    Args:
+        filename: A local checkpoint. Any other file stays under ``weights_only=True``.
+    """
+    path = Path(filename).expanduser().resolve()
+    _trusted.add(path)
+    try:
+        yield
+    finally:
+        _trusted.discard(path)
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Load a local checkpoint for :class:`mmengine.runner.CheckpointLoader`, in place of MMEngine's own loader.
+
+    Args:
+        filename: Path of the file.
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or holds objects and is not trusted.
+    """
+    path = Path(filename).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f'checkpoint {filename} does not exist.')
+    if str(map_location).startswith('mps'):  # which has no float64, the type of the log history
+        map_location = 'cpu'
+    try:
+        return torch.load(path, map_location=map_location, weights_only=path.resolve() not in _trusted)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL ([\w.]+)', str(error))
+        raise CheckpointError(
+            f'checkpoint {filename} holds more than weights and plain data{f" ({found[1]})" if found else ""}. Loading '
+            'Python objects can run any code, so it was refused. If you trust whoever made this file, add '
+            '--trust-checkpoint to tools/train.py or tools/test.py (in Python: load it inside '
+            f'{__name__}.trust_checkpoint(path)); checkpoints saved from then on are plain.'
+        ) from error
+    except Exception as error:  # a damaged file can fail the unpickler in any way
+        raise CheckpointError(f'checkpoint {filename} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def check_exists(filename: str) -> None:
+    """Raise :class:`CheckpointError` where a local checkpoint is missing. URLs pass."""
+    if '://' not in filename and not Path(filename).expanduser().is_file():
+        raise CheckpointError(f'checkpoint {filename} does not exist.')
+
+
+def configure_resume(cfg: Config, resume: str) -> None:
+    """Point the config at the checkpoint to go on from.
+
+    Args:
+        cfg: The runner's config, with ``work_dir``; ``resume`` and ``load_from`` are changed in place.
+        resume: A checkpoint, or ``'auto'`` for the latest in ``work_dir``: where there is none yet, training starts
+            as if it had not been asked to resume.
+
+    Raises:
+        CheckpointError: The checkpoint does not exist.
+    """
+    if resume == 'auto':
+        resume = find_latest_checkpoint(cfg.work_dir)
+        if resume is None:
+            return
+        moved = Path(cfg.work_dir, Path(resume).name)
+        if moved.is_file():  # MMEngine writes down the absolute path, which a renamed work directory outlives
+            resume = str(moved)
+    check_exists(resume)
+    cfg.resume = True
+    cfg.load_from = resume

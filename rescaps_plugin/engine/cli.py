@@ -1,0 +1,48 @@
+"""Command-line arguments that the tools have in common."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from mmengine.config import DictAction
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of every tool that runs a config: where, with what changes, on which processes.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument('--work-dir', help="folder for logs and results; default: the config's, or work_dirs/<config>")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config fields, e.g. train_cfg.max_epochs=5 model.head.topk="(1,5)"',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the given checkpoint even if it holds Python objects; they can run any code',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    # torch.distributed.launch passes it; torchrun sets the environment variable instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
+
+
+def parse_run_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
+    """Parse the arguments and check what they say of the launcher.
+
+    Args:
+        parser: A parser that went through :func:`add_run_arguments`.
+        argv: The arguments; default: the command line's.
+
+    Returns:
+        The parsed arguments.
+    """
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.launcher == 'pytorch' and 'RANK' not in os.environ:
+        parser.error('--launcher pytorch: start the processes with torchrun or with tools/dist_*.sh')
+    return args

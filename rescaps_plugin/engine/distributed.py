@@ -1,0 +1,33 @@
+"""Distributed data-parallel training on machines without an accelerator."""
+
+from datetime import timedelta
+
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import MODEL_WRAPPERS
+from torch.nn.parallel import DistributedDataParallel
+
+
+def prepare_cpu_ddp(cfg: Config) -> None:
+    """Make ``launcher='pytorch'`` work on a CPU: MMEngine would select a CUDA device, whatever the backend.
+
+    Joins a ``gloo`` process group, which the runner then finds initialised, and has the model wrapped without
+    ``device_ids``. With an accelerator, or with another launcher, nothing changes.
+
+    Args:
+        cfg: The runner's config; ``model_wrapper_cfg`` is changed in place.
+    """
+    if cfg.get('launcher') != 'pytorch' or get_device() != 'cpu':
+        return
+    if not dist.is_initialized():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        dist.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
+    if cfg.get('model_wrapper_cfg') is None:
+        # What MMEngine wraps with when it is not told.
+        cfg.model_wrapper_cfg = dict(
+            broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)
+        )
+    wrapper = MODEL_WRAPPERS.get(cfg.model_wrapper_cfg.setdefault('type', 'MMDistributedDataParallel'))
+    if issubclass(wrapper, DistributedDataParallel):
+        cfg.model_wrapper_cfg.device_ids = None

@@ -1,0 +1,25 @@
+"""Errors that are the user's to mend: the tools print their message, without a traceback."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pickle import UnpicklingError
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: a path, a flag, a config, a checkpoint. Its message says how to mend it."""
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn the user's mistakes inside the block into one line on stderr and exit code 1.
+
+    Missing files count as such; every other exception keeps its traceback.
+
+    Raises:
+        SystemExit: on a :class:`UserError`, a missing file, or a checkpoint that PyTorch refuses to unpickle.
+    """
+    try:
+        yield
+    except (UserError, FileNotFoundError, UnpicklingError) as error:
+        sys.exit(f'error: {error}')

@@ -1,0 +1,85 @@
+"""What the layers share to turn from the training form into the deploy form."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Deployable(nn.Module):
+    """A layer with two states: the training form it is built in, and the deploy form that :meth:`fuse` turns it into.
+
+    Subclasses implement ``_fold``, which replaces their parameters by those of plain convolutions.
+    ``timm.utils.reparameterize_model`` finds ``fuse`` by its name.
+    """
+
+    deployed: torch.jit.Final[bool]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deployed = False
+
+    def _fold(self) -> None:
+        raise NotImplementedError
+
+    def fuse(self) -> nn.Module:
+        """Turn into the deploy form in place (a second call changes nothing) and return the layer, in eval mode."""
+        if not self.deployed:
+            with torch.no_grad():
+                self._fold()
+            self.deployed = True
+        return self.eval()
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Set training mode.
+
+        Raises:
+            RuntimeError: On a deployed layer; its parameters no longer are those that training learns.
+        """
+        if mode and self.deployed:
+            raise RuntimeError(
+                f'{type(self).__name__} is in its deploy form, which cannot be trained: build it with deploy=False and '
+                'load the training checkpoint'
+            )
+        return super().train(mode)
+
+
+def fuse_layers(network: nn.Module) -> nn.Module:
+    """Turn every layer of a network into its deploy form, in place, and return the network, in eval mode."""
+    for module in network.modules():
+        if isinstance(module, Deployable):
+            module.fuse()
+    return network.eval()
+
+
+def norm_scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Give the ``(scale, shift)`` per channel that a batch normalisation applies in evaluation: ``y = scale x + shift``."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - scale * norm.running_mean
+
+
+def fold_input_norm(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
+    """Fold a batch normalisation into the unpadded, ungrouped convolution with bias that reads its output, in place."""
+    scale, shift = norm_scale_shift(norm)
+    conv.bias += torch.einsum('oihw,i->o', conv.weight, shift)
+    conv.weight *= scale[:, None, None]
+
+
+def conv_from_kernel(
+    kernel: Tensor, scale: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int = 1
+) -> nn.Conv2d:
+    """Build a frozen-kernel convolution: ``kernel`` [o, i, h, w] scaled per output channel by ``scale`` [o], plus ``bias``."""
+    out_channels, in_channels, height, width = kernel.shape
+    conv = nn.Conv2d(
+        in_channels * groups,
+        out_channels,
+        (height, width),
+        stride,
+        padding,
+        groups=groups,
+        bias=bias is not None,
+        device=kernel.device,
+        dtype=kernel.dtype,
+    )
+    conv.weight.copy_(kernel * scale[:, None, None, None])
+    if bias is not None:
+        conv.bias.copy_(bias)
+    return conv

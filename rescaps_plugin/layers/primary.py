@@ -1,0 +1,68 @@
+"""Primary capsules: the door from feature maps to capsules.
+
+A *capsule map* is a tensor ``[b, n * (p * p + 1), h, w]``: ``n`` capsule types, each with a ``p x p`` pose matrix and an
+activation in (0, 1). The first ``n * p * p`` channels are poses (channel ``n * p * p + i * p + m`` is entry ``(i, m)`` of
+type ``n``), the last ``n`` channels are activations. Layers that route by pose alone also take and give maps without
+the activations, ``[b, n * p * p, h, w]``.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from rescaps_plugin.layers.fusion import Deployable, fold_input_norm
+
+
+class PrimaryCaps(Deployable):
+    """Primary capsule layer (Liu et al. 2024, Fig. 4): poses by a convolution, activations by a convolution + sigmoid.
+
+    Args:
+        in_channels: Channels of the input feature map.
+        capsule_types: Number of capsule types ``n``.
+        pose_size: Side ``p`` of a pose matrix. Defaults to 4.
+        kernel_size: Kernel of both convolutions. Defaults to 1.
+        stride: Stride of both convolutions. Defaults to 1.
+        padding: Zero padding of both convolutions. Defaults to 0.
+        activation: Whether to build the activation branch. Residual pose routing reads poses alone (Algorithm 1), so
+            there the branch would be dead weight; EM and self-routing need it. Defaults to False.
+        norm: Whether to batch-normalise the input, as the blocks of ResCaps do between each other. Defaults to False.
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: ``[b, n * (p * p + 1), h', w']`` with activations, ``[b, n * p * p, h', w']`` without.
+
+    Example:
+        >>> PrimaryCaps(32, capsule_types=8, stride=2, activation=True)(torch.zeros(1, 32, 16, 12)).shape
+        torch.Size([1, 136, 8, 6])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        capsule_types: int,
+        pose_size: int = 4,
+        kernel_size: int | tuple[int, int] = 1,
+        stride: int = 1,
+        padding: int = 0,
+        activation: bool = False,
+        norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.out_channels = capsule_types * (pose_size**2 + (1 if activation else 0))
+        self.norm = nn.BatchNorm2d(in_channels, eps=1e-3) if norm else nn.Identity()
+        self.pose = nn.Conv2d(in_channels, capsule_types * pose_size**2, kernel_size, stride, padding)
+        self.activation = nn.Conv2d(in_channels, capsule_types, kernel_size, stride, padding) if activation else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        pose = self.pose(x)
+        if self.activation is None:
+            return pose
+        return torch.cat([pose, torch.sigmoid(self.activation(x))], dim=1)
+
+    def _fold(self) -> None:
+        """Fold the input's normalisation into the convolutions, where that is exact: without zero padding."""
+        if isinstance(self.norm, nn.BatchNorm2d) and self.pose.padding == (0, 0):
+            fold_input_norm(self.norm, self.pose)
+            if self.activation is not None:
+                fold_input_norm(self.norm, self.activation)
+            self.norm = nn.Identity()

@@ -1,0 +1,343 @@
+"""Residual pose routing (RPR).
+
+Liu, Cheng, Zhang, Xu, Han, *Capsule Networks With Residual Pose Routing*, IEEE TNNLS 2024, Sec. III-IV.
+
+Every layer here multiplies poses by learned matrices, ``p' = p (1 + w)`` (eqs. 8, 9), and convolves the result. Both
+steps are linear, so together they *are* one convolution of ``p``, whose kernel is composed from ``w`` and the
+convolution's own weights; the composition costs the same whatever the batch and image size, and no transformed pose is
+ever stored. Gradients flow through the composition to the parameters of the equations.
+
+Letters: ``b`` batch, ``n`` capsule type, ``i j m`` pose rows and columns, ``d e`` flattened pose entries, ``k`` offset
+in the convolution window (row by row), ``o`` output channel, ``h w`` space.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, norm_scale_shift
+from rescaps_plugin.layers.primary import PrimaryCaps
+
+ROUTINGS = ('window', 'pointwise')
+RESIDUALS = ('identity', 'ones', 'none')
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {choices}, got {value!r}')
+
+
+def _check_positive(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f'{name} must be a positive integer, got {value!r}')
+
+
+class _ResidualPose(Deployable):
+    """What ResP and ResPC share: the pose transform (eq. 9), and the activations read from it (eqs. 10, 11)."""
+
+    def __init__(
+        self,
+        capsule_types: int,
+        kernel_size: int,
+        pose_size: int,
+        routing: str,
+        residual: str,
+        transform_std: float,
+    ) -> None:
+        super().__init__()
+        _check_choice('routing', routing, ROUTINGS)
+        _check_choice('residual', residual, RESIDUALS)
+        _check_positive('capsule_types', capsule_types)
+        _check_positive('kernel_size', kernel_size)
+        _check_positive('pose_size', pose_size)
+        if routing == 'pointwise' and kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd with routing='pointwise', got {kernel_size}")
+        window = kernel_size**2
+        per_offset = routing == 'window'
+        self.capsule_types = capsule_types
+        self.kernel_size = kernel_size
+        self.pose_size = pose_size
+        self.routing = routing
+        self.residual = residual
+        self.transform_std = transform_std
+        self.pose_channels = capsule_types * pose_size**2
+        self.activation_channels = capsule_types * (window if per_offset else 1)
+        self.activation_groups = 1 if per_offset else capsule_types
+
+        self.weight = nn.Parameter(torch.empty(window if per_offset else 1, capsule_types, pose_size, pose_size))
+        self.activation_weight = nn.Parameter(
+            torch.empty(window, capsule_types, self.activation_channels // self.activation_groups, pose_size**2)
+        )
+        self.activation_norm = nn.BatchNorm2d(self.activation_channels)
+        one = {'identity': torch.eye, 'ones': lambda p: torch.ones(p, p), 'none': lambda p: torch.zeros(p, p)}
+        self.register_buffer('one', one[residual](pose_size), persistent=False)
+        self.register_buffer('rows', torch.eye(pose_size), persistent=False)
+
+    def _reset_weight(self, weight: nn.Parameter, fan_in: int) -> None:
+        bound = 1 / math.sqrt(fan_in)
+        nn.init.uniform_(weight, -bound, bound)
+
+    def reset_parameters(self) -> None:
+        """Draw ``w`` from ``N(0, transform_std^2)`` and the convolutions as ``nn.Conv2d`` draws its own."""
+        nn.init.normal_(self.weight, std=self.transform_std)
+        types_read = self.capsule_types // self.activation_groups
+        self._reset_weight(self.activation_weight, self.kernel_size**2 * types_read * self.pose_size**2)
+        self.activation_norm.reset_parameters()
+
+    def _transform(self) -> Tensor:
+        """Give the matrices of ``p -> p (1 + w)`` on flattened poses, ``[k, n, d, e]``.
+
+        They are block-diagonal, one block per pose row. Composing with them takes ``p`` times the multiplications of
+        composing row by row, and a seventh of the time: a BLAS has nothing to work with in products of 4x4 matrices.
+        """
+        transform = torch.einsum('ir,knmj->knijrm', self.rows, self.one + self.weight)
+        return transform.flatten(4, 5).flatten(2, 3)
+
+    def _compose(self, weight: Tensor, transform: Tensor, groups: int = 1) -> Tensor:
+        """Compose the kernel ``[o, n * e / groups, kernel, kernel]`` that reads ``p`` from one that reads ``p (1 + w)``.
+
+        ``weight`` is ``[k, n, o, d]``, where with groups each type has output channels of its own. The kernel is laid
+        out channels-last: that is how the products come, and how convolutions want it.
+        """
+        kernel = torch.matmul(weight, transform)
+        kernel = kernel.permute(2, 0, 1, 3) if groups == 1 else kernel.permute(1, 2, 0, 3)
+        in_channels = self.pose_channels // groups
+        return kernel.reshape(-1, self.kernel_size, self.kernel_size, in_channels).permute(0, 3, 1, 2)
+
+
+class ResidualPoseRouting(_ResidualPose):
+    """ResP layer: pose transform, activations, integration (Liu et al. 2024, eqs. 8-13, Fig. 5, Algorithm 1).
+
+    1. poses ``p' = p (1 + w)``,
+    2. activations ``a = sigmoid(BN(conv(p')))``,
+    3. integration ``out = ReLU(BN(conv([p', a])))``.
+
+    The paper's formulas and the release that produced its figures read these steps differently:
+
+    - ``routing='window'`` (release): every offset of the ``k x k`` window has its own ``w`` for each type, activations are
+      computed for every offset and type from the whole window, and integrated at their own position.
+    - ``routing='pointwise'`` (formulas, literally): one ``w`` per type, a type's activation is a ``k x k`` convolution of
+      its own pose, and the integration a ``k x k`` convolution over all poses and activations. Far cheaper.
+
+    Args:
+        in_types: Capsule types of the input.
+        out_types: Capsule types of the output. Defaults to ``in_types``.
+        kernel_size: Side of the window. Defaults to 3.
+        stride: Stride of the output. Defaults to 1.
+        padding: Zero padding; ``None`` is ``kernel_size // 2``. Defaults to None.
+        pose_size: Side ``p`` of a pose matrix. Defaults to 4.
+        routing: ``'window'`` or ``'pointwise'``. Defaults to ``'window'``.
+        residual: What the ``1`` of eq. 8 is: ``'identity'``, the identity matrix, as the paper derives it; ``'ones'``,
+            the all-ones matrix, as the release computes it; ``'none'``, nothing, an ablation that leaves ``p w``.
+            Defaults to ``'identity'``.
+        transform_std: Standard deviation that ``w`` starts with (the release: 1). Defaults to 0.1.
+        pose_only: Whether to give poses alone, for a layer whose output is read by another ResP layer: that ignores
+            activations. Defaults to False.
+
+    Shape:
+        - input: ``[b, n * p * p, h, w]`` or a capsule map ``[b, n * (p * p + 1), h, w]``, whose activations are ignored
+        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, or with ``pose_only`` its poses
+
+    Raises:
+        ValueError: If a choice is unknown or a size is not positive.
+
+    Example:
+        >>> ResidualPoseRouting(8, stride=2)(torch.zeros(1, 8 * 16, 12, 10)).shape
+        torch.Size([1, 136, 6, 5])
+    """
+
+    def __init__(
+        self,
+        in_types: int,
+        out_types: int | None = None,
+        kernel_size: int = 3,
+        stride: int = 1,
+        padding: int | None = None,
+        pose_size: int = 4,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+        pose_only: bool = False,
+    ) -> None:
+        super().__init__(in_types, kernel_size, pose_size, routing, residual, transform_std)
+        out_types = in_types if out_types is None else out_types
+        _check_positive('out_types', out_types)
+        _check_positive('stride', stride)
+        self.stride = stride
+        self.padding = kernel_size // 2 if padding is None else padding
+        # Windows give activations where the output stands; points give them where the input stands.
+        per_window = routing == 'window'
+        self.activation_stride = stride if per_window else 1
+        self.activation_padding = self.padding if per_window else kernel_size // 2
+        self.out_channels = out_types * (pose_size**2 + (0 if pose_only else 1))
+
+        self.pose_weight = nn.Parameter(torch.empty(kernel_size**2, in_types, self.out_channels, pose_size**2))
+        self.mix = nn.Conv2d(
+            self.activation_channels,
+            self.out_channels,
+            1 if per_window else kernel_size,
+            1 if per_window else stride,
+            0 if per_window else self.padding,
+            bias=False,
+        )
+        self.norm = nn.BatchNorm2d(self.out_channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw ``w`` from ``N(0, transform_std^2)`` and the convolutions as ``nn.Conv2d`` draws its own."""
+        super().reset_parameters()
+        fan_in = self.kernel_size**2 * self.capsule_types * (self.pose_size**2 + 1)
+        self._reset_weight(self.pose_weight, fan_in)
+        self._reset_weight(self.mix.weight, fan_in)
+        self.norm.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        pose = x[:, : self.pose_channels]
+        if self.deployed:
+            activation = torch.sigmoid(self.activation_conv(pose))
+            return F.relu(self.pose_conv(pose) + self.mix(activation))
+        transform = self._transform()
+        activation = F.conv2d(
+            pose,
+            self._compose(self.activation_weight, transform, self.activation_groups),
+            stride=self.activation_stride,
+            padding=self.activation_padding,
+            groups=self.activation_groups,
+        )
+        activation = torch.sigmoid(self.activation_norm(activation))
+        pose = F.conv2d(pose, self._compose(self.pose_weight, transform), stride=self.stride, padding=self.padding)
+        return F.relu(self.norm(pose + self.mix(activation)))
+
+    def _fold(self) -> None:
+        transform = self._transform()
+        self.activation_conv = conv_from_kernel(
+            self._compose(self.activation_weight, transform, self.activation_groups),
+            *norm_scale_shift(self.activation_norm),
+            self.activation_stride,
+            self.activation_padding,
+            self.activation_groups,
+        )
+        scale, shift = norm_scale_shift(self.norm)
+        kernel = self._compose(self.pose_weight, transform)
+        self.pose_conv = conv_from_kernel(kernel, scale, shift, self.stride, self.padding)
+        self.mix.weight *= scale[:, None, None, None]
+        del self.weight, self.activation_weight, self.activation_norm, self.pose_weight, self.norm
+
+    def extra_repr(self) -> str:
+        """Describe the layer in ``print(model)``."""
+        return (
+            f'{self.capsule_types}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, '
+            f'pose_size={self.pose_size}, routing={self.routing}, residual={self.residual}'
+        )
+
+
+class ResidualPoseClassifier(_ResidualPose):
+    """ResPC layer: class activations ``a = sigmoid(BN(conv(p (1 + w))))`` (Liu et al. 2024, Sec. IV-A).
+
+    A ResP layer of one type per class at one location, without integration.
+
+    Args:
+        num_classes: Number of classes, the capsule types of the input.
+        pose_size: Side ``p`` of a pose matrix. Defaults to 4.
+        routing: ``'window'``: every class is read from all poses. ``'pointwise'``: each from its own, which with many
+            classes saves ``num_classes^2 * p * p`` weights. Defaults to ``'window'``.
+        residual: As in :class:`ResidualPoseRouting`. Defaults to ``'identity'``.
+        transform_std: As in :class:`ResidualPoseRouting`. Defaults to 0.1.
+
+    Shape:
+        - input: ``[b, num_classes * p * p, 1, 1]``
+        - output: ``[b, num_classes]``, activations in (0, 1)
+
+    Example:
+        >>> ResidualPoseClassifier(10)(torch.zeros(2, 160, 1, 1)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        pose_size: int = 4,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+    ) -> None:
+        super().__init__(num_classes, 1, pose_size, routing, residual, transform_std)
+        self.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.deployed:
+            activation = self.activation_conv(x)
+        else:
+            kernel = self._compose(self.activation_weight, self._transform(), self.activation_groups)
+            activation = self.activation_norm(F.conv2d(x, kernel, groups=self.activation_groups))
+        return torch.sigmoid(activation).flatten(1)
+
+    def _fold(self) -> None:
+        self.activation_conv = conv_from_kernel(
+            self._compose(self.activation_weight, self._transform(), self.activation_groups),
+            *norm_scale_shift(self.activation_norm),
+            stride=1,
+            padding=0,
+            groups=self.activation_groups,
+        )
+        del self.weight, self.activation_weight, self.activation_norm
+
+    def extra_repr(self) -> str:
+        """Describe the layer in ``print(model)``."""
+        return f'{self.capsule_types}, pose_size={self.pose_size}, routing={self.routing}, residual={self.residual}'
+
+
+class ResidualPoseBlock(nn.Sequential):
+    """Residual pose block: primary capsules and the ResP layers that route them (Liu et al. 2024, Fig. 3).
+
+    Args:
+        in_channels: Channels of the input feature map.
+        capsule_types: Capsule types of the block.
+        num_layers: Number of ResP layers. Defaults to 2.
+        primary_stride: Stride of the primary capsules. Defaults to 2.
+        stride: Stride of the last ResP layer. Defaults to 1.
+        kernel_size: Window of the ResP layers. Defaults to 3.
+        pose_size: Side ``p`` of a pose matrix. Defaults to 4.
+        norm: Whether to batch-normalise the input. Defaults to False.
+        routing: As in :class:`ResidualPoseRouting`. Defaults to ``'window'``.
+        residual: As in :class:`ResidualPoseRouting`. Defaults to ``'identity'``.
+        transform_std: As in :class:`ResidualPoseRouting`. Defaults to 0.1.
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: a capsule map ``[b, capsule_types * (p * p + 1), h', w']``
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        capsule_types: int,
+        num_layers: int = 2,
+        primary_stride: int = 2,
+        stride: int = 1,
+        kernel_size: int = 3,
+        pose_size: int = 4,
+        norm: bool = False,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+    ) -> None:
+        super().__init__()
+        _check_positive('num_layers', num_layers)
+        self.primary = PrimaryCaps(in_channels, capsule_types, pose_size, stride=primary_stride, norm=norm)
+        for layer in range(1, num_layers + 1):
+            last = layer == num_layers
+            routing_layer = ResidualPoseRouting(
+                capsule_types,
+                kernel_size=kernel_size,
+                stride=stride if last else 1,
+                pose_size=pose_size,
+                routing=routing,
+                residual=residual,
+                transform_std=transform_std,
+                pose_only=not last,
+            )
+            self.add_module(f'routing{layer}', routing_layer)
+        self.out_channels = routing_layer.out_channels

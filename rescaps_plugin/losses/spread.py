@@ -1,0 +1,81 @@
+"""Spread loss of capsule activations."""
+
+import torch
+from torch import Tensor, nn
+
+
+def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
+    """Spread loss of every sample (Hinton et al. 2018; Liu et al. 2024, eq. 17).
+
+    ``sum_{i != t} max(0, margin - (a_t - a_i))^2``, computed in float32. The public code that sums over all classes and
+    subtracts ``margin^2``, the target's own term, computes the same.
+
+    Args:
+        activation: Class activations ``[b, classes]``, in (0, 1).
+        target: Class indices ``[b]``, or class probabilities ``[b, classes]`` (mixup, label smoothing), for which the
+            loss is the expectation over the target.
+        margin: Least difference between the target's and another activation that costs nothing.
+
+    Returns:
+        Losses ``[b]``.
+
+    Raises:
+        ValueError: If the shapes of ``activation`` and ``target`` do not go together.
+
+    Example:
+        >>> spread_loss(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([0]), margin=0.5)
+        tensor([0.0100])
+    """
+    if activation.dim() != 2 or target.shape not in (activation.shape[:1], activation.shape):
+        raise ValueError(
+            f'spread loss takes activations [b, classes] and targets [b] or [b, classes], got {tuple(activation.shape)} '
+            f'and {tuple(target.shape)}'
+        )
+    activation = activation.float()
+    if target.dim() == 1:
+        return _spread(activation, target, margin)
+    rows, labels = target.nonzero(as_tuple=True)
+    losses = target[rows, labels].float() * _spread(activation[rows], labels, margin)
+    return torch.zeros_like(activation[:, 0]).index_add(0, rows, losses)
+
+
+def _spread(activation: Tensor, label: Tensor, margin: float) -> Tensor:
+    label = label[:, None]
+    excess = torch.relu(margin - (activation.gather(1, label) - activation))
+    return excess.scatter(1, label, 0.0).square().sum(dim=1)
+
+
+class SpreadLoss(nn.Module):
+    """Spread loss, averaged over the batch, with a margin that grows over training.
+
+    Args:
+        margin: Margin at the start and at the end of training. Defaults to (0.2, 0.9).
+
+    Raises:
+        ValueError: If not ``0 <= start <= end <= 1``.
+
+    Shape:
+        - activation: ``[b, classes]``, in (0, 1)
+        - target: ``[b]`` class indices, or ``[b, classes]`` probabilities
+        - output: scalar
+
+    Example:
+        >>> loss = SpreadLoss()
+        >>> loss(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([0]), progress=0.5)
+        tensor(0.0225)
+    """
+
+    def __init__(self, margin: tuple[float, float] = (0.2, 0.9)) -> None:
+        super().__init__()
+        start, end = margin
+        if not 0 <= start <= end <= 1:
+            raise ValueError(f'margin must be (start, end) with 0 <= start <= end <= 1, got {margin}')
+        self.margin_start = start
+        self.margin_end = end
+
+    def margin_at(self, progress: float) -> float:
+        """Give the margin after a fraction ``progress`` of the training, in [0, 1]."""
+        return self.margin_start + (self.margin_end - self.margin_start) * progress
+
+    def forward(self, activation: Tensor, target: Tensor, progress: float = 1.0) -> Tensor:
+        return spread_loss(activation, target, self.margin_at(progress)).mean()

@@ -1,0 +1,566 @@
+"""ResCaps: deep capsule networks with residual pose routing.
+
+Paper: *Capsule Networks With Residual Pose Routing*, Liu, Cheng, Zhang, Xu, Han, IEEE TNNLS 2024.
+
+A stem, blocks of primary capsules and ResP layers at strides 2, 4, 8, ..., and a classifier of primary capsules over the
+whole last map and a ResPC layer. The networks give class *activations* in (0, 1), which the spread or margin loss of
+``rescaps_plugin.losses`` trains.
+
+The batch normalisation that the paper puts behind a block stands here before the primary capsules that read the block,
+where it computes the same and folds into them; the features between blocks are the capsule maps themselves.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import to_2tuple
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier
+from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, fuse_layers, norm_scale_shift
+from rescaps_plugin.models.release import is_release_state_dict, map_release_state_dict
+
+__all__ = ['CapsuleClassifier', 'ResCaps', 'ResCapsTrunk']
+
+GLOBAL_POOLS = ('flatten', 'avg', '')
+STEMS = ('conv5', 'conv7_pool')
+
+
+class Stem(Deployable):
+    """Convolution, batch normalisation, ReLU and, for large images, a max-pool.
+
+    Args:
+        in_chans: Channels of the image.
+        channels: Channels of the features.
+        kind: ``'conv5'``: 5x5 at stride 1 (the paper); ``'conv7_pool'``: 7x7 at stride 2 and a 3x3 max-pool at stride 2.
+    """
+
+    def __init__(self, in_chans: int, channels: int, kind: str) -> None:
+        super().__init__()
+        if kind not in STEMS:
+            raise ValueError(f'stem must be one of {STEMS}, got {kind!r}')
+        large = kind == 'conv7_pool'
+        kernel_size, stride = (7, 2) if large else (5, 1)
+        self.conv = nn.Conv2d(in_chans, channels, kernel_size, stride, padding=kernel_size // 2)
+        self.norm = nn.BatchNorm2d(channels, eps=1e-3)
+        self.act = nn.ReLU()
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
+        self.reduction = 4 if large else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(self.act(self.norm(self.conv(x))))
+
+    def _fold(self) -> None:
+        scale, shift = norm_scale_shift(self.norm)
+        bias = scale * self.conv.bias + shift
+        self.conv = conv_from_kernel(self.conv.weight, scale, bias, self.conv.stride, self.conv.padding)
+        self.norm = nn.Identity()
+
+
+class ResCapsTrunk(nn.Module):
+    """Stem and residual pose blocks, shared by the timm model and the OpenMMLab backbone.
+
+    Feature levels are the stem and the blocks. A network of one block has too few for a pyramid, so there they are the
+    stem and the capsule layers of the block.
+
+    Args:
+        in_chans: Channels of the image. Defaults to 3.
+        capsule_types: Capsule types of each block, which halves height and width. Defaults to (32, 32, 16, 16).
+        num_layers: ResP layers in a block. Defaults to 2.
+        pose_size: Side of the pose matrices. Defaults to 4.
+        kernel_size: Window of the ResP layers. Defaults to 3.
+        stem: ``'conv5'`` (the paper) or ``'conv7_pool'``, which divides height and width by 4. Defaults to ``'conv5'``.
+        stem_channels: Channels of the stem. Defaults to 32.
+        routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`.
+        residual: ``'identity'``, ``'ones'`` or ``'none'``, see there.
+        transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        capsule_types: Sequence[int] = (32, 32, 16, 16),
+        num_layers: int = 2,
+        pose_size: int = 4,
+        kernel_size: int = 3,
+        stem: str = 'conv5',
+        stem_channels: int = 32,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not capsule_types:
+            raise ValueError(f'capsule_types must name the capsule types of at least one block, got {capsule_types!r}')
+        self.grad_checkpointing = False
+        self.stem = Stem(in_chans, stem_channels, stem)
+        reduction = self.stem.reduction
+        levels = [dict(num_chs=stem_channels, reduction=reduction, module='stem')]
+        blocks = []
+        channels = stem_channels
+        for index, types in enumerate(capsule_types):
+            block = ResidualPoseBlock(
+                channels,
+                types,
+                num_layers,
+                kernel_size=kernel_size,
+                pose_size=pose_size,
+                norm=index > 0,
+                routing=routing,
+                residual=residual,
+                transform_std=transform_std,
+            )
+            blocks.append(block)
+            channels = block.out_channels
+            reduction *= 2
+            if len(capsule_types) > 1:
+                levels.append(dict(num_chs=channels, reduction=reduction, module=f'blocks.{index}'))
+            else:
+                for name, layer in block.named_children():
+                    levels.append(dict(num_chs=layer.out_channels, reduction=reduction, module=f'blocks.0.{name}'))
+        self.blocks = nn.Sequential(*blocks)
+        self.feature_info = levels
+        self.num_features = channels
+
+    @torch.jit.ignore
+    def levels(self) -> list[nn.Module]:
+        """The modules behind ``feature_info``: each reads the one before it."""
+        return [self.stem, *(self.blocks if len(self.blocks) > 1 else self.blocks[0])]
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the blocks in the backward pass, for less memory."""
+        self.grad_checkpointing = enable
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Give the capsule map of the last block, ``[b, num_features, h, w]``."""
+        x = self.stem(x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint_seq(self.blocks, x)
+        return self.blocks(x)
+
+    @torch.jit.ignore
+    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """Run a block, or a layer of one, with gradient checkpointing where that is set."""
+        return checkpoint_seq([block], x) if self.grad_checkpointing else block(x)
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Give the outputs of the feature levels.
+
+        Args:
+            x: Images ``[b, in_chans, h, w]``.
+            indices: Levels of ``feature_info``: the last ``n`` for an int, all for None.
+            norm: Without effect; capsule maps are not normalised between blocks.
+            stop_early: Whether to stop at the last level asked for.
+            output_fmt: ``'NCHW'``.
+            intermediates_only: Whether to leave the final features out.
+        """
+        if output_fmt != 'NCHW':
+            raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
+        levels = self.levels()
+        take_indices, max_index = feature_take_indices(len(levels), indices)
+        intermediates = []
+        for index, level in enumerate(levels[: max_index + 1] if stop_early else levels):
+            x = self.run_block(level, x) if index > 0 else level(x)
+            if index in take_indices:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+    @torch.jit.ignore
+    def fuse(self) -> nn.Module:
+        """Turn every layer into its deploy form, in place, and return the network, in eval mode."""
+        return fuse_layers(self)
+
+
+class CapsuleClassifier(nn.Module):
+    """Primary capsules of the classes over a whole feature map, then ResPC (Liu et al. 2024, block 5 of Fig. 3).
+
+    Args:
+        in_channels: Channels of the feature map.
+        num_classes: Number of classes; 0 leaves only the pooling.
+        feature_size: Height and width of the feature map, which ``global_pool='flatten'`` needs.
+        global_pool: ``'flatten'``: the class capsules read every position by weights of its own (the paper); ``'avg'``:
+            they read the mean over positions, of maps of any size; ``''``: no pooling, without classes only.
+        pose_size: Side of the pose matrices. Defaults to 4.
+        routing: As in :class:`~rescaps_plugin.layers.ResidualPoseClassifier`. Defaults to ``'window'``.
+        residual: As in :class:`~rescaps_plugin.layers.ResidualPoseClassifier`. Defaults to ``'identity'``.
+        transform_std: As in :class:`~rescaps_plugin.layers.ResidualPoseClassifier`. Defaults to 0.1.
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: ``[b, num_classes]``, activations in (0, 1); without classes the pooled features
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        feature_size: int | tuple[int, int] | None = None,
+        global_pool: str = 'flatten',
+        pose_size: int = 4,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if global_pool not in GLOBAL_POOLS:
+            raise ValueError(f'global_pool must be one of {GLOBAL_POOLS}, got {global_pool!r}')
+        if global_pool == 'flatten' and feature_size is None:
+            raise ValueError("feature_size must be given with global_pool='flatten', got None")
+        if num_classes > 0 and not global_pool:
+            raise ValueError("global_pool='' goes with num_classes=0 only: class capsules need one location")
+        self.global_pool = global_pool
+        self.avg_pool = nn.AdaptiveAvgPool2d(1) if global_pool == 'avg' else nn.Identity()
+        # A kernel of the map's own size is the flattened map times one matrix.
+        self.feature_size = to_2tuple(feature_size) if global_pool == 'flatten' else None
+        kernel_size = self.feature_size or (1, 1)
+        self.num_features = in_channels * kernel_size[0] * kernel_size[1]
+        self.size_error = (
+            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} alone: give images of the size "
+            "that the network was built for, build it for the size of these, or use global_pool='avg'"
+        )
+        if num_classes > 0:
+            self.primary = PrimaryCaps(in_channels, num_classes, pose_size, kernel_size, norm=True)
+            self.routing = ResidualPoseClassifier(num_classes, pose_size, routing, residual, transform_std)
+        else:
+            self.primary = nn.Identity()
+            self.routing = nn.Flatten() if global_pool else nn.Identity()
+
+    @torch.jit.ignore
+    def fuse(self) -> nn.Module:
+        """Turn every layer into its deploy form, in place, and return the classifier, in eval mode."""
+        return fuse_layers(self)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        if self.feature_size is not None:
+            torch._assert(x.shape[-2] == self.feature_size[0], self.size_error)
+            torch._assert(x.shape[-1] == self.feature_size[1], self.size_error)
+        x = self.avg_pool(x)
+        if pre_logits:
+            return x.flatten(1) if self.global_pool else x
+        return self.routing(self.primary(x))
+
+
+class ResCaps(ResCapsTrunk):
+    """ResCaps classifier (Liu et al. 2024, Fig. 3).
+
+    Args:
+        num_classes: Number of classes; 0 for features. Defaults to 10.
+        img_size: Image height and width, in pixels. Defaults to 32.
+        global_pool: How the classifier reads the last map, see :class:`CapsuleClassifier`. Defaults to ``'flatten'``.
+        classifier_routing: ``routing`` of the ResPC layer, see :class:`CapsuleClassifier`. Defaults to ``'window'``.
+        deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
+        **trunk: Arguments of :class:`ResCapsTrunk`: ``in_chans``, ``capsule_types``, ``num_layers``, ``pose_size``,
+            ``kernel_size``, ``stem``, ``stem_channels``, ``routing``, ``residual``, ``transform_std``.
+
+    Shape:
+        - input: ``[b, in_chans, *img_size]``
+        - output: class activations ``[b, num_classes]`` in (0, 1)
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        img_size: int | tuple[int, int] = 32,
+        global_pool: str = 'flatten',
+        classifier_routing: str = 'window',
+        deploy: bool = False,
+        **trunk,
+    ) -> None:
+        super().__init__(**trunk)
+        self.num_classes = num_classes
+        # Every block rounds up: its primary capsules are 1x1 at stride 2.
+        reduction = self.feature_info[-1]['reduction']
+        self.feature_size = tuple(-(-size // reduction) for size in to_2tuple(img_size))
+        self._classifier = partial(
+            CapsuleClassifier,
+            self.num_features,
+            feature_size=self.feature_size,
+            pose_size=trunk.get('pose_size', 4),
+            routing=classifier_routing,
+            residual=trunk.get('residual', 'identity'),
+            transform_std=trunk.get('transform_std', 0.1),
+        )
+        self.head = self._classifier(num_classes, global_pool=global_pool)
+        self.head_hidden_size = self.head.num_features
+        if deploy:
+            self.fuse()
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Group parameters by depth, for layer-wise learning rates."""
+        blocks = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\w+)'
+        return dict(stem=r'^stem', blocks=[(blocks, None)])
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters to spare: none, for decay draws pose transforms to the residual's identity."""
+        return set()
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Give the ResPC layer."""
+        return self.head.routing
+
+    @torch.jit.ignore
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
+        self.num_classes = num_classes
+        self.head = self._classifier(num_classes, global_pool=self.head.global_pool if global_pool is None else global_pool)
+        self.head_hidden_size = self.head.num_features
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the blocks behind the last feature level in ``indices`` and the head."""
+        take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
+        if len(self.blocks) > 1:
+            self.blocks = self.blocks[:max_index]
+        if prune_head:
+            self.reset_classifier(0, '')
+        return take_indices
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Give class activations from the capsule map of the last block, or with ``pre_logits`` the pooled map."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Map a checkpoint onto the model: our own, one trained in OpenMMLab, or one of the authors' release.
+
+    Raises:
+        ValueError: If keys of the release are unknown or missing; it names them.
+    """
+    if is_release_state_dict(state_dict):
+        return map_release_state_dict(state_dict, model)
+    if any(name.startswith('backbone.') for name in state_dict):
+        state_dict = {
+            name.removeprefix('backbone.').replace('head.caps.', 'head.'): value
+            for name, value in state_dict.items()
+            if not name.startswith('data_preprocessor.')
+        }
+    return state_dict
+
+
+def _cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
+    return dict(
+        num_classes=10,
+        input_size=input_size,
+        # Four blocks, each rounding up.
+        pool_size=(-(-input_size[1] // 16), -(-input_size[2] // 16)),
+        crop_pct=1.0,
+        interpolation='bicubic',
+        fixed_input_size=True,
+        mean=mean,
+        std=std,
+        first_conv='stem.conv',
+        classifier=('head.primary.pose', 'head.routing'),
+        license='apache-2.0',
+    ) | kwargs
+
+
+_mnist = partial(_cfg, (1, 28, 28), (0.1307,), (0.3081,))
+_affnist = partial(_cfg, (1, 40, 40), (0.1307,), (0.3081,))
+_smallnorb = partial(_cfg, (1, 32, 32), (0.0,), (1.0,), num_classes=5)  # images are standardised one by one
+_cifar = partial(_cfg, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+default_cfgs = generate_default_cfgs(
+    {
+        'rescaps_mnist.untrained': _mnist(),
+        'rescaps_mnist_2b.untrained': _mnist(pool_size=(14, 14)),
+        'rescaps_mnist_3l.untrained': _mnist(),
+        'rescaps_mnist_2b_3l.untrained': _mnist(pool_size=(14, 14)),
+        'rescaps_affnist.untrained': _affnist(),
+        'rescaps_affnist_2b.untrained': _affnist(pool_size=(20, 20)),
+        'rescaps_affnist_3l.untrained': _affnist(),
+        'rescaps_affnist_2b_3l.untrained': _affnist(pool_size=(20, 20)),
+        'rescaps_smallnorb.untrained': _smallnorb(),
+        'rescaps_smallnorb_2b.untrained': _smallnorb(pool_size=(16, 16)),
+        'rescaps_smallnorb_3l.untrained': _smallnorb(),
+        'rescaps_smallnorb_2b_3l.untrained': _smallnorb(pool_size=(16, 16)),
+        'rescaps_cifar.untrained': _cifar(),
+        'rescaps_cifar_2b.untrained': _cifar(pool_size=(16, 16)),
+        'rescaps_cifar_3l.untrained': _cifar(),
+        'rescaps_cifar_2b_3l.untrained': _cifar(pool_size=(16, 16)),
+        'rescaps_tiny.untrained': _cifar(),
+        'rescaps_small.untrained': _cifar(),
+        'rescaps_imagenet.untrained': _cfg(
+            (3, 224, 224),
+            IMAGENET_DEFAULT_MEAN,
+            IMAGENET_DEFAULT_STD,
+            num_classes=1000,
+            pool_size=(4, 4),
+            crop_pct=0.875,
+            fixed_input_size=False,
+        ),
+    }
+)
+
+
+def _create_rescaps(variant: str, pretrained: bool = False, **kwargs) -> ResCaps:
+    blocks = len(kwargs['capsule_types'])
+    return build_model_with_cfg(
+        ResCaps,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(out_indices=tuple(range(1 + max(blocks, 3))), feature_cls='getter'),
+        **kwargs,
+    )
+
+
+@register_model
+def rescaps_mnist(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 28x28 MNIST digits: blocks of 32, 32, 16, 16 types."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=2)
+    return _create_rescaps('rescaps_mnist', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_mnist_2b(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 28x28 MNIST digits: ResCaps-2B, one block of 32 types and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=2)
+    return _create_rescaps('rescaps_mnist_2b', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_mnist_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 28x28 MNIST digits: ResCaps-3L, three ResP layers a block."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=3)
+    return _create_rescaps('rescaps_mnist_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_mnist_2b_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 28x28 MNIST digits: ResCaps-2B-3L, one block of three ResP layers and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=3)
+    return _create_rescaps('rescaps_mnist_2b_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_affnist(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 40x40 affNIST digits: blocks of 32, 32, 16, 16 types."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=2)
+    return _create_rescaps('rescaps_affnist', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_affnist_2b(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 40x40 affNIST digits: ResCaps-2B, one block of 32 types and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=2)
+    return _create_rescaps('rescaps_affnist_2b', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_affnist_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 40x40 affNIST digits: ResCaps-3L, three ResP layers a block."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=3)
+    return _create_rescaps('rescaps_affnist_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_affnist_2b_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 40x40 affNIST digits: ResCaps-2B-3L, one block of three ResP layers and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=3)
+    return _create_rescaps('rescaps_affnist_2b_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_smallnorb(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 crops of smallNORB views: blocks of 32, 32, 16, 16 types."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=2)
+    return _create_rescaps('rescaps_smallnorb', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_smallnorb_2b(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 crops of smallNORB views: ResCaps-2B, one block of 32 types and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=2)
+    return _create_rescaps('rescaps_smallnorb_2b', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_smallnorb_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 crops of smallNORB views: ResCaps-3L, three ResP layers a block."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=3)
+    return _create_rescaps('rescaps_smallnorb_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_smallnorb_2b_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 crops of smallNORB views: ResCaps-2B-3L, one block of three ResP layers and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=3)
+    return _create_rescaps('rescaps_smallnorb_2b_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_cifar(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 CIFAR images: blocks of 32, 32, 16, 16 types."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=2)
+    return _create_rescaps('rescaps_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_cifar_2b(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 CIFAR images: ResCaps-2B, one block of 32 types and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=2)
+    return _create_rescaps('rescaps_cifar_2b', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_cifar_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 CIFAR images: ResCaps-3L, three ResP layers a block."""
+    model_args = dict(capsule_types=(32, 32, 16, 16), num_layers=3)
+    return _create_rescaps('rescaps_cifar_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_cifar_2b_3l(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 32x32 CIFAR images: ResCaps-2B-3L, one block of three ResP layers and the classifier."""
+    model_args = dict(capsule_types=(32,), num_layers=3)
+    return _create_rescaps('rescaps_cifar_2b_3l', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_tiny(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps of 4 types in every block, which a CPU trains in a minute on small images."""
+    model_args = dict(capsule_types=(4, 4, 4, 4))
+    return _create_rescaps('rescaps_tiny', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_small(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps of 8, 8, 4, 4 types, which a CPU trains on MNIST in half an hour."""
+    model_args = dict(capsule_types=(8, 8, 4, 4))
+    return _create_rescaps('rescaps_small', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rescaps_imagenet(pretrained: bool = False, **kwargs) -> ResCaps:
+    """ResCaps for 224x224 images and 1000 classes.
+
+    It differs from the paper's networks, whose form would take 210 M weights in the classifier alone: a 7x7 stem at stride
+    2 with a max-pool brings the image to 56x56 before the first block; the class capsules read the mean over positions;
+    and each class is read from its own pose.
+    """
+    model_args = dict(
+        capsule_types=(16, 32, 32, 32), stem='conv7_pool', stem_channels=64, global_pool='avg', classifier_routing='pointwise'
+    )
+    return _create_rescaps('rescaps_imagenet', pretrained, **dict(model_args, **kwargs))

@@ -1,0 +1,52 @@
+"""What tests of every part share."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REPOSITORY = Path(__file__).parents[1]
+
+# The same examples every time, however slow the machine is.
+settings.register_profile('repeatable', derandomize=True, deadline=None)
+settings.load_profile('repeatable')
+
+
+@pytest.fixture(scope='session')
+def repository() -> Path:
+    """The folder that a user clones."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope='session')
+def load_tool():
+    """Import ``tools/<name>.py``, to call its ``main`` in this process: ``load_tool('predict').main([...])``."""
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f'tools_{name}', REPOSITORY / 'tools' / f'{name}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def run_tool(tmp_path):
+    """Run ``python tools/<name>.py ...`` as a user types it, in an empty folder; gives the finished process."""
+
+    def run(name, *arguments, **environment):
+        return subprocess.run(
+            [sys.executable, REPOSITORY / 'tools' / f'{name}.py', *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1', **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    return run

@@ -1,0 +1,230 @@
+"""``tools/predict.py`` on classifiers whose right answer is known: the brightest colour, or dark against bright."""
+
+import csv
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain import ImageClassificationInferencer
+from PIL import Image
+
+MODULE = """
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+
+
+@MODELS.register_module()
+class ChannelMeans(BaseModule):
+    def __init__(self, channels):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x):
+        return (self.stem(x).mean((2, 3)),)
+"""
+
+CONFIG = """
+default_scope = 'mmpretrain'
+custom_imports = dict(imports=['channel_means'])
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(type='ChannelMeans', channels={channels}),
+    head=dict(type='LinearClsHead', num_classes={classes}, in_channels={channels}),
+    data_preprocessor=dict(mean=[0] * {channels}, std=[255] * {channels}, to_rgb={to_rgb}))
+test_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    dataset=dict(type='CustomDataset', data_root={root!r}, pipeline={pipeline}))
+"""
+
+RESIZE = [dict(type='Resize', scale=(8, 8)), dict(type='PackInputs')]
+COLORS = {'blue': (0, 0, 250), 'green': (0, 250, 0), 'red': (250, 0, 0)}
+
+
+@pytest.fixture(scope='session')
+def channel_means(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('module')
+    (folder / 'channel_means.py').write_text(MODULE)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Noisy images by class; one blue image lies among the red ones."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / 'images'
+    for name, color in [('blue/1.png', 'blue'), ('green/1.PNG', 'green'), ('red/1.jpg', 'red'), ('red/2.png', 'blue')]:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(-5, 5, (12, 10, 3))
+        Image.fromarray(np.clip(np.array(COLORS[color]) + noise, 0, 255).astype(np.uint8)).save(path)
+    (root / 'notes.txt').write_text('not an image')
+    return root
+
+
+@pytest.fixture
+def make_model(tmp_path, channel_means, images, monkeypatch):
+    """Write a config and a checkpoint: class ``i`` is the brightness of channel ``i``."""
+    monkeypatch.syspath_prepend(channel_means)
+
+    def make(pipeline, channels=3, to_rgb=False, weight=None, bias=None, classes=('red', 'green', 'blue')):
+        weight = torch.eye(3) if weight is None else weight
+        config = tmp_path / 'config.py'
+        config.write_text(
+            CONFIG.format(
+                channels=channels, classes=len(weight), to_rgb=to_rgb, root=str(images), pipeline=repr(pipeline)
+            )
+        )
+        state = {
+            'backbone.stem.weight': torch.eye(channels)[:, :, None, None],
+            'head.fc.weight': 20 * weight,
+            'head.fc.bias': torch.zeros(len(weight)) if bias is None else bias,
+        }
+        checkpoint = tmp_path / 'model.pth'
+        torch.save({'state_dict': state, 'meta': {'dataset_meta': {'classes': classes}}}, checkpoint)
+        return config, checkpoint
+
+    return make
+
+
+@pytest.fixture
+def files_model(make_model):
+    """A model of colour files, as OpenMMLab configs read them: blue first, swapped by the data preprocessor."""
+    return make_model([dict(type='LoadImageFromFile'), *RESIZE], to_rgb=True)
+
+
+@pytest.fixture
+def predict(load_tool, tmp_path, monkeypatch):
+    """Call the tool in this process; gives the rows of its table."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        load_tool('predict').main([*map(str, arguments), '--device', 'cpu', '--format', 'json'])
+        return json.loads((tmp_path / 'work_dirs/config/predictions/predictions.json').read_text())
+
+    return call
+
+
+def test_folder_as_a_user_types_it(files_model, images, run_tool, repository, channel_means, tmp_path):
+    path = f'{repository}{os.pathsep}{channel_means}'
+    result = run_tool('predict', *files_model, images, '--out-dir', tmp_path / 'out', PYTHONPATH=path)
+    assert result.returncode == 0, result.stderr
+    assert f'{images / "red/1.jpg"}: red (1.000)' in result.stdout
+    with (tmp_path / 'out/predictions.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(os.path.relpath(row['image'], images), row['class']) for row in rows] == [
+        ('blue/1.png', 'blue'),
+        ('green/1.PNG', 'green'),
+        ('red/1.jpg', 'red'),
+        ('red/2.png', 'blue'),
+    ]
+    assert all(float(row['score']) > 0.99 for row in rows)
+    # The picture shows colours as they are, each in a tile of its own.
+    picture = np.asarray(Image.open(tmp_path / 'out/predictions.png').convert('RGB')).reshape(-1, 3).astype(int)
+    shown = {name: int((abs(picture - color).max(1) < 12).sum()) for name, color in COLORS.items()}
+    assert min(shown.values()) > 1000
+    assert shown['blue'] == pytest.approx(2 * shown['red'], rel=0.1)
+
+
+def test_same_as_mmpretrain_inferencer(files_model, images, predict):
+    paths = sorted(str(path) for path in images.rglob('*.*g'))
+    expected = ImageClassificationInferencer(str(files_model[0]), pretrained=str(files_model[1]))(paths)
+    rows = predict(*files_model, *paths, '--batch-size', 3)
+    assert [row['class'] for row in rows] == [result['pred_class'] for result in expected]
+    np.testing.assert_allclose([row['score'] for row in rows], [result['pred_score'] for result in expected], atol=1e-6)
+
+
+def test_pipeline_that_starts_from_arrays_gets_them_in_its_order_of_colors(make_model, images, predict):
+    # As CIFAR-10's: arrays in memory are red first, and nothing swaps them.
+    rows = predict(*make_model(RESIZE, to_rgb=False), images)
+    assert [row['class'] for row in rows] == ['blue', 'green', 'red', 'blue']
+    rows = predict(*make_model(RESIZE, to_rgb=True), images)
+    assert [row['class'] for row in rows] == ['blue', 'green', 'red', 'blue']
+
+
+def test_grey_model_reads_color_files_as_grey(make_model, tmp_path, predict):
+    model = make_model(
+        RESIZE, channels=1, weight=torch.tensor([[-1.0], [1.0]]), bias=torch.tensor([10.0, -10.0]), classes=None
+    )
+    for name, level in [('dark', 40), ('light', 215)]:
+        Image.new('RGB', (9, 9), (level, level, level)).save(tmp_path / f'{name}.png')
+    rows = predict(*model, tmp_path / 'light.png', tmp_path / 'dark.png')
+    assert [row['class'] for row in rows] == ['1', '0']  # the checkpoint names no classes
+
+
+def test_test_set_stands_beside_its_truth(files_model, predict, capsys):
+    rows = predict(*files_model)
+    # CustomDataset numbers the folders in alphabetical order, so its class 0 is the checkpoint's 'red'.
+    assert [row['truth'] for row in rows] == ['red', 'green', 'blue', 'blue']
+    assert [row['class'] for row in rows] == ['blue', 'green', 'red', 'blue']
+    assert '2 of 4 predictions are right' in capsys.readouterr().out
+
+
+def test_max_images_are_spread_over_the_test_set(files_model, images, predict):
+    rows = predict(*files_model, '--max-images', 2)
+    assert [os.path.relpath(row['image'], images) for row in rows] == ['blue/1.png', 'red/1.jpg']
+
+
+def test_cfg_options_change_the_config(files_model, images, predict):
+    rows = predict(*files_model, images / 'red/1.jpg', '--cfg-options', 'model.data_preprocessor.to_rgb=False')
+    assert rows[0]['class'] == 'blue'
+
+
+@pytest.mark.parametrize('name', ['red/1.jpg', 'blue/1.png'])
+def test_truncated_image_is_named_and_the_others_predicted(files_model, images, predict, tmp_path, name):
+    content = (images / name).read_bytes()
+    (images / name).write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(SystemExit) as stop:
+        predict(*files_model, images)
+    assert '1 images could not be read' in stop.value.code and str(images / name) in stop.value.code
+    rows = json.loads((tmp_path / 'work_dirs/config/predictions/predictions.json').read_text())
+    assert len(rows) == 3 and str(images / name) not in [row['image'] for row in rows]
+
+
+def test_no_readable_image(files_model, tmp_path, predict):
+    (tmp_path / 'empty.png').touch()
+    with pytest.raises(SystemExit, match='empty.png: cannot identify image file'):
+        predict(*files_model, tmp_path / 'empty.png')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['{config}', '{checkpoint}', 'nowhere/cat.png'], 'INPUT nowhere/cat.png does not exist'),
+        (['{config}', '{checkpoint}', 'empty'], 'INPUT empty holds no images.*\\.jpg'),
+        (['{config}', 'nowhere.pth', 'images'], 'checkpoint nowhere.pth does not exist'),
+        (['nowhere.py', '{checkpoint}', 'images'], 'config nowhere.py does not exist'),
+        (['{config}', '{checkpoint}', 'images', '--max-images', '0'], 'must be at least 1, not 0'),
+        (['{config}', '{checkpoint}', '--cfg-options', 'default_scope=mmdet'], "default_scope 'mmdet'.*mmpretrain"),
+        (
+            ['{config}', '{checkpoint}', 'images', '--cfg-options', 'model.head.num_classes=5'],
+            'not one of the model.*head.fc.weight',
+        ),
+    ],
+)
+def test_mistakes(files_model, predict, tmp_path, capsys, arguments, message):
+    (tmp_path / 'empty').mkdir()
+    config, checkpoint = files_model
+    with pytest.raises(SystemExit) as stop:
+        predict(*(argument.format(config=config, checkpoint=checkpoint) for argument in arguments))
+    assert stop.value.code not in (None, 0)
+    # argparse prints its own; sys.exit prints the message it is given.
+    assert re.search(message, f'{stop.value.code}{capsys.readouterr().err}', re.DOTALL)
+
+
+def test_model_of_two_channels_takes_no_files(make_model, images, predict):
+    model = make_model(RESIZE, channels=2, weight=torch.eye(2))
+    with pytest.raises(SystemExit, match='takes images of 2 channels; an image file gives 1 or 3'):
+        predict(*model, images)
+
+
+def test_images_of_different_sizes_need_a_resize(make_model, images, predict):
+    Image.new('RGB', (30, 20)).save(images / 'large.png')
+    model = make_model([dict(type='LoadImageFromFile'), dict(type='PackInputs')])
+    with pytest.raises(SystemExit, match='different sizes.*Resize.*--batch-size 1'):
+        predict(*model, images)
+    assert len(predict(*model, images, '--batch-size', 1)) == 5

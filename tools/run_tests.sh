@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Set up what is needed, then check the style and run the tests; arguments go to pytest:
+#   ./tools/run_tests.sh
+#   ./tools/run_tests.sh tests/layers -k routing
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+
+ruff check .
+ruff format --check .
+# A process for each core, each on one thread: the networks here are too small to share among threads.
+export OMP_NUM_THREADS=1
+exec python -m pytest --numprocesses "$(python -c 'import os; print(os.cpu_count())')" --dist worksteal "$@"

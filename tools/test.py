@@ -1,0 +1,75 @@
+"""Test a trained model from its config and a checkpoint.
+
+python tools/test.py configs/rescaps/digits.py work_dirs/digits/epoch_20.pth
+"""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import nullcontext
+from pathlib import Path
+
+from mmengine import dump
+from mmengine.config import ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.evaluator import DumpResults
+
+import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
+from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, trust_checkpoint
+from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
+from rescaps_plugin.engine.config import load_config, require, set_work_dir
+from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.engine.runner import build_runner
+
+
+def parse_args(argv=None):
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='path of the config, or package::path')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument('--out', help='file for the results: .pkl, and for metrics also .json or .yaml')
+    parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out receives; default: pred')
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
+    parser.add_argument('--tta', action='store_true', help="test-time augmentation by the config's tta_* fields")
+    add_run_arguments(parser)
+    args = parse_run_arguments(parser, argv)
+    if args.out_item is not None and args.out is None:
+        parser.error('--out-item needs --out FILE')
+    if args.out is not None:
+        suffixes = {'metrics': ('.json', '.yaml', '.yml', '.pkl', '.pickle')}.get(args.out_item, ('.pkl', '.pickle'))
+        if Path(args.out).suffix not in suffixes:
+            parser.error(f'--out {args.out}: {args.out_item or "pred"} can be saved as {", ".join(suffixes)}')
+    return args
+
+
+def configure(args):
+    cfg = load_config(args.config, args.cfg_options)
+    require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
+    set_work_dir(cfg, args.work_dir)
+    cfg.launcher = args.launcher
+    check_exists(args.checkpoint)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.amp:
+        cfg.test_cfg.fp16 = True
+    if args.tta:
+        require(cfg, 'tta_model', 'tta_pipeline')
+        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    return cfg
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    with user_errors():
+        cfg = configure(args)
+        with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext():
+            runner = build_runner(cfg, MatchCheckpointHook())
+            if args.out and args.out_item != 'metrics':
+                runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+            metrics = runner.test()
+    if args.out and args.out_item == 'metrics' and is_main_process():
+        dump(metrics, args.out)
+    saved = args.out or Path(runner.log_dir, f'{runner.timestamp}.json')
+    runner.logger.info(f'Testing is done. Results: {saved}. Logs: {runner.log_dir}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

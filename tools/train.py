@@ -1,0 +1,80 @@
+"""Train a model from a config: ours, MMPretrain's, MMSegmentation's, or any other for MMEngine.
+
+python tools/train.py configs/rescaps/digits.py
+python tools/train.py mmpretrain::resnet/resnet18_8xb16_cifar10.py --amp
+"""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import nullcontext
+
+import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
+from rescaps_plugin.engine.amp import configure_amp
+from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, trust_checkpoint
+from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
+from rescaps_plugin.engine.config import load_config, require, set_work_dir
+from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.engine.runner import build_runner
+
+
+def parse_args(argv=None):
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='path of the config, or package::path')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a value, from the latest in the work directory, if there is one',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the batch size over all processes, relative to the config's auto_scale_lr",
+    )
+    parser.add_argument('--seed', type=int, help="random seed; default: the config's, or a random one")
+    parser.add_argument('--deterministic', action='store_true', help='only algorithms that give the same result twice')
+    add_run_arguments(parser)
+    return parse_run_arguments(parser, argv)
+
+
+def configure(args):
+    cfg = load_config(args.config, args.cfg_options)
+    require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    set_work_dir(cfg, args.work_dir)
+    cfg.launcher = args.launcher
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.auto_scale_lr:
+        require(cfg, 'auto_scale_lr')
+        cfg.auto_scale_lr.enable = True
+    cfg.setdefault('randomness', dict(seed=None))
+    if args.seed is not None:
+        cfg.randomness.seed = args.seed
+    if args.deterministic:
+        cfg.randomness.deterministic = True
+    if args.resume is not None:
+        configure_resume(cfg, args.resume)
+    configure_amp(cfg, args.amp)
+    return cfg
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    with user_errors():
+        cfg = configure(args)
+        trusted = trust_checkpoint(cfg.load_from) if args.trust_checkpoint and cfg.get('load_from') else nullcontext()
+        hooks = [MatchCheckpointHook()] if cfg.get('resume') else []
+        with trusted:
+            runner = build_runner(cfg, *hooks)
+            runner.logger.info(f'Random seed: {runner.seed}')
+            runner.train()
+    saved = {name: runner.message_hub.get_info(key) for name, key in (('last', 'last_ckpt'), ('best', 'best_ckpt'))}
+    checkpoints = ', '.join(f'{path} ({name})' for name, path in saved.items() if path) or 'none saved'
+    runner.logger.info(f'Training is done. Checkpoints: {checkpoints}. Logs: {runner.log_dir}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
