@@ -24,7 +24,7 @@ SHEAR = 0.2
 SCALE = (0.8, 1.2)
 
 
-def parse_args():
+def parse_args(argv):
     parser = argparse.ArgumentParser(description='Make the affNIST test set from the MNIST test set')
     parser.add_argument('mnist', help='folder of MNIST (downloaded to it where it is missing)')
     parser.add_argument('out', help='folder to write the set to')
@@ -37,7 +37,7 @@ def parse_args():
         help=f'transforms of each digit, 1 to {PER_DIGIT}; fewer make a set that a CPU tests on sooner',
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of the transforms')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def transform_digits(digits, seed, number):
@@ -65,8 +65,8 @@ def transform_digits(digits, seed, number):
         )
 
 
-def main():
-    args = parse_args()
+def main(argv=None):
+    args = parse_args(argv)
     digits, labels = IDXMNIST(args.mnist, split='test', lazy_init=True).load_arrays()
     os.makedirs(args.out, exist_ok=True)
     images_path, labels_path = os.path.join(args.out, IMAGES_NAME), os.path.join(args.out, LABELS_NAME)

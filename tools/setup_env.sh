@@ -44,11 +44,14 @@ if [ -n "${VIRTUAL_ENV:-}" ] || [ "${CONDA_DEFAULT_ENV:-base}" != base ]; then
         exit 1
     fi
 else
-    [ -f .venv/bin/activate ] && python_fits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
+    [ -f .venv/bin/activate ] && python_fits .venv/bin/python || make_venv
     . .venv/bin/activate
 fi
+# An interrupted venv, or one that uv made, has no pip.
+python -m pip --version >/dev/null 2>&1 || python -m ensurepip >/dev/null
 
 echo "Installing the versions of requirements/tested.txt into $(python -c 'import sys; print(sys.prefix)')"
+echo '(the first time this takes minutes: torch brings about 3 GB of CUDA libraries on Linux)'
 pip_install -r requirements/tested.txt
 # opencv-python needs a desktop's libraries (libGL). The headless build is the same without its windows.
 if ! python -c 'import cv2' 2>/dev/null; then

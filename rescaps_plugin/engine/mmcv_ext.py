@@ -64,7 +64,8 @@ def _select(positive: Tensor, negative: Tensor, target: Tensor, weight: Tensor) 
 
 
 def __getattr__(name: str) -> Callable[..., NoReturn]:
-    if name.startswith('__'):
+    # Only as mmcv._ext has it every operator; under its own name it is an ordinary module.
+    if __name__ != 'mmcv._ext' or name.startswith('__'):
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
     def missing(*args, **kwargs) -> NoReturn:

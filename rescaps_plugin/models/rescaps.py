@@ -356,6 +356,10 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
             for name, value in state_dict.items()
             if not name.startswith('data_preprocessor.')
         }
+    classifier = 'head.routing.weight'
+    if classifier in state_dict and model.num_classes != state_dict[classifier].shape[1]:
+        # timm drops a classifier of other classes by its weights and biases; a capsule classifier holds more than these.
+        return {name: value for name, value in state_dict.items() if not name.startswith('head.')}
     return state_dict
 
 

@@ -162,7 +162,8 @@ model = dict(
     image = label.mul(200).expand(3, -1, -1).byte()
 
     def batch():
-        samples = [SegDataSample(gt_sem_seg=PixelData(data=label), metainfo=dict(img_shape=(32, 32))) for _ in range(2)]
+        shapes = dict(img_shape=(32, 32), ori_shape=(32, 32))
+        samples = [SegDataSample(gt_sem_seg=PixelData(data=label), metainfo=shapes) for _ in range(2)]
         return model.data_preprocessor(dict(inputs=[image, image], data_samples=samples), True)
 
     optimizer = torch.optim.Adam(model.parameters(), 0.01)

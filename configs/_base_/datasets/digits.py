@@ -6,6 +6,9 @@ data_preprocessor = dict(num_classes=10, mean=[79.78], std=[90.52], to_rgb=False
 
 train_pipeline = [
     dict(type='Resize', scale=(16, 16), interpolation='bicubic'),
+    dict(type='NumpyToPIL'),
+    dict(type='torchvision/RandomAffine', degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation='bilinear'),
+    dict(type='PILToNumpy'),
     dict(type='PackInputs'),
 ]
 

@@ -1,9 +1,9 @@
 """Data sets registered in mmpretrain's ``DATASETS``."""
 
-from .affnist import AffNIST
-from .array_dataset import ArrayDataset
-from .digits import Digits
-from .mnist import IDXMNIST, IDXFashionMNIST
-from .smallnorb import SmallNORB
+from rescaps_plugin.classification.datasets.affnist import AffNIST
+from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
+from rescaps_plugin.classification.datasets.digits import Digits
+from rescaps_plugin.classification.datasets.mnist import IDXMNIST, IDXFashionMNIST
+from rescaps_plugin.classification.datasets.smallnorb import SmallNORB
 
 __all__ = ['AffNIST', 'ArrayDataset', 'Digits', 'IDXFashionMNIST', 'IDXMNIST', 'SmallNORB']

@@ -9,8 +9,8 @@ from mmpretrain.datasets.categories import MNIST_CATEGORITES
 from mmpretrain.registry import DATASETS
 from scipy.io import loadmat
 
-from .array_dataset import ArrayDataset
-from .array_files import find_file, read_idx
+from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
+from rescaps_plugin.classification.datasets.array_files import find_file, read_idx
 
 # Of the set that tools/prepare_affnist.py makes.
 IMAGES_NAME = 'affnist-test-images-idx4-ubyte'
@@ -30,8 +30,8 @@ class AffNIST(ArrayDataset):
     2. affNIST's own batches ``test_batches/1.mat`` to ``test_batches/32.mat``, each with one transform of every digit;
     3. affNIST's own ``test.mat``, all in one.
 
-    A ``.mat`` file holds a struct ``affNISTdata`` with ``image`` ``[1600, n]``, an image in each column, row after row of
-    its pixels, and ``label_int`` ``[1, n]``. Source: https://www.cs.toronto.edu/~tijmen/affNIST/
+    A ``.mat`` file holds a struct ``affNISTdata`` with ``label_int`` ``[1, n]`` and ``image`` ``[1600, n]``, a digit in
+    each column with its pixels row after row. Source: https://www.cs.toronto.edu/~tijmen/affNIST/
 
     There is no training split: networks are trained on MNIST digits that
     :class:`~rescaps_plugin.classification.transforms.RandomAffinePlacement` places on the larger canvas.
@@ -57,7 +57,7 @@ class AffNIST(ArrayDataset):
         super().__init__(data_root=data_root, split=split, **kwargs)
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Load uint8 images ``[per_digit * digits, 40, 40]``, all digits under one transform after another, and labels."""
+        """Load uint8 images ``[per_digit * digits, 40, 40]``, transform by transform, and labels."""
         batches = os.path.join(self.data_root, 'test_batches')
         whole = os.path.join(self.data_root, 'test.mat')
         try:

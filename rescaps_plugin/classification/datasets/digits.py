@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from .array_dataset import ArrayDataset
+from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
 
 
 @DATASETS.register_module()

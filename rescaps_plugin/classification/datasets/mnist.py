@@ -12,8 +12,8 @@ from mmengine.logging import print_log
 from mmpretrain.datasets.categories import FASHIONMNIST_CATEGORITES, MNIST_CATEGORITES
 from mmpretrain.registry import DATASETS
 
-from .array_dataset import ArrayDataset
-from .array_files import find_file, read_idx
+from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
+from rescaps_plugin.classification.datasets.array_files import find_file, read_idx
 
 
 @DATASETS.register_module()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from mmpretrain.registry import DATASETS
 
-from .array_dataset import ArrayDataset
-from .array_files import find_file, read_norb
+from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
+from rescaps_plugin.classification.datasets.array_files import find_file, read_norb
 
 STEMS = {
     'train': 'smallnorb-5x46789x9x18x6x2x96x96-training',

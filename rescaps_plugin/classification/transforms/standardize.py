@@ -11,8 +11,8 @@ from mmpretrain.registry import TRANSFORMS
 class Standardize(BaseTransform):
     """Give an image zero mean and unit variance over all its pixels and channels.
 
-    The deviation is taken as at least ``1 / sqrt(number of values)``, as TensorFlow's ``per_image_standardization`` does,
-    so that a constant image becomes zero.
+    The deviation is taken as at least ``1 / sqrt(number of values)``, as TensorFlow's ``per_image_standardization``
+    does, so that a constant image becomes zero.
 
     Required Keys:
 

@@ -1,0 +1,9 @@
+# affNIST on a CPU: ResCaps of 8, 8, 4, 4 types, 4 epochs.
+_base_ = [
+    '../_base_/models/rescaps_small.py',
+    '../_base_/datasets/affnist.py',
+    '../_base_/schedules/adam_cycle_4e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(in_channels=1), head=dict(feature_size=3))

@@ -1,0 +1,96 @@
+"""Spread and margin loss against closed forms and independent ways of computing them."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescaps_plugin.losses import MarginLoss, SpreadLoss, margin_loss, spread_loss
+
+batches = st.tuples(st.integers(1, 6), st.integers(2, 7), st.integers(0, 2**16))
+
+
+def draw(batch, classes, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return (
+        torch.rand(batch, classes, generator=generator),
+        torch.randint(classes, (batch,), generator=generator),
+    )
+
+
+@given(batches, st.floats(0, 1))
+def test_spread_loss_equals_a_loop_over_classes(shape, margin):
+    activation, target = draw(*shape)
+    expected = []
+    for row, label in zip(activation.tolist(), target.tolist(), strict=True):
+        expected.append(sum(max(0.0, margin - (row[label] - a)) ** 2 for i, a in enumerate(row) if i != label))
+    torch.testing.assert_close(spread_loss(activation, target, margin), torch.tensor(expected))
+
+
+@given(batches, st.floats(0, 1))
+def test_spread_loss_equals_the_form_that_subtracts_the_targets_own_term(shape, margin):
+    activation, target = draw(*shape)
+    own = activation.gather(1, target[:, None])
+    released = torch.relu(margin - (own - activation)).square().sum(dim=1) - margin**2
+    torch.testing.assert_close(spread_loss(activation, target, margin), released, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('loss', [lambda a, t: spread_loss(a, t, 0.9), margin_loss])
+def test_one_hot_targets_are_class_indices(loss):
+    activation, target = draw(5, 4, 0)
+    one_hot = torch.nn.functional.one_hot(target, 4).float()
+    torch.testing.assert_close(loss(activation, one_hot), loss(activation, target))
+
+
+@pytest.mark.parametrize('loss', [lambda a, t: spread_loss(a, t, 0.9), margin_loss])
+def test_mixed_targets_give_the_mixture(loss):
+    """Mixup of two labels costs what the labels cost, in the same proportion."""
+    activation, target = draw(5, 4, 0)
+    other = (target + 1) % 4
+    one_hot = torch.nn.functional.one_hot
+    mixed = 0.3 * one_hot(target, 4) + 0.7 * one_hot(other, 4)
+    expected = 0.3 * spread_loss(activation, target, 0.9) + 0.7 * spread_loss(activation, other, 0.9)
+    if loss is margin_loss:
+        expected = 0.3 * margin_loss(activation, target) + 0.7 * margin_loss(activation, other)
+    torch.testing.assert_close(loss(activation, mixed), expected)
+
+
+@pytest.mark.parametrize('loss', [lambda a, t: spread_loss(a, t, 0.9), margin_loss])
+def test_gradients_numerically(loss):
+    activation = torch.rand(3, 4, requires_grad=True)
+    target = torch.tensor([0, 3, 1])
+    assert torch.autograd.gradcheck(lambda a: loss(a, target), activation.double().detach().requires_grad_(), eps=1e-3, atol=1e-3)
+
+
+def test_margin_grows_linearly():
+    loss = SpreadLoss(margin=(0.2, 0.9))
+    assert [loss.margin_at(progress) for progress in (0, 0.5, 1)] == pytest.approx([0.2, 0.55, 0.9])
+    activation, target = draw(4, 5, 1)
+    torch.testing.assert_close(loss(activation, target, 0.5), spread_loss(activation, target, 0.55).mean())
+
+
+def test_perfect_activations_cost_nothing():
+    activation, target = torch.eye(4), torch.arange(4)
+    assert SpreadLoss()(activation, target) == 0
+    assert MarginLoss()(activation, target) == 0
+    assert SpreadLoss()(1 - activation, target) > 1
+
+
+def test_losses_are_float32_whatever_the_activations_are():
+    activation, target = draw(4, 5, 2)
+    for loss in (SpreadLoss(), MarginLoss()):
+        half = loss(activation.bfloat16(), target)
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half, loss(activation.bfloat16().float(), target))
+
+
+@pytest.mark.parametrize('margin', [(-0.1, 0.9), (0.9, 0.2), (0.2, 1.5)])
+def test_impossible_margins_are_refused(margin):
+    with pytest.raises(ValueError, match='margin must be'):
+        SpreadLoss(margin)
+
+
+@pytest.mark.parametrize('loss', [SpreadLoss(), MarginLoss()])
+def test_shapes_that_do_not_go_together_are_refused(loss):
+    with pytest.raises(ValueError, match=r'got \(4, 5\) and \(3,\)'):
+        loss(torch.rand(4, 5), torch.zeros(3, dtype=torch.long))

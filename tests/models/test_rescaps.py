@@ -1,0 +1,186 @@
+"""The networks beside timm's own checks (test_timm_models.py): release checkpoints, deploy form, arguments, compilers."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from timm.utils import reparameterize_model
+from torch import nn
+
+from rescaps_plugin.models import ResCaps
+from rescaps_plugin.models.rescaps import checkpoint_filter_fn
+from tests.layers.literal import LiteralResCaps
+from tests.layers.test_residual_pose import randomise, train_a_little
+
+NAMES = timm.list_models('rescaps_*')
+TINY = dict(capsule_types=(2, 3, 2, 2), img_size=32)
+
+
+def release_checkpoint(**kwargs):
+    torch.manual_seed(0)
+    literal = LiteralResCaps(**kwargs).eval()
+    for name, buffer in literal.named_buffers():
+        if name.endswith('running_mean'):
+            buffer.normal_(std=0.1)
+        elif name.endswith('running_var'):
+            buffer.uniform_(0.5, 1.5)
+    return literal
+
+
+def test_all_names_are_registered():
+    data = ('mnist', 'affnist', 'smallnorb', 'cifar')
+    expected = {f'rescaps_{name}{variant}' for name in data for variant in ('', '_2b', '_3l', '_2b_3l')}
+    assert set(NAMES) == expected | {'rescaps_tiny', 'rescaps_small', 'rescaps_imagenet'}
+
+
+def test_release_checkpoint_gives_the_releases_activations(tmp_path):
+    literal = release_checkpoint()
+    path = tmp_path / 'release.pth'
+    torch.save({f'module.{name}': value for name, value in literal.state_dict().items()}, path)
+    model = timm.create_model(
+        'rescaps_cifar',
+        pretrained=True,
+        pretrained_cfg_overlay=dict(file=str(path)),
+        capsule_types=(32, 32, 32, 8),
+        residual='ones',
+    ).eval()
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        expected = literal(images)
+        assert expected.std() > 0.01
+        torch.testing.assert_close(model(images), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda state: state.update({'attention.weight': torch.zeros(1)}), "does not know.*'attention.weight'"),
+        (lambda state: state.pop('conv_caps2_1.weights'), "lacks 'conv_caps2_1.weights'"),
+        (lambda state: state.update({'bn3.weight': torch.zeros(7)}), r"'blocks.2.primary.norm.weight' the shape \(7,\)"),
+    ],
+)
+def test_unknown_missing_and_misshapen_release_keys_are_named(change, message):
+    state = release_checkpoint(types=(2, 3, 2, 2)).state_dict()
+    model = timm.create_model('rescaps_cifar', residual='ones', **TINY)
+    checkpoint_filter_fn(dict(state), model)
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        checkpoint_filter_fn(state, model)
+
+
+def test_own_checkpoint_loads_and_fits_another_number_of_classes(tmp_path):
+    source = timm.create_model('rescaps_tiny', num_classes=10)
+    torch.save(source.state_dict(), tmp_path / 'own.pth')
+    overlay = dict(file=str(tmp_path / 'own.pth'))
+    same = timm.create_model('rescaps_tiny', pretrained=True, pretrained_cfg_overlay=overlay)
+    torch.testing.assert_close(same.state_dict(), source.state_dict())
+    other = timm.create_model('rescaps_tiny', pretrained=True, pretrained_cfg_overlay=overlay, num_classes=3)
+    torch.testing.assert_close(other.blocks.state_dict(), source.blocks.state_dict())
+    assert other(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_deploy_form_equals_training_form_after_training(name):
+    size = {'rescaps_imagenet': 64}.get(name)
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5)
+    channels, *input_size = model.default_cfg['input_size']
+    images = torch.randn(2, channels, *([size, size] if size else input_size))
+    train_a_little(model, images, steps=2)
+    model.eval()
+    fused = reparameterize_model(model)
+    with torch.no_grad():
+        expected = model(images)
+        torch.testing.assert_close(fused(images), expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(fused.forward_features(images), model.forward_features(images), rtol=1e-4, atol=1e-4)
+    kinds = {type(module) for module in fused.modules()}
+    assert not kinds & {nn.BatchNorm1d, nn.BatchNorm2d}
+    assert len(list(fused.parameters())) < len(list(model.parameters()))
+
+
+def test_deploy_checkpoint_loads_back():
+    model = timm.create_model('rescaps_tiny').eval()
+    randomise(model)
+    fused = copy.deepcopy(model).fuse()
+    loaded = timm.create_model('rescaps_tiny', deploy=True)
+    loaded.load_state_dict(fused.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=1e-4)
+    with pytest.raises(RuntimeError, match='cannot be trained'):
+        loaded.train()
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 32, 32)
+    model = timm.create_model('rescaps_tiny')
+    gradients = []
+    for enable in (False, True):
+        model.zero_grad()
+        model.set_grad_checkpointing(enable)
+        model(images).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+    torch.testing.assert_close(*gradients)
+
+
+def test_network_of_one_block_gives_its_capsule_layers_as_features():
+    model = timm.create_model('rescaps_cifar_2b', features_only=True, capsule_types=(2,))
+    shapes = [tuple(feature.shape[1:]) for feature in model(torch.randn(1, 3, 32, 32))]
+    assert shapes == [(32, 32, 32), (32, 16, 16), (32, 16, 16), (34, 16, 16)]
+
+
+def test_features_only_drops_what_it_does_not_need():
+    model = timm.create_model('rescaps_cifar', features_only=True, out_indices=(1, 2), **TINY)
+    assert model.feature_info.channels() == [34, 51] and model.feature_info.reduction() == [2, 4]
+    assert [tuple(f.shape[1:]) for f in model(torch.randn(1, 3, 30, 22))] == [(34, 15, 11), (51, 8, 6)]
+    assert not any(name.startswith(('model.blocks.2', 'model.head')) for name, _ in model.named_parameters())
+
+
+def test_non_square_images_and_other_classes():
+    model = timm.create_model('rescaps_tiny', img_size=(20, 36), num_classes=7, in_chans=2).eval()
+    assert model(torch.randn(2, 2, 20, 36)).shape == (2, 7)
+    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x3 alone"):
+        model(torch.randn(2, 2, 36, 36))
+    anysize = timm.create_model('rescaps_tiny', global_pool='avg').eval()
+    assert anysize(torch.randn(2, 3, 50, 24)).shape == (2, 10)
+
+
+def test_activations_depend_on_every_position_when_flattened():
+    model = timm.create_model('rescaps_tiny').eval()
+    features = torch.randn(1, 68, 2, 2)
+    flipped = features.flip(-1)
+    assert not torch.allclose(model.forward_head(features), model.forward_head(flipped))
+    assert model.forward_head(features, pre_logits=True).shape == (1, model.head_hidden_size)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(capsule_types=()), 'capsule_types must name'),
+        (dict(routing='em'), "routing must be one of .*'em'"),
+        (dict(global_pool='max'), "global_pool must be one of .*'max'"),
+        (dict(global_pool=''), "global_pool='' goes with num_classes=0"),
+        (dict(stem='conv3'), "stem must be one of .*'conv3'"),
+        (dict(num_layers=0), 'num_layers must be a positive integer, got 0'),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ResCaps(**arguments)
+
+
+def test_compiled_model_equals_eager():
+    model = timm.create_model('rescaps_tiny', img_size=16, in_chans=1).eval()
+    images = torch.randn(2, 1, 16, 16)
+    compiled = torch.compile(model, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(images), model(images))
+
+
+@pytest.mark.parametrize('deploy', [False, True])
+def test_exported_program_equals_eager_at_other_batch_sizes(deploy):
+    model = timm.create_model('rescaps_tiny', img_size=16, in_chans=1, deploy=deploy).eval()
+    batch = torch.export.Dim('batch', min=1, max=64)
+    program = torch.export.export(model, (torch.randn(2, 1, 16, 16),), dynamic_shapes=({0: batch},))
+    images = torch.randn(5, 1, 16, 16)
+    torch.testing.assert_close(program.module()(images), model(images))

@@ -1,0 +1,224 @@
+"""The package as it is built, installed and set up by its scripts."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from configparser import ConfigParser
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import rescaps_plugin
+
+
+@pytest.fixture(scope='module')
+def wheel(repository, tmp_path_factory):
+    source = tmp_path_factory.mktemp('source') / 'rescaps'
+    ignored = shutil.ignore_patterns('.*', '__pycache__', 'data', 'work_dirs', 'build', 'dist', '*.egg-info')
+    shutil.copytree(repository, source, ignore=ignored)
+    folder = tmp_path_factory.mktemp('wheel')
+    options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', str(folder)]
+    subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, str(source)], check=True)
+    (path,) = folder.glob('rescaps-*.whl')
+    return path
+
+
+@pytest.fixture
+def requirements(repository):
+    """Requirements of setup.cfg, by extra; ``''`` holds those of every install."""
+    setup = ConfigParser()
+    setup.read(repository / 'setup.cfg')
+    sections = {'': setup['options']['install_requires'], **setup['options.extras_require']}
+    return {extra: [Requirement(line) for line in text.split('\n') if line] for extra, text in sections.items()}
+
+
+@pytest.fixture
+def tested(repository):
+    """Pinned versions of requirements/tested.txt by package."""
+    lines = (repository / 'requirements/tested.txt').read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith('#')]
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix('==') for pin in pins}
+
+
+def tracked(folder):
+    return {path for path in folder.rglob('*') if path.is_file() and '__pycache__' not in path.parts}
+
+
+def test_wheel_holds_package_configs_and_tools(wheel, repository):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if '.dist-info/' not in name}
+        metadata = Parser().parsestr(archive.read(f'rescaps-{rescaps_plugin.__version__}.dist-info/METADATA').decode())
+    expected = {path.relative_to(repository).as_posix() for path in tracked(repository / 'rescaps_plugin')}
+    for name in ('configs', 'tools'):
+        paths = {path.relative_to(repository).as_posix() for path in tracked(repository / name)}
+        expected |= {f'rescaps_plugin/.mim/{path}' for path in paths}
+    assert names == expected | {'rescaps_plugin/.mim/model-index.yml'}
+    assert metadata['Name'] == 'rescaps'
+    assert metadata['License-File'] == 'LICENSE'
+    assert set(metadata.get_all('Provides-Extra')) >= {
+        'classification',
+        'saliency',
+        'pointcloud',
+        'export',
+        'all',
+        'test',
+    }
+
+
+def test_installed_wheel_works_away_from_the_repository(wheel, tmp_path):
+    target = tmp_path / 'site'
+    options = ['--quiet', '--no-deps', '--no-compile', '--target', str(target)]
+    subprocess.run([sys.executable, '-m', 'pip', 'install', *options, str(wheel)], check=True)
+    code = """
+import timm, torch
+import rescaps_plugin
+from rescaps_plugin.engine.config import load_config
+from mmpretrain.registry import MODELS
+
+print(rescaps_plugin.__file__)
+print(tuple(timm.create_model('rescaps_tiny', num_classes=7)(torch.zeros(2, 1, 32, 32)).shape))
+cfg = load_config('rescaps_plugin::rescaps/digits.py')
+print(type(MODELS.build(cfg.model)).__name__)
+"""
+    environment = {**os.environ, 'PYTHONPATH': str(target)}
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-3:] == [
+        str(target / 'rescaps_plugin/__init__.py'),
+        '(2, 7)',
+        'ImageClassifier',
+    ]
+
+
+def test_importing_the_package_needs_only_torch_and_timm(repository):
+    code = """
+import sys
+
+for name in ('mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'sklearn', 'scipy', 'cv2', 'matplotlib'):
+    sys.modules[name] = None  # importing it raises ModuleNotFoundError
+
+import rescaps_plugin.losses
+import timm
+
+assert timm.list_models('rescaps_*')
+"""
+    subprocess.run([sys.executable, '-c', code], cwd=repository, check=True)
+
+
+def test_tested_versions_satisfy_every_requirement(requirements, tested):
+    for extra, wanted in requirements.items():
+        for requirement in wanted:
+            if requirement.name == 'rescaps':  # all = the other extras
+                assert requirement.extras <= requirements.keys(), extra
+            else:
+                version = tested[canonicalize_name(requirement.name)]
+                assert requirement.specifier.contains(version), f'[{extra}] {requirement}: {version} is tested'
+
+
+def test_both_opencv_packages_are_one_version(tested):
+    assert tested['opencv-python'] == tested['opencv-python-headless']
+
+
+def test_pre_commit_uses_the_tested_ruff(repository, tested):
+    hooks = yaml.safe_load((repository / '.pre-commit-config.yaml').read_text())['repos'][0]['hooks']
+    versions = {package for hook in hooks for package in hook['additional_dependencies'] if package.startswith('ruff')}
+    assert versions == {f'ruff=={tested["ruff"]}'}
+
+
+def test_model_index_lists_every_family(repository):
+    listed = yaml.safe_load((repository / 'model-index.yml').read_text())['Import']
+    assert listed == sorted(
+        path.relative_to(repository).as_posix() for path in repository.glob('configs/*/metafile.yml')
+    )
+
+
+@pytest.fixture
+def clone(repository, tmp_path):
+    """An empty clone with the scripts that set up, and a stand-in for what they start."""
+    for script in ('.ci/run', 'tools/setup_env.sh'):
+        (tmp_path / 'clone' / script).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository / script, tmp_path / 'clone' / script)
+    started = tmp_path / 'clone/tools/run_tests.sh'
+    started.write_text('#!/bin/sh\necho tests start in "$PWD"\n')
+    started.chmod(0o755)
+    return tmp_path / 'clone'
+
+
+def run_ci(clone):
+    return subprocess.run([clone / '.ci/run'], cwd='/', check=True, capture_output=True, text=True).stdout
+
+
+def test_ci_lays_out_the_data_beside_the_clone(clone):
+    shared = clone.parent / 'shared/data'
+    for name in ('mnist', 'kicad-norb', 'kicad40'):
+        (shared / name).mkdir(parents=True)
+    image = shared / 'image.jpg'
+    image.write_bytes(b'image')
+    for archive, member in (
+        ('cifar10-jpeg.tar.xz', 'train/cat/1.jpg'),
+        ('ecssd-0001-0600.tar', 'ECSSD/images/0001.jpg'),
+    ):
+        with tarfile.open(shared / archive, 'w:xz' if archive.endswith('xz') else 'w') as file:
+            file.add(image, member)
+    for _ in range(2):  # the second run finds everything in place
+        assert run_ci(clone) == f'tests start in {clone}\n'
+        assert sorted(path.name for path in (clone / 'data').iterdir()) == [
+            'ECSSD',
+            'cifar10-jpeg',
+            'kicad-norb',
+            'kicad40',
+            'mnist',
+        ]
+        assert (clone / 'data/cifar10-jpeg/train/cat/1.jpg').read_bytes() == b'image'
+        assert (clone / 'data/ECSSD/images/0001.jpg').read_bytes() == b'image'
+        assert (clone / 'data/mnist').samefile(shared / 'mnist')
+
+
+def test_ci_runs_without_shared_data(clone):
+    assert run_ci(clone) == f'tests start in {clone}\n'
+    assert not (clone / 'data').exists()
+
+
+@pytest.mark.parametrize(
+    ('environment', 'message'),
+    [
+        ({}, r'no Python 3\.11, 3\.12 or 3\.13 found \(Python 3\.8\.18\)'),
+        (
+            {'VIRTUAL_ENV': '/old'},
+            r'the active environment has Python 3\.8\.18; Python 3\.11, 3\.12 or 3\.13 is needed',
+        ),
+    ],
+)
+def test_setup_refuses_an_old_python(clone, environment, message):
+    programs = clone.parent / 'programs'
+    programs.mkdir()
+    (programs / 'dirname').symlink_to(shutil.which('dirname'))
+    for name in ('python', 'python3'):
+        (programs / name).write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18\n')
+        (programs / name).chmod(0o755)
+    result = subprocess.run(
+        [shutil.which('bash'), '-c', 'set -euo pipefail; . clone/tools/setup_env.sh; echo went on'],
+        cwd=clone.parent,
+        env={'PATH': str(programs), **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1 and result.stdout == ''
+    assert re.search(message, result.stderr)
+    assert not (clone / '.venv').exists()
+
+
+@pytest.mark.parametrize('script', ['quickstart.sh', 'run_tests.sh'])
+def test_scripts_can_be_started(repository, script):
+    path = Path(repository, 'tools', script)
+    assert os.access(path, os.X_OK)
+    subprocess.run(['bash', '-n', path], check=True)
