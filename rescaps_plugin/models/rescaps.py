@@ -302,8 +302,8 @@ class ResCaps(ResCapsTrunk):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:
         """Group parameters by depth, for layer-wise learning rates."""
-        blocks = r'^blocks\.(\d+)' if coarse else r'^blocks\.(\d+)\.(\w+)'
-        return dict(stem=r'^stem', blocks=[(blocks, None)])
+        layers = [(r'^blocks\.(\d+)\.primary', (0,)), (r'^blocks\.(\d+)\.routing(\d+)', None)]
+        return dict(stem=r'^stem', blocks=r'^blocks\.(\d+)' if coarse else layers)
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
@@ -319,7 +319,8 @@ class ResCaps(ResCapsTrunk):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
         self.num_classes = num_classes
-        self.head = self._classifier(num_classes, global_pool=self.head.global_pool if global_pool is None else global_pool)
+        global_pool = self.head.global_pool if global_pool is None else global_pool
+        self.head = self._classifier(num_classes, global_pool=global_pool).train(self.training)
         self.head_hidden_size = self.head.num_features
 
     @torch.jit.ignore
@@ -381,7 +382,7 @@ def _cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) ->
 
 
 _mnist = partial(_cfg, (1, 28, 28), (0.1307,), (0.3081,))
-_affnist = partial(_cfg, (1, 40, 40), (0.1307,), (0.3081,))
+_affnist = partial(_cfg, (1, 40, 40), (0.0640,), (0.2127,))
 _smallnorb = partial(_cfg, (1, 32, 32), (0.0,), (1.0,), num_classes=5)  # images are standardised one by one
 _cifar = partial(_cfg, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 

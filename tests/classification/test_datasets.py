@@ -275,6 +275,10 @@ def test_affnist_whole(tmp_path):
     np.testing.assert_array_equal(dataset.get_gt_labels(), np.tile(labels, 32))
     with pytest.raises(ValueError, match='per_digit must be 32, not 1'):
         AffNIST(str(tmp_path), per_digit=1)
+    # affNIST's untransformed version has a file of this name too.
+    save_affnist(tmp_path / 'test.mat', images[0], labels)
+    with pytest.raises(ValueError, match='expected 32 images of each digit, found 6 images in all'):
+        AffNIST(str(tmp_path))
 
 
 def test_affnist_missing(tmp_path):

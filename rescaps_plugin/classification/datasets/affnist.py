@@ -105,7 +105,13 @@ class AffNIST(ArrayDataset):
                 f'{path}: the order of its images is not documented, so per_digit must be {PER_DIGIT}, not '
                 f'{self.per_digit}; use test_batches/*.mat for fewer transforms of each digit'
             )
-        return read_affnist_mat(path)
+        images, labels = read_affnist_mat(path)
+        if len(labels) % PER_DIGIT:
+            raise ValueError(
+                f'{path}: expected {PER_DIGIT} images of each digit, found {len(labels)} images in all; is it the '
+                'untransformed ("just centered") version?'
+            )
+        return images, labels
 
 
 def read_affnist_mat(path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,130 @@
+"""What timm's own tests ask of every model it registers, asked of ours."""
+
+import pytest
+import timm
+import torch
+from timm.layers import set_scriptable
+from timm.models import get_pretrained_cfg_value
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+import rescaps_plugin  # noqa: F401
+
+NAMES = timm.list_models('rescaps_*')
+LARGEST = 96
+every_model = pytest.mark.parametrize('name', NAMES)
+
+
+def input_size(name):
+    """The input size of a network, reduced where that may be chosen."""
+    channels, *size = get_pretrained_cfg_value(name, 'input_size')
+    if not get_pretrained_cfg_value(name, 'fixed_input_size'):
+        size = [min(side, LARGEST) for side in size]
+    return channels, *size
+
+
+def images(name, batch=1):
+    return torch.randn(batch, *input_size(name))
+
+
+@every_model
+def test_forward_and_default_cfg(name):
+    model = timm.create_model(name).eval()
+    cfg = model.default_cfg
+    output = model(images(name))
+    assert output.shape == (1, cfg['num_classes']) and not output.isnan().any()
+    state = model.state_dict()
+    classifiers = [cfg['classifier']] if isinstance(cfg['classifier'], str) else cfg['classifier']
+    for module in [cfg['first_conv'], *classifiers]:
+        assert f'{module}.weight' in state
+    assert model.get_classifier() is model.get_submodule(classifiers[-1])
+    assert cfg['architecture'] == name
+
+
+@every_model
+def test_backward_reaches_every_parameter(name):
+    model = timm.create_model(name, num_classes=42)
+    model.train()
+    output = model(images(name, batch=2))
+    output.mean().backward()
+    assert output.shape[-1] == 42 and not output.isnan().any()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), f'no gradient for {parameter_name}'
+
+
+@every_model
+def test_pooled_unpooled_and_removed_heads(name):
+    model = timm.create_model(name).eval()
+    cfg = model.default_cfg
+    x = torch.randn(1, *cfg['input_size'])
+    unpooled = (1, model.num_features, *cfg['pool_size'])
+    with torch.no_grad():
+        features = model.forward_features(x)
+        assert features.shape == unpooled
+        pooled = model.forward_head(features, pre_logits=True)
+        assert pooled.shape == (1, model.head_hidden_size)
+        model.reset_classifier(0)
+        torch.testing.assert_close(model(x), pooled)
+        model.reset_classifier(0, '')
+        torch.testing.assert_close(model(x), features)
+        model.reset_classifier(6, 'avg')
+        assert model(x).shape == (1, 6) and model.num_classes == 6
+    bare = timm.create_model(name, num_classes=0, global_pool='').eval()
+    assert bare(x).shape == unpooled
+    pooling = timm.create_model(name, num_classes=0).eval()
+    assert pooling(x).shape == (1, pooling.head_hidden_size)
+
+
+@every_model
+def test_feature_pyramid_and_intermediates(name):
+    pyramid = timm.create_model(name, features_only=True).eval()
+    x = images(name)
+    with torch.no_grad():
+        outputs = pyramid(x)
+    channels, reductions = pyramid.feature_info.channels(), pyramid.feature_info.reduction()
+    assert len(outputs) == len(channels) == len(reductions) >= 4
+    for output, channel, reduction in zip(outputs, channels, reductions, strict=True):
+        assert output.shape[1] == channel and not output.isnan().any()
+        assert output.shape[-2:] == tuple(-(-side // reduction) for side in x.shape[-2:])
+
+    model = timm.create_model(name).eval()
+    with torch.no_grad():
+        final, intermediates = model.forward_intermediates(x)
+        torch.testing.assert_close(final, model.forward_features(x))
+        torch.testing.assert_close(final, intermediates[-1])
+        early = model.forward_intermediates(x, indices=[0, 1], stop_early=True, intermediates_only=True)
+    torch.testing.assert_close(early, intermediates[:2])
+    assert [i.shape[1] for i in intermediates] == [info['num_chs'] for info in model.feature_info]
+
+
+@every_model
+def test_torchscript(name):
+    with set_scriptable(True):
+        model = timm.create_model(name).eval()
+    x = images(name)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.script(model)(x), model(x))
+
+
+@every_model
+def test_fx(name):
+    model = timm.create_model(name)
+    x = images(name, batch=2)
+    train_nodes, eval_nodes = get_graph_node_names(model)
+    extractor = create_feature_extractor(model, train_return_nodes=[train_nodes[-1]], eval_return_nodes=[eval_nodes[-1]])
+    with torch.no_grad():
+        (output,) = extractor.eval()(x).values()
+        torch.testing.assert_close(output, model.eval()(x))
+    (output,) = extractor.train()(x).values()
+    output.mean().backward()
+    assert all(parameter.grad is not None for parameter in extractor.parameters())
+
+
+@every_model
+def test_parameter_groups(name):
+    model = timm.create_model(name)
+    names = {parameter_name for parameter_name, _ in model.named_parameters()}
+    for coarse in (False, True):
+        groups = timm.models.group_parameters(model, model.group_matcher(coarse=coarse))
+        assert sorted(sum(groups.values(), [])) == sorted(names)
+    assert len(timm.models.group_parameters(model, model.group_matcher())) > len(model.blocks) + 1
+    assert model.no_weight_decay() <= names
