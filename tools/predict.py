@@ -212,7 +212,7 @@ def report(rows: Sequence[dict]) -> None:
     """Print the first rows and, where the truth is known, how many are right."""
     for row in rows[:SCREEN_ROWS]:
         truth = f', truth {row["truth"]}' if 'truth' in row else ''
-        print(f'{row["image"]}: {row["class"]} ({row["score"]:.3f}){truth}')
+        print(f'image {row["image"]}: {row["class"]} ({row["score"]:.3f}){truth}')
     if len(rows) > SCREEN_ROWS:
         print(f'... and {len(rows) - SCREEN_ROWS} more')
     known = [row for row in rows if 'truth' in row]

@@ -7,22 +7,25 @@ set -euo pipefail
 config=configs/rescaps/digits.py
 out=work_dirs/digits
 
-echo; echo "== Training: python tools/train.py $config"
-python tools/train.py "$config" --work-dir "$out"
+# The logs in work_dirs have all lines; here the results are enough.
+results() {
+    printf '\n== %s\n' "$*"
+    "$@" | grep --line-buffered -E 'Epoch\((train|val|test)\)|is done'
+}
+results python tools/train.py "$config"
 checkpoint=$(cat "$out/last_checkpoint")
 checkpoint=${checkpoint#"$PWD/"}
+results python tools/test.py "$config" "$checkpoint" --out "$out/metrics.json" --out-item metrics
 
-echo; echo "== Testing: python tools/test.py $config $checkpoint"
-python tools/test.py "$config" "$checkpoint" --work-dir "$out" --out "$out/metrics.json" --out-item metrics
+predict=(python tools/predict.py "$config" "$checkpoint" --max-images 25)
+printf '\n== %s\n' "${predict[*]}"
+"${predict[@]}"
 
-echo; echo "== Predicting: python tools/predict.py $config $checkpoint --max-images 25"
-python tools/predict.py "$config" "$checkpoint" --max-images 25 --out-dir "$out/predictions"
-
-accuracy=$(python -c 'import json, sys; print("%.2f %%" % json.load(open(sys.argv[1]))["accuracy/top1"])' "$out/metrics.json")
+accuracy=$(python -c 'import json, sys; print("%.2f" % json.load(open(sys.argv[1]))["accuracy/top1"])' "$out/metrics.json")
 cat <<END
 
-Test accuracy: $accuracy
+Test accuracy: $accuracy %
 Checkpoint:    $checkpoint
 Picture:       $out/predictions/predictions.png
-Activate the environment to go on: . $(python -c 'import sys; print(sys.prefix)')/bin/activate
+Environment:   . $(python -c 'import sys; print(sys.prefix)')/bin/activate
 END

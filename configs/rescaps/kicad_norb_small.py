@@ -1,9 +1,12 @@
-# KiCad-NORB on a CPU: real CAD shapes in smallNORB's format, single views.
+# KiCad-NORB on a CPU: real CAD shapes in smallNORB's format, single views; types grow as maps shrink.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/kicad_norb.py',
-    '../_base_/schedules/adam_cycle_4e.py',
+    '../_base_/schedules/adam_cycle_8e.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(backbone=dict(in_channels=1), head=dict(num_classes=5))
+model = dict(
+    backbone=dict(in_channels=1, capsule_types=(4, 8, 16, 16)),
+    head=dict(num_classes=5, in_channels=272),
+)

@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 import torch
-from mmpretrain import ImageClassificationInferencer
+from mmpretrain import ImageClassificationInferencer, get_model
+from mmpretrain.registry import DATASETS
 from PIL import Image
 
 MODULE = """
@@ -162,6 +163,28 @@ def test_test_set_stands_beside_its_truth(files_model, predict, capsys):
     assert [row['truth'] for row in rows] == ['red', 'green', 'blue', 'blue']
     assert [row['class'] for row in rows] == ['blue', 'green', 'red', 'blue']
     assert '2 of 4 predictions are right' in capsys.readouterr().out
+
+
+def test_files_of_a_test_set_in_memory_score_as_the_test_set(repository, load_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = repository / 'configs/rescaps/digits.py'
+    model = get_model(str(config))
+    model.train()
+    for _ in range(30):  # statistics for the normalisation layers, so that images differ in their scores
+        model(100 * torch.randn(16, 1, 16, 16), mode='tensor')
+    torch.save({'state_dict': model.state_dict()}, 'model.pth')
+    digits = DATASETS.build(dict(type='Digits', split='test', pipeline=[]))
+    for index in range(5):
+        Image.fromarray(digits[index * len(digits) // 5]['img']).save(f'{index}.png')
+
+    tables = {}
+    for name, inputs in (('files', [f'{index}.png' for index in range(5)]), ('set', ['--max-images', '5'])):
+        load_tool('predict').main([str(config), 'model.pth', *inputs, '--out-dir', name, '--format', 'json'])
+        tables[name] = json.loads((tmp_path / name / 'predictions.json').read_text())
+    assert [(row['class'], row['score']) for row in tables['files']] == [
+        (row['class'], row['score']) for row in tables['set']
+    ]
+    assert len({row['score'] for row in tables['set']}) == 5
 
 
 def test_max_images_are_spread_over_the_test_set(files_model, images, predict):

@@ -1,0 +1,301 @@
+"""Measuring what networks and layers cost: parameters, multiply-adds, time and memory.
+
+A *contestant* is named the way Python calls it, with the forms it runs in behind it::
+
+    resnet18                                        a model registered in timm
+    ResidualPoseRouting(8, routing="pointwise")     a layer of rescaps_plugin.layers
+    path/to/file.py:ClassName(types=4)              a module of any Python file
+    rescaps_cifar+deploy+channels_last+bf16         a contestant in other forms
+
+Every contestant lives in a process of its own, so that none warms another's caches or keeps its memory, and all are
+measured in turn, round by round: a machine that gets slower slows all of them.
+"""
+
+import ast
+import ctypes
+import difflib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from timm.utils import reparameterize_model
+from torch import Tensor, nn
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
+
+from rescaps_plugin import layers
+from rescaps_plugin.engine.errors import UserError
+
+PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+FORMS = ('deploy', 'channels_last', *PRECISIONS)
+# Writing 5 here sets the peak of the process's resident set back to its present size (Linux).
+RESET_PEAK = Path('/proc/self/clear_refs')
+
+
+def parse_contestant(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
+    """Read the name of a contestant.
+
+    Args:
+        name: The name, as the module's docstring describes it.
+
+    Returns:
+        What builds it, and the forms it runs in.
+
+    Raises:
+        UserError: If the name is malformed or names nothing; it lists close matches.
+    """
+    target, arguments, suffix = re.fullmatch(r'(.+?)(\(.*\)|)((?:\+\w*)*)', name, re.DOTALL).groups()
+    forms = suffix.split('+')[1:]
+    for form in forms:
+        if form not in FORMS:
+            raise UserError(f'{name}: unknown form {form!r}; it may be {", ".join(FORMS)}.')
+    try:
+        call = ast.parse(f'_{arguments or "()"}', mode='eval').body
+        values = [ast.literal_eval(value) for value in call.args]
+        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f'{name}: arguments must be Python literals, as in NAME(8, routing="pointwise").') from error
+
+    path, _, attribute = target.rpartition(':')
+    if path:
+        known, where, create = (found := _load_file(path)), path, found.get(attribute)
+    else:
+        known, where = [*layers.__all__, *timm.list_models()], 'timm or rescaps_plugin.layers'
+        registered = partial(timm.create_model, target) if timm.is_model(target) else None
+        create = getattr(layers, target) if target in layers.__all__ else registered
+    if not callable(create):
+        close = ', '.join(difflib.get_close_matches(attribute, known))
+        raise UserError(
+            f'{attribute!r} is nothing to build from {where}.' + (f' Close matches: {close}.' if close else '')
+        )
+    return partial(create, *values, **keywords), forms
+
+
+def _load_file(path: str) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise UserError(f'{path} does not exist.')
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+class Conditions(NamedTuple):
+    """What is the same for all contestants.
+
+    Args:
+        input_size: Shape of one input, without the batch.
+        device: ``'cpu'`` or ``'cuda'``.
+        threads: Threads of PyTorch on the CPU.
+        min_time: Seconds to spend, at least, on one measurement of time.
+        input_grad: Whether a training step computes the input's gradient too, as a layer inside a network does.
+    """
+
+    input_size: tuple[int, ...]
+    device: str = 'cpu'
+    threads: int = 1
+    min_time: float = 0.2
+    input_grad: bool = False
+
+    @property
+    def measures_memory(self) -> bool:
+        """Whether peak memory can be read: on a GPU, and where the kernel lets a process reset its peak."""
+        return self.device == 'cuda' or os.access(RESET_PEAK, os.W_OK)
+
+
+class Quantity(NamedTuple):
+    """Something to measure.
+
+    Args:
+        kind: ``'parameters'``, ``'MACs'`` (multiply-adds), ``'time'`` in seconds or ``'memory'`` in bytes.
+        mode: ``'infer'`` or ``'train'``, for time and memory.
+        batch: Batch size, for time and memory.
+    """
+
+    kind: str
+    mode: str = ''
+    batch: int = 0
+
+    def __str__(self) -> str:
+        if not self.mode:
+            return self.kind
+        step = {'infer': 'inference', 'train': 'training step'}[self.mode]
+        return f'{"added memory, " if self.kind == "memory" else ""}{step}, batch {self.batch}'
+
+
+class Bench:
+    """A contestant on its device, to be measured in this process.
+
+    An inference is a forward pass in eval mode. A training step is the forward pass, the backward pass of half the
+    output's squared norm (nothing to compute: the output is its gradient) and the release of the gradients.
+
+    Args:
+        name: Name of the contestant.
+        conditions: What it is measured under.
+
+    Raises:
+        UserError: If it does not take its arguments or the input.
+    """
+
+    def __init__(self, name: str, conditions: Conditions) -> None:
+        torch.set_num_threads(conditions.threads)
+        torch.manual_seed(0)
+        build, forms = parse_contestant(name)
+        self.conditions = conditions
+        self.layout = torch.channels_last if 'channels_last' in forms else torch.contiguous_format
+        self.dtype = next((PRECISIONS[form] for form in forms if form in PRECISIONS), None)
+        try:
+            self.module = build().eval()
+            if 'deploy' in forms:
+                # It fuses the children of what it is given.
+                (self.module,) = reparameterize_model(nn.Sequential(self.module))
+            self.module.to(conditions.device, memory_format=self.layout)
+            self.step('infer', 1)()
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            size = 'x'.join(map(str, conditions.input_size))
+            raise UserError(f'{name} cannot be built or run on inputs of {size}: {error}') from error
+
+    def measure(self, quantity: Quantity) -> float:
+        """Measure once."""
+        if quantity.kind == 'parameters':
+            return sum(parameter.numel() for parameter in self.module.parameters())
+        if quantity.kind == 'MACs':
+            return self.count_macs()
+        step = self.step(quantity.mode, quantity.batch)
+        if quantity.kind == 'memory':
+            return self.peak_memory(step)
+        timer = Timer('step()', globals={'step': step}, num_threads=self.conditions.threads)
+        return timer.blocked_autorange(min_run_time=self.conditions.min_time).median
+
+    def step(self, mode: str, batch: int) -> Callable[[], None]:
+        """Make what one inference or training step runs."""
+        self.module.train(mode == 'train')
+        x = torch.randn(batch, *self.conditions.input_size, generator=torch.Generator().manual_seed(0))
+        x = x.to(self.conditions.device, memory_format=self.layout)
+
+        def forward() -> list[Tensor]:
+            with torch.autocast(self.conditions.device, self.dtype, enabled=self.dtype is not None):
+                return list(_tensors(self.module(x)))
+
+        def infer() -> None:
+            with torch.no_grad():
+                forward()
+
+        def train() -> None:
+            outputs = forward()
+            torch.autograd.backward(outputs, [output.detach() for output in outputs])
+            self.module.zero_grad()
+            x.grad = None
+
+        x.requires_grad_(mode == 'train' and self.conditions.input_grad)
+        return train if mode == 'train' else infer
+
+    def count_macs(self) -> int:
+        """Count the multiply-adds of convolutions and matrix products in the inference of one input."""
+        step = self.step('infer', 1)
+        with FlopCounterMode(display=False) as counter:
+            step()
+        return counter.get_total_flops() // 2
+
+    def peak_memory(self, step: Callable[[], None]) -> int:
+        """Measure how far one step, not the first, raises the memory in use at its peak."""
+        step()
+        if self.conditions.device == 'cuda':
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            step()
+            return torch.cuda.max_memory_allocated() - before
+        # The allocator keeps freed pages, which the step would use and not be charged for.
+        ctypes.CDLL(None).malloc_trim(0)
+        RESET_PEAK.write_text('5')
+        before = _resident('VmRSS')
+        step()
+        return _resident('VmHWM') - before
+
+
+def _resident(field: str) -> int:
+    return 1024 * int(re.search(rf'{field}:\s+(\d+) kB', Path('/proc/self/status').read_text()).group(1))
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    else:
+        for part in output.values() if isinstance(output, dict) else output:
+            yield from _tensors(part)
+
+
+# The contestant of this process.
+_bench = cache(Bench)
+
+
+def _measure(name: str, conditions: Conditions, quantity: Quantity) -> float:
+    return _bench(name, conditions).measure(quantity)
+
+
+def measure_all(
+    names: Sequence[str], quantities: Sequence[Quantity], conditions: Conditions, repeats: int
+) -> list[dict[Quantity, list[float]]]:
+    """Measure contestants in turn, each in its own process; every other round goes through them backwards.
+
+    Args:
+        names: The contestants.
+        quantities: What to measure; a deploy form is not trained.
+        conditions: What all are measured under.
+        repeats: Rounds; parameters and MACs, which do not vary, are measured in the first alone.
+
+    Returns:
+        For each contestant the values measured, one a round.
+
+    Raises:
+        UserError: If a contestant is unknown, does not take its arguments or the input, or its process dies.
+    """
+    forms = [parse_contestant(name)[1] for name in names]
+    values: list[dict[Quantity, list[float]]] = [{} for _ in names]
+    with ExitStack() as stack:
+        spawn = get_context('spawn')
+        pools = [stack.enter_context(ProcessPoolExecutor(1, spawn)) for _ in names]
+        for turn in range(repeats):
+            print(f'round {turn + 1} of {repeats}', file=sys.stderr)
+            for quantity in quantities if turn == 0 else [quantity for quantity in quantities if quantity.mode]:
+                for index in range(len(names))[:: -1 if turn % 2 else 1]:
+                    if quantity.mode == 'train' and 'deploy' in forms[index]:
+                        continue
+                    try:
+                        value = pools[index].submit(_measure, names[index], conditions, quantity).result()
+                    except BrokenProcessPool as error:
+                        raise UserError(f'the process of {names[index]} died at {quantity}: out of memory?') from error
+                    values[index].setdefault(quantity, []).append(value)
+    return values
+
+
+def summarise(values: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:
+    """Summarise the repeats of one quantity.
+
+    Args:
+        values: What was measured, one a round.
+        reference: The same of the reference; empty if it has none.
+
+    Returns:
+        ``median`` and quartiles ``low`` and ``high``, and as ``ratio`` those of the values over the reference's of the
+        same round (None where the reference has none, or 0).
+    """
+    ratios = [value / base for value, base in zip(values, reference, strict=False) if base]
+    return {**_quartiles(values), 'ratio': _quartiles(ratios) if ratios else None, 'repeats': list(values)}
+
+
+def _quartiles(values: Sequence[float]) -> dict[str, float]:
+    quantiles = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    low, median, high = torch.tensor(values, dtype=torch.float64).quantile(quantiles).tolist()
+    return {'median': median, 'low': low, 'high': high}

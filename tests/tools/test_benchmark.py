@@ -1,0 +1,281 @@
+"""``tools/benchmark.py`` on modules whose parameters, multiply-adds and memory are known."""
+
+import json
+import os
+import time
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.utils import reparameterize_model
+
+from rescaps_plugin.engine import benchmark
+from rescaps_plugin.engine.benchmark import RESET_PEAK, Bench, Conditions, Quantity, measure_all, summarise
+from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.models.rescaps import checkpoint_filter_fn
+
+MODULES = """
+import os
+import time
+
+import torch
+from torch import nn
+
+
+class Saves(nn.Module):
+    '''Keeps the output of every layer for the backward pass, and nothing else.'''
+
+    def __init__(self, layers):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.layers = layers
+
+    def forward(self, x):
+        x = x * self.scale
+        for _ in range(self.layers):
+            x = torch.sigmoid(x)
+        return x
+
+
+class Notes(nn.Module):
+    '''Notes down how it is called.'''
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        y = self.conv(x)
+        self.x, self.y = x, y
+        return {'outputs': (y, [y.mean()])}
+
+
+class Sleeps(nn.Identity):
+    def forward(self, x):
+        time.sleep(0.02)
+        return x
+
+
+class Dies(nn.Identity):
+    def forward(self, x):
+        os._exit(1)
+
+
+nothing = None
+"""
+
+CONDITIONS = Conditions((3, 8, 8), min_time=0.001)
+
+
+@pytest.fixture
+def modules(tmp_path):
+    path = tmp_path / 'modules.py'
+    path.write_text(MODULES)
+    return path
+
+
+@pytest.fixture
+def tool(load_tool):
+    return load_tool('benchmark')
+
+
+@pytest.fixture
+def error(tool, capsys):
+    """Run the tool, which has to fail before it starts a process; gives the message."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            tool.main([str(argument) for argument in arguments])
+        return f'{stopped.value} {capsys.readouterr().err}'
+
+    return run
+
+
+def test_command(run_tool, modules, tmp_path):
+    name, reference = 'rescaps_tiny+deploy', 'modules.py:Saves(layers=8)'
+    sizes = ['--input-size', 3, 32, 32, '--batch-sizes', 1, 2, '--memory-batch', 4, '--repeats', 2, '--min-time', 0.001]
+    finished = run_tool('benchmark', name, '--reference', reference, *sizes, '--threads', 1, '--out', 'out')
+    assert finished.returncode == 0, finished.stderr
+
+    result = json.loads((tmp_path / 'out/benchmark.json').read_text())
+    assert result['command'].startswith("python tools/benchmark.py rescaps_tiny+deploy --reference 'modules.py:Saves")
+    assert result['reference'] == reference and result['conditions']['input_size'] == [3, 32, 32]
+    assert result['machine']['torch'] == torch.__version__ and result['machine']['threads'] == 1
+    saves, tiny = result['contestants']
+    assert (saves['name'], tiny['name']) == (reference, name)
+    for kind, quantity in saves['quantities'].items():
+        assert quantity['low'] <= quantity['median'] <= quantity['high']
+        if kind != 'MACs':
+            assert set(quantity['ratio'].values()) == {1}
+    assert saves['quantities']['MACs']['ratio'] is None and tiny['quantities']['MACs']['ratio'] is None
+
+    deployed = reparameterize_model(timm.create_model('rescaps_tiny'))
+    parameters = sum(parameter.numel() for parameter in deployed.parameters())
+    assert tiny['quantities']['parameters']['repeats'] == [parameters]
+    assert tiny['quantities']['parameters']['ratio']['median'] == parameters
+    assert len(tiny['quantities']['inference, batch 2']['repeats']) == 2
+    # The deploy form does not train, and nothing trains on a batch of 1.
+    trained = {kind for kind in saves['quantities'] if 'training' in kind}
+    assert set(saves['quantities']) - set(tiny['quantities']) == trained
+    assert trained - {'added memory, training step, batch 4'} == {'training step, batch 2'}
+
+    page = (tmp_path / 'out/benchmark.md').read_text()
+    assert page in finished.stdout
+    assert f'| parameters | 1.00, **1.00x** | {parameters / 1e3:.0f} k, **{parameters:.2f}x** |' in page
+    assert page.count('| – |') == len(trained)
+    assert result['machine']['CPU'] in page and result['command'] in page
+    with Image.open(tmp_path / 'out/benchmark.png') as plot:
+        assert len(plot.convert('RGB').getcolors(1 << 24)) > 10
+
+
+@pytest.mark.skipif(not os.access(RESET_PEAK, os.W_OK), reason=f'{RESET_PEAK} cannot be written')
+def test_added_memory_is_that_of_the_tensors_alive(modules):
+    # Maps above 32 MiB, which the C library always takes from the system and gives back.
+    bench = Bench(f'{modules}:Saves(layers=3)', Conditions((9, 1024, 1024)))
+    map_size = 9 * 1024 * 1024 * 4
+    # In inference the input and output of a layer; in training all outputs and the gradients of one's input and output.
+    assert bench.measure(Quantity('memory', 'infer', 1)) == pytest.approx(2 * map_size, rel=0.05)
+    assert bench.measure(Quantity('memory', 'train', 1)) == pytest.approx(5 * map_size, rel=0.05)
+    assert bench.measure(Quantity('memory', 'train', 2)) == pytest.approx(10 * map_size, rel=0.05)
+
+
+def test_without_matplotlib(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, 'measure_all', lambda names, *_: [{Quantity('parameters'): [4.0]} for _ in names])
+    monkeypatch.setattr(tool, 'find_spec', lambda name: None)
+    tool.main(['resnet18', '--out', str(tmp_path), '--channels-last', '--amp', 'bf16'])
+    assert 'for the plot: pip install matplotlib' in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['benchmark.json', 'benchmark.md']
+    assert json.loads((tmp_path / 'benchmark.json').read_text())['reference'] == 'resnet18+channels_last+bf16'
+
+
+def test_unknown_names(error, modules):
+    assert 'rescaps_cifar,' in error('rescap_cifar') + ','
+    assert 'Close matches: ResidualPoseRouting' in error('ResidualPoseRoutin(8)')
+    message = error('resnet18', '--reference', f'{modules}:Save')
+    assert f"'Save' is nothing to build from {modules}. Close matches: Saves" in message
+    assert "'nothing' is nothing to build" in error(f'{modules}:nothing')
+    assert 'gone.py does not exist' in error('gone.py:Saves')
+    assert "unknown form 'int4'; it may be deploy, channels_last, bf16, fp16" in error('resnet18+int4')
+    for arguments in ('(num_classes=)', '(num_classes=classes)'):
+        assert 'arguments must be Python literals' in error('resnet18' + arguments)
+
+
+def test_bad_arguments(error):
+    assert 'give a NAME or a --preset' in error()
+    assert 'must be at least 1, not 0' in error('resnet18', '--repeats', 0)
+    if not torch.cuda.is_available():
+        assert 'finds no GPU' in error('resnet18', '--device', 'cuda')
+
+
+@pytest.mark.parametrize('name', ['resnet18(colour="red")', 'rescaps_tiny(residual="two")', 'ResidualPoseRouting(8)'])
+def test_contestant_that_does_not_run(name):
+    with pytest.raises(UserError, match='cannot be built or run on inputs of 3x8x8: .+'):
+        Bench(name, CONDITIONS)
+
+
+def test_process_that_dies(modules):
+    with pytest.raises(UserError, match=r'Dies died at parameters'):
+        measure_all([f'{modules}:Dies'], [Quantity('parameters')], CONDITIONS, 1)
+
+
+def test_preset_literal_is_the_same_arithmetic(tool, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    names = tool.parse_args(['--preset', 'literal']).names
+    torch.manual_seed(0)
+    literal, network = (benchmark.parse_contestant(name)[0]().eval() for name in names)
+    network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), literal(x), rtol=1e-4, atol=1e-4)
+
+
+def test_parameters_and_macs():
+    resnet = Bench('resnet18(num_classes=7)', Conditions((3, 32, 32)))
+    expected = timm.create_model('resnet18', num_classes=7)
+    assert resnet.measure(Quantity('parameters')) == sum(parameter.numel() for parameter in expected.parameters())
+
+    layer = Bench('ResidualPoseRouting(2, out_types=3, routing="window")+deploy', Conditions((32, 5, 4)))
+    activations, outputs = 9 * 2, 3 * 17
+    macs = 20 * (9 * 32 * (activations + outputs) + activations * outputs)
+    assert layer.measure(Quantity('MACs')) == macs
+
+
+def test_forms_and_steps(modules):
+    bench = Bench(f'{modules}:Notes+channels_last+bf16', CONDITIONS._replace(input_grad=True))
+    notes = bench.module
+    bench.step('train', 4)()
+    assert notes.training and notes.x.shape == (4, 3, 8, 8) and notes.x.requires_grad
+    assert notes.y.dtype == torch.bfloat16 and notes.y.requires_grad
+    assert notes.x.is_contiguous(memory_format=torch.channels_last)
+    assert notes.conv.weight.grad is None and notes.x.grad is None
+
+    seen = notes.x
+    bench.step('infer', 4)()
+    assert not notes.training and not notes.x.requires_grad and not notes.y.requires_grad
+    torch.testing.assert_close(notes.x, seen)
+
+    plain = Bench(f'{modules}:Notes', CONDITIONS)
+    plain.step('train', 4)()
+    torch.testing.assert_close(plain.module.x, seen)
+    torch.testing.assert_close(plain.module.conv.weight, notes.conv.weight)
+    assert plain.module.x.is_contiguous() and plain.module.y.dtype == torch.float32 and not plain.module.x.requires_grad
+
+
+def test_training_step_computes_every_gradient(modules):
+    bench = Bench(f'{modules}:Notes', CONDITIONS)
+    gradients = []
+    bench.module.conv.weight.register_post_accumulate_grad_hook(lambda weight: gradients.append(weight.grad.clone()))
+    bench.step('train', 2)()
+    x, y = bench.module.x, bench.module.y.detach().requires_grad_()
+    loss = (y.square().sum() + y.mean().square()) / 2
+    (output_grad,) = torch.autograd.grad(loss, y)
+    expected = torch.nn.grad.conv2d_weight(x, bench.module.conv.weight.shape, output_grad, padding=1)
+    torch.testing.assert_close(gradients, [expected])
+
+
+def test_time_is_seconds_of_one_step(modules):
+    start = time.perf_counter()
+    measured = Bench(f'{modules}:Sleeps', CONDITIONS).measure(Quantity('time', 'infer', 2))
+    assert 0.02 <= measured <= time.perf_counter() - start
+
+
+def test_rounds_alternate(monkeypatch):
+    order = []
+
+    class Inline:
+        def __init__(self, *_):
+            pass
+
+        __enter__ = __exit__ = lambda self, *_: self
+
+        def submit(self, function, name, conditions, quantity):
+            order.append((quantity.kind, name))
+            return self
+
+        def result(self):
+            return 1.0
+
+    monkeypatch.setattr(benchmark, 'ProcessPoolExecutor', Inline)
+    quantities = [Quantity('parameters'), Quantity('time', 'infer', 1)]
+    values = measure_all(['resnet18', 'resnet34'], quantities, CONDITIONS, 2)
+    kinds = ['parameters'] * 2 + ['time'] * 4
+    names = ['resnet18', 'resnet34', 'resnet18', 'resnet34', 'resnet34', 'resnet18']
+    assert order == list(zip(kinds, names, strict=True))
+    assert values == [{quantities[0]: [1.0], quantities[1]: [1.0, 1.0]}] * 2
+
+
+def test_summary():
+    summary = summarise([2, 9, 4, 8, 10], [1, 3, 4, 2, 5])
+    assert (summary['low'], summary['median'], summary['high']) == (4, 8, 9)
+    # Ratios are of the same round: 2, 3, 1, 4, 2.
+    assert summary['ratio'] == {'median': 2, 'low': 2, 'high': 3}
+    assert summarise([3], [])['ratio'] is None and summarise([3], [0])['ratio'] is None
+
+
+@pytest.mark.parametrize(
+    ('value', 'unit', 'text'),
+    [(0, 'B', '0 B'), (1, '', '1.00'), (999.6, '', '1.00 k'), (25.3e6, 'B', '25.3 MB'), (0.01234, 's', '12.3 ms')],
+)
+def test_figures(tool, value, unit, text):
+    assert tool.si(value, unit) == text
