@@ -15,7 +15,7 @@ import platform
 import re
 import shlex
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,7 @@ import torch
 
 import rescaps_plugin  # registers the models
 from rescaps_plugin.engine.benchmark import Conditions, Quantity, measure_all, summarise
+from rescaps_plugin.engine.cli import positive_int
 from rescaps_plugin.engine.errors import user_errors
 
 # Defaults of the arguments, by the comparison they make.
@@ -74,13 +75,6 @@ def parse_args(argv):
     if args.device == 'cuda' and not cuda:
         parser.error('--device cuda: PyTorch finds no GPU')
     return args
-
-
-def positive_int(text):
-    value = int(text)
-    if value < 1:
-        raise ArgumentTypeError(f'must be at least 1, not {value}')
-    return value
 
 
 def choose_quantities(args, memory):

@@ -30,6 +30,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
 from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
+from rescaps_plugin.engine.cli import positive_int
 from rescaps_plugin.engine.config import load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import UserError, user_errors
 
@@ -292,13 +293,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='override config fields, e.g. model.head.num_classes=5',
     )
     return parser.parse_args(argv)
-
-
-def positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, not {value}')
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/kicad_norb.py',
-    '../_base_/schedules/adam_cycle_8e.py',
+    '../_base_/schedules/adam_cycle_5e.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -24,8 +24,8 @@ class ResCaps(ResCapsTrunk, BaseModule):
         norm_eval: Whether batch normalisations keep their statistics in training. Defaults to False.
         deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
         init_cfg: mmengine's initialisation. Defaults to None.
-        **trunk: Arguments of :class:`~rescaps_plugin.models.ResCapsTrunk`: ``capsule_types``, ``num_layers``, ``routing``,
-            ``residual``, ...
+        **trunk: Arguments of :class:`~rescaps_plugin.models.ResCapsTrunk`: ``capsule_types``, ``num_layers``,
+            ``routing``, ``residual``, ...
 
     Shape:
         - input: ``[b, in_channels, h, w]``

@@ -1,6 +1,5 @@
 """Capsule classification head for mmpretrain."""
 
-import torch
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -68,9 +67,7 @@ class CapsuleClsHead(ClsHead):
         """Give class activations ``[b, num_classes]`` from the last of the feature maps."""
         return self.caps(feats[-1])
 
-    def _get_predictions(
-        self, cls_score: Tensor, data_samples: list[DataSample | None] | None
-    ) -> list[DataSample]:
+    def _get_predictions(self, cls_score: Tensor, data_samples: list[DataSample | None] | None) -> list[DataSample]:
         """Set ``pred_score`` to the activations as they are (a softmax would level them) and ``pred_label``."""
         if data_samples is None:
             data_samples = [None] * len(cls_score)

@@ -1,4 +1,4 @@
-"""Capsule losses as OpenMMLab losses, registered in mmengine's root registry: any head of any repository can use them."""
+"""Capsule losses as OpenMMLab losses, in mmengine's root registry: heads of any repository can use them."""
 
 import torch
 from mmengine.logging import MessageHub

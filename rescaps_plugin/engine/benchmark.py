@@ -23,8 +23,9 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import cache, partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import timm
@@ -244,6 +245,11 @@ def _measure(name: str, conditions: Conditions, quantity: Quantity) -> float:
     return _bench(name, conditions).measure(quantity)
 
 
+def _end_with_parent() -> None:
+    """Watch for the end of the parent, which a pool's process whose parent is killed would outlive."""
+    Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
 def measure_all(
     names: Sequence[str], quantities: Sequence[Quantity], conditions: Conditions, repeats: int
 ) -> list[dict[Quantity, list[float]]]:
@@ -265,7 +271,7 @@ def measure_all(
     values: list[dict[Quantity, list[float]]] = [{} for _ in names]
     with ExitStack() as stack:
         spawn = get_context('spawn')
-        pools = [stack.enter_context(ProcessPoolExecutor(1, spawn)) for _ in names]
+        pools = [stack.enter_context(ProcessPoolExecutor(1, spawn, _end_with_parent)) for _ in names]
         for turn in range(repeats):
             print(f'round {turn + 1} of {repeats}', file=sys.stderr)
             for quantity in quantities if turn == 0 else [quantity for quantity in quantities if quantity.mode]:

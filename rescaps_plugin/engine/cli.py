@@ -1,10 +1,26 @@
 """Command-line arguments that the tools have in common."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 
-from mmengine.config import DictAction
+
+def positive_int(text: str) -> int:
+    """Read an argument that counts something.
+
+    Args:
+        text: What the user typed.
+
+    Returns:
+        The number.
+
+    Raises:
+        ArgumentTypeError: It is less than 1; argparse reports it with the argument's name.
+    """
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f'must be at least 1, not {value}')
+    return value
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
@@ -13,6 +29,9 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     Args:
         parser: The tool's parser.
     """
+    # Here, so that tools for timm models alone do without mmengine.
+    from mmengine.config import DictAction
+
     parser.add_argument('--work-dir', help="folder for logs and results; default: the config's, or work_dirs/<config>")
     parser.add_argument(
         '--cfg-options',

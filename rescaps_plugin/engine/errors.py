@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pickle import UnpicklingError
+from urllib.error import URLError
 
 
 class UserError(Exception):
@@ -17,9 +18,15 @@ def user_errors() -> Iterator[None]:
     Missing files count as such; every other exception keeps its traceback.
 
     Raises:
-        SystemExit: on a :class:`UserError`, a missing file, or a checkpoint that PyTorch refuses to unpickle.
+        SystemExit: on a :class:`UserError`, a missing file, a failed download, or a checkpoint that PyTorch refuses to
+            unpickle.
     """
     try:
         yield
     except (UserError, FileNotFoundError, UnpicklingError) as error:
         sys.exit(f'error: {error}')
+    except URLError as error:
+        sys.exit(
+            f'error: what is not on this machine could not be downloaded: {error.reason}. Get the data set or '
+            'checkpoint elsewhere, and put it where the config says (data_root, load_from).'
+        )

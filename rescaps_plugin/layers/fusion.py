@@ -51,7 +51,7 @@ def fuse_layers(network: nn.Module) -> nn.Module:
 
 
 def norm_scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Give the ``(scale, shift)`` per channel that a batch normalisation applies in evaluation: ``y = scale x + shift``."""
+    """Give the ``(scale, shift)`` per channel of a batch normalisation in evaluation: ``y = scale x + shift``."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - scale * norm.running_mean
 
@@ -66,7 +66,7 @@ def fold_input_norm(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
 def conv_from_kernel(
     kernel: Tensor, scale: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int = 1
 ) -> nn.Conv2d:
-    """Build a frozen-kernel convolution: ``kernel`` [o, i, h, w] scaled per output channel by ``scale`` [o], plus ``bias``."""
+    """Build a convolution from its ``kernel`` [o, i, h, w], scaled per output channel by ``scale`` [o], and ``bias``."""
     out_channels, in_channels, height, width = kernel.shape
     conv = nn.Conv2d(
         in_channels * groups,

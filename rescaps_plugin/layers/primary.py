@@ -1,9 +1,9 @@
 """Primary capsules: the door from feature maps to capsules.
 
-A *capsule map* is a tensor ``[b, n * (p * p + 1), h, w]``: ``n`` capsule types, each with a ``p x p`` pose matrix and an
-activation in (0, 1). The first ``n * p * p`` channels are poses (channel ``n * p * p + i * p + m`` is entry ``(i, m)`` of
-type ``n``), the last ``n`` channels are activations. Layers that route by pose alone also take and give maps without
-the activations, ``[b, n * p * p, h, w]``.
+A *capsule map* is a tensor ``[b, n * (p * p + 1), h, w]``: ``n`` capsule types, each with a ``p x p`` pose matrix and
+an activation in (0, 1). The first ``n * p * p`` channels are poses (channel ``n * p * p + i * p + m`` is entry
+``(i, m)`` of type ``n``), the last ``n`` channels are activations. Layers that route by pose alone also take and give
+maps without the activations, ``[b, n * p * p, h, w]``.
 """
 
 import torch

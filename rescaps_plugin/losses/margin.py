@@ -31,8 +31,8 @@ def margin_loss(
     """
     if activation.dim() != 2 or target.shape not in (activation.shape[:1], activation.shape):
         raise ValueError(
-            f'margin loss takes activations [b, classes] and targets [b] or [b, classes], got {tuple(activation.shape)} '
-            f'and {tuple(target.shape)}'
+            'margin loss takes activations [b, classes] and targets [b] or [b, classes], got '
+            f'{tuple(activation.shape)} and {tuple(target.shape)}'
         )
     activation = activation.float()
     present = F.one_hot(target, activation.shape[1]) if target.dim() == 1 else target

@@ -28,8 +28,8 @@ def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
     """
     if activation.dim() != 2 or target.shape not in (activation.shape[:1], activation.shape):
         raise ValueError(
-            f'spread loss takes activations [b, classes] and targets [b] or [b, classes], got {tuple(activation.shape)} '
-            f'and {tuple(target.shape)}'
+            'spread loss takes activations [b, classes] and targets [b] or [b, classes], got '
+            f'{tuple(activation.shape)} and {tuple(target.shape)}'
         )
     activation = activation.float()
     if target.dim() == 1:

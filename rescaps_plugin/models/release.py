@@ -39,11 +39,13 @@ def map_release_state_dict(state_dict: dict[str, Tensor], model: nn.Module) -> d
 
     def put(name: str, value: Tensor) -> None:
         if name not in target:
-            raise ValueError(f'the release checkpoint holds weights for {name!r}, which the model lacks: see capsule_types')
+            raise ValueError(
+                f'the release checkpoint holds weights for {name!r}, which the model lacks: see capsule_types'
+            )
         if value.numel() != target[name].numel():
             raise ValueError(
                 f'the release checkpoint gives {name!r} the shape {tuple(value.shape)}, the model has '
-                f'{tuple(target[name].shape)}: build it with the capsule_types, num_classes and img_size of the checkpoint'
+                f'{tuple(target[name].shape)}: build it with its capsule_types, num_classes and img_size'
             )
         mapped[name] = value.reshape(target[name].shape)
 

@@ -2,8 +2,8 @@
 
 Paper: *Capsule Networks With Residual Pose Routing*, Liu, Cheng, Zhang, Xu, Han, IEEE TNNLS 2024.
 
-A stem, blocks of primary capsules and ResP layers at strides 2, 4, 8, ..., and a classifier of primary capsules over the
-whole last map and a ResPC layer. The networks give class *activations* in (0, 1), which the spread or margin loss of
+A stem, blocks of primary capsules and ResP layers at strides 2, 4, 8, ..., and a classifier of primary capsules over
+the whole last map and a ResPC layer. The networks give class *activations* in (0, 1), which the spread or margin loss of
 ``rescaps_plugin.losses`` trains.
 
 The batch normalisation that the paper puts behind a block stands here before the primary capsules that read the block,
@@ -36,7 +36,7 @@ class Stem(Deployable):
     Args:
         in_chans: Channels of the image.
         channels: Channels of the features.
-        kind: ``'conv5'``: 5x5 at stride 1 (the paper); ``'conv7_pool'``: 7x7 at stride 2 and a 3x3 max-pool at stride 2.
+        kind: ``'conv5'``: 5x5 at stride 1 (the paper); ``'conv7_pool'``: 7x7 at stride 2, then a max-pool at stride 2.
     """
 
     def __init__(self, in_chans: int, channels: int, kind: str) -> None:
@@ -229,8 +229,8 @@ class CapsuleClassifier(nn.Module):
         kernel_size = self.feature_size or (1, 1)
         self.num_features = in_channels * kernel_size[0] * kernel_size[1]
         self.size_error = (
-            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} alone: give images of the size "
-            "that the network was built for, build it for the size of these, or use global_pool='avg'"
+            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} alone: give images of the "
+            "size that the network was built for, build it for the size of these, or use global_pool='avg'"
         )
         if num_classes > 0:
             self.primary = PrimaryCaps(in_channels, num_classes, pose_size, kernel_size, norm=True)
@@ -359,26 +359,29 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
         }
     classifier = 'head.routing.weight'
     if classifier in state_dict and model.num_classes != state_dict[classifier].shape[1]:
-        # timm drops a classifier of other classes by its weights and biases; a capsule classifier holds more than these.
+        # timm drops a classifier of other classes by its weight and bias; a capsule classifier holds more than these.
         return {name: value for name, value in state_dict.items() if not name.startswith('head.')}
     return state_dict
 
 
 def _cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
-    return dict(
-        num_classes=10,
-        input_size=input_size,
-        # Four blocks, each rounding up.
-        pool_size=(-(-input_size[1] // 16), -(-input_size[2] // 16)),
-        crop_pct=1.0,
-        interpolation='bicubic',
-        fixed_input_size=True,
-        mean=mean,
-        std=std,
-        first_conv='stem.conv',
-        classifier=('head.primary.pose', 'head.routing'),
-        license='apache-2.0',
-    ) | kwargs
+    return (
+        dict(
+            num_classes=10,
+            input_size=input_size,
+            # Four blocks, each rounding up.
+            pool_size=(-(-input_size[1] // 16), -(-input_size[2] // 16)),
+            crop_pct=1.0,
+            interpolation='bicubic',
+            fixed_input_size=True,
+            mean=mean,
+            std=std,
+            first_conv='stem.conv',
+            classifier=('head.primary.pose', 'head.routing'),
+            license='apache-2.0',
+        )
+        | kwargs
+    )
 
 
 _mnist = partial(_cfg, (1, 28, 28), (0.1307,), (0.3081,))
@@ -561,11 +564,15 @@ def rescaps_small(pretrained: bool = False, **kwargs) -> ResCaps:
 def rescaps_imagenet(pretrained: bool = False, **kwargs) -> ResCaps:
     """ResCaps for 224x224 images and 1000 classes.
 
-    It differs from the paper's networks, whose form would take 210 M weights in the classifier alone: a 7x7 stem at stride
-    2 with a max-pool brings the image to 56x56 before the first block; the class capsules read the mean over positions;
-    and each class is read from its own pose.
+    It differs from the paper's networks, whose form would take 210 M weights in the classifier alone: a 7x7 stem at
+    stride 2 with a max-pool brings the image to 56x56 before the first block; the class capsules read the mean over
+    positions; and each class is read from its own pose.
     """
     model_args = dict(
-        capsule_types=(16, 32, 32, 32), stem='conv7_pool', stem_channels=64, global_pool='avg', classifier_routing='pointwise'
+        capsule_types=(16, 32, 32, 32),
+        stem='conv7_pool',
+        stem_channels=64,
+        global_pool='avg',
+        classifier_routing='pointwise',
     )
     return _create_rescaps('rescaps_imagenet', pretrained, **dict(model_args, **kwargs))

@@ -42,8 +42,11 @@ def test_frozen_stages_keep_weights_and_statistics(frozen):
     parameters = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     backbone(torch.randn(2, 3, 16, 16))[0].square().mean().backward()
     torch.optim.SGD(parameters, lr=1.0).step()
-    changed = {name.split('.routing')[0].split('.primary')[0].split('.conv')[0].split('.norm')[0]
-               for name, value in backbone.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name.split('.routing')[0].split('.primary')[0].split('.conv')[0].split('.norm')[0]
+        for name, value in backbone.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     stages = ['stem', 'blocks.0', 'blocks.1', 'blocks.2']
     assert changed == set(stages[frozen + 1 :])
 

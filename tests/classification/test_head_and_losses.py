@@ -77,11 +77,17 @@ def test_loss_of_the_head_is_that_of_its_activations():
 
 def test_mixup_targets_are_supported():
     module = head().eval()
-    mixed = [DataSample().set_gt_score(torch.tensor(score)) for score in ([0.3, 0.7, 0, 0], [0, 0, 1.0, 0], [0, 0.5, 0, 0.5])]
+    mixed = [
+        DataSample().set_gt_score(torch.tensor(score)) for score in ([0.3, 0.7, 0, 0], [0, 0, 1.0, 0], [0, 0.5, 0, 0.5])
+    ]
     activation = module(FEATURES)
-    first = 0.3 * spread_loss(activation[:1], torch.tensor([0]), 0.9) + 0.7 * spread_loss(activation[:1], torch.tensor([1]), 0.9)
+    first = 0.3 * spread_loss(activation[:1], torch.tensor([0]), 0.9) + 0.7 * spread_loss(
+        activation[:1], torch.tensor([1]), 0.9
+    )
     second = spread_loss(activation[1:2], torch.tensor([2]), 0.9)
-    third = 0.5 * spread_loss(activation[2:], torch.tensor([1]), 0.9) + 0.5 * spread_loss(activation[2:], torch.tensor([3]), 0.9)
+    third = 0.5 * spread_loss(activation[2:], torch.tensor([1]), 0.9) + 0.5 * spread_loss(
+        activation[2:], torch.tensor([3]), 0.9
+    )
     torch.testing.assert_close(module.loss(FEATURES, mixed)['loss'], torch.cat([first, second, third]).mean())
 
 

@@ -1,7 +1,7 @@
 """Residual pose routing written out step by step from the paper's equations: the oracle that the layers are held to.
 
-Windows are unfolded, every pose of every window is multiplied by its matrix, and 1x1 convolutions read the result. Names
-and channel orders are those of the authors' release, so that a state dict of ``LiteralResCaps`` is one of the release.
+Windows are unfolded, every pose of every window is multiplied by its matrix, and 1x1 convolutions read the result.
+Names and channel orders are those of the authors' release, so that a state dict of ``LiteralResCaps`` is one of the release.
 """
 
 import torch
@@ -24,7 +24,9 @@ class ConvNorm(nn.Module):
 class LiteralWindow(nn.Module):
     """ResP in the release's reading; ``integrate=False`` is ResPC."""
 
-    def __init__(self, types, out_types=None, kernel=3, stride=1, padding=None, pose=4, residual='identity', integrate=True):
+    def __init__(
+        self, types, out_types=None, kernel=3, stride=1, padding=None, pose=4, residual='identity', integrate=True
+    ):
         super().__init__()
         self.types, self.kernel, self.stride, self.pose = types, kernel, stride, pose
         self.padding = kernel // 2 if padding is None else padding
@@ -39,9 +41,7 @@ class LiteralWindow(nn.Module):
         batch, _, height, width = x.shape
         poses = x[:, : self.types * self.pose**2]
         windows = F.unfold(poses, self.kernel, padding=self.padding, stride=self.stride)
-        out_height, out_width = (
-            (size + 2 * self.padding - self.kernel) // self.stride + 1 for size in (height, width)
-        )
+        out_height, out_width = ((size + 2 * self.padding - self.kernel) // self.stride + 1 for size in (height, width))
         # channel, offset, position -> position, offset, type, row, column
         windows = windows.reshape(batch, self.types, self.pose, self.pose, self.kernel**2, -1).permute(0, 5, 4, 1, 2, 3)
         transform = (self.one + self.weights).reshape(self.kernel**2, self.types, self.pose, self.pose)

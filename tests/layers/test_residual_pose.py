@@ -32,7 +32,10 @@ def released(layer, entries, window, types):
         side = layer.kernel_size
         # [k, n, 1, d] -> [n, d, kh, kw]
         result['conv1.conv1.weight'] = activation.permute(1, 2, 3, 0).reshape(types, -1, side, side)
-    result['conv1.bn.weight'], result['conv1.bn.bias'] = entries['activation_norm.weight'], entries['activation_norm.bias']
+    result['conv1.bn.weight'], result['conv1.bn.bias'] = (
+        entries['activation_norm.weight'],
+        entries['activation_norm.bias'],
+    )
     if 'pose_weight' in entries:
         pose = entries['pose_weight']
         outputs = pose.shape[2]
@@ -83,7 +86,13 @@ def test_window_routing_equals_literal_form(shape, height, width, padding):
     padding = shape['kernel_size'] // 2 if shape['kernel_size'] > 3 else padding
     layer = ResidualPoseRouting(**shape, padding=padding)
     literal = LiteralWindow(
-        shape['in_types'], shape['out_types'], shape['kernel_size'], shape['stride'], padding, shape['pose_size'], shape['residual']
+        shape['in_types'],
+        shape['out_types'],
+        shape['kernel_size'],
+        shape['stride'],
+        padding,
+        shape['pose_size'],
+        shape['residual'],
     )
     x = torch.randn(2, shape['in_types'] * (shape['pose_size'] ** 2 + 1), height, width, dtype=torch.float64)
     assert_equal_outputs_and_gradients(layer, literal, x)
@@ -100,7 +109,13 @@ def test_pointwise_routing_equals_literal_form(shape, height, width, padding):
     padding = shape['kernel_size'] // 2 if shape['kernel_size'] > 3 else padding
     layer = ResidualPoseRouting(**shape, padding=padding, routing='pointwise')
     literal = LiteralPointwise(
-        shape['in_types'], shape['out_types'], shape['kernel_size'], shape['stride'], padding, shape['pose_size'], shape['residual']
+        shape['in_types'],
+        shape['out_types'],
+        shape['kernel_size'],
+        shape['stride'],
+        padding,
+        shape['pose_size'],
+        shape['residual'],
     )
     x = torch.randn(2, shape['in_types'] * (shape['pose_size'] ** 2 + 1), height, width, dtype=torch.float64)
     assert_equal_outputs_and_gradients(layer, literal, x)
@@ -148,7 +163,13 @@ def test_pose_only_gives_the_poses_of_the_full_map():
     poses = ResidualPoseRouting(3, pose_only=True)
     state = full.state_dict()
     for name, value in poses.state_dict().items():
-        state[name] = state[name][:, :, : value.shape[2]] if name == 'pose_weight' else state[name][: len(value)] if value.dim() else value
+        state[name] = (
+            state[name][:, :, : value.shape[2]]
+            if name == 'pose_weight'
+            else state[name][: len(value)]
+            if value.dim()
+            else value
+        )
     poses.load_state_dict(state)
     x = torch.randn(2, 48, 5, 6)
     torch.testing.assert_close(poses(x), full(x)[:, :48])
@@ -202,7 +223,11 @@ def test_deploy_form_is_plain_convolutions_and_refuses_training():
     torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
     assert {type(module) for module in layer.children()} == {nn.Conv2d}
     assert {name for name, _ in layer.named_parameters()} == {
-        'activation_conv.weight', 'activation_conv.bias', 'pose_conv.weight', 'pose_conv.bias', 'mix.weight',
+        'activation_conv.weight',
+        'activation_conv.bias',
+        'pose_conv.weight',
+        'pose_conv.bias',
+        'mix.weight',
     }
     layer.eval()
     with pytest.raises(RuntimeError, match='deploy form.*cannot be trained'):

@@ -1,4 +1,4 @@
-"""The networks beside timm's own checks (test_timm_models.py): release checkpoints, deploy form, arguments, compilers."""
+"""The networks beside timm's own checks (test_timm_models.py): checkpoints, deploy form, arguments, compilers."""
 
 import copy
 
@@ -57,7 +57,10 @@ def test_release_checkpoint_gives_the_releases_activations(tmp_path):
     [
         (lambda state: state.update({'attention.weight': torch.zeros(1)}), "does not know.*'attention.weight'"),
         (lambda state: state.pop('conv_caps2_1.weights'), "lacks 'conv_caps2_1.weights'"),
-        (lambda state: state.update({'bn3.weight': torch.zeros(7)}), r"'blocks.2.primary.norm.weight' the shape \(7,\)"),
+        (
+            lambda state: state.update({'bn3.weight': torch.zeros(7)}),
+            r"'blocks.2.primary.norm.weight' the shape \(7,\)",
+        ),
     ],
 )
 def test_unknown_missing_and_misshapen_release_keys_are_named(change, message):

@@ -110,7 +110,9 @@ def test_fx(name):
     model = timm.create_model(name)
     x = images(name, batch=2)
     train_nodes, eval_nodes = get_graph_node_names(model)
-    extractor = create_feature_extractor(model, train_return_nodes=[train_nodes[-1]], eval_return_nodes=[eval_nodes[-1]])
+    extractor = create_feature_extractor(
+        model, train_return_nodes=[train_nodes[-1]], eval_return_nodes=[eval_nodes[-1]]
+    )
     with torch.no_grad():
         (output,) = extractor.eval()(x).values()
         torch.testing.assert_close(output, model.eval()(x))

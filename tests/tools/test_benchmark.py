@@ -2,7 +2,10 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 import timm
@@ -16,7 +19,6 @@ from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.models.rescaps import checkpoint_filter_fn
 
 MODULES = """
-import os
 import time
 
 import torch
@@ -57,9 +59,10 @@ class Sleeps(nn.Identity):
         return x
 
 
-class Dies(nn.Identity):
+class Stays(nn.Identity):
     def forward(self, x):
-        os._exit(1)
+        print('staying', flush=True)
+        time.sleep(60)
 
 
 nothing = None
@@ -174,9 +177,14 @@ def test_contestant_that_does_not_run(name):
         Bench(name, CONDITIONS)
 
 
-def test_process_that_dies(modules):
-    with pytest.raises(UserError, match=r'Dies died at parameters'):
-        measure_all([f'{modules}:Dies'], [Quantity('parameters')], CONDITIONS, 1)
+def test_no_process_outlives_the_command(modules, repository):
+    command = [sys.executable, repository / 'tools/benchmark.py', f'{modules}:Stays']
+    environment = {**os.environ, 'PYTHONPATH': str(repository)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout.readline() == b'staying\n'
+    process.kill()
+    # The pipe ends when the last process that holds it has ended.
+    process.communicate(timeout=20)
 
 
 def test_preset_literal_is_the_same_arithmetic(tool, repository, monkeypatch):
@@ -240,29 +248,47 @@ def test_time_is_seconds_of_one_step(modules):
     assert 0.02 <= measured <= time.perf_counter() - start
 
 
-def test_rounds_alternate(monkeypatch):
-    order = []
+@pytest.fixture
+def inline_pool(monkeypatch):
+    """Measure in this process; gives what is asked, in order, and makes a contestant of the name ``vgg11`` die."""
 
-    class Inline:
+    class Pool:
+        asked = []
+
         def __init__(self, *_):
             pass
 
-        __enter__ = __exit__ = lambda self, *_: self
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
 
         def submit(self, function, name, conditions, quantity):
-            order.append((quantity.kind, name))
+            self.asked.append((quantity.kind, name))
             return self
 
         def result(self):
+            if self.asked[-1][1] == 'vgg11':
+                raise BrokenProcessPool
             return 1.0
 
-    monkeypatch.setattr(benchmark, 'ProcessPoolExecutor', Inline)
+    monkeypatch.setattr(benchmark, 'ProcessPoolExecutor', Pool)
+    return Pool
+
+
+def test_rounds_alternate(inline_pool):
     quantities = [Quantity('parameters'), Quantity('time', 'infer', 1)]
     values = measure_all(['resnet18', 'resnet34'], quantities, CONDITIONS, 2)
     kinds = ['parameters'] * 2 + ['time'] * 4
     names = ['resnet18', 'resnet34', 'resnet18', 'resnet34', 'resnet34', 'resnet18']
-    assert order == list(zip(kinds, names, strict=True))
+    assert inline_pool.asked == list(zip(kinds, names, strict=True))
     assert values == [{quantities[0]: [1.0], quantities[1]: [1.0, 1.0]}] * 2
+
+
+def test_process_that_dies(inline_pool):
+    with pytest.raises(UserError, match='vgg11 died at training step, batch 8: out of memory'):
+        measure_all(['resnet18', 'vgg11'], [Quantity('time', 'train', 8)], CONDITIONS, 1)
 
 
 def test_summary():

@@ -1,4 +1,5 @@
-# Adam for 100 epochs: the learning rate rises linearly for 3 tenths of the training and falls by a cosine, by iteration.
+# Adam for 100 epochs: the learning rate rises linearly for 3 tenths of the training, then falls by a
+# cosine, by iteration.
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, begin=0, end=30, by_epoch=True, convert_to_iter_based=True),

@@ -1,0 +1,4 @@
+# Digits with three ResP layers a block.
+_base_ = './digits.py'
+
+model = dict(backbone=dict(num_layers=3))
