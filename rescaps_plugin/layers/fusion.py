@@ -66,7 +66,7 @@ def fold_input_norm(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
 def conv_from_kernel(
     kernel: Tensor, scale: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int = 1
 ) -> nn.Conv2d:
-    """Build a convolution from its ``kernel`` [o, i, h, w], scaled per output channel by ``scale`` [o], and ``bias``."""
+    """Build a convolution from its ``kernel`` [o, i, h, w], scaled by ``scale`` [o] per output, and its ``bias``."""
     out_channels, in_channels, height, width = kernel.shape
     conv = nn.Conv2d(
         in_channels * groups,

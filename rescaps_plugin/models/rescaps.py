@@ -3,8 +3,8 @@
 Paper: *Capsule Networks With Residual Pose Routing*, Liu, Cheng, Zhang, Xu, Han, IEEE TNNLS 2024.
 
 A stem, blocks of primary capsules and ResP layers at strides 2, 4, 8, ..., and a classifier of primary capsules over
-the whole last map and a ResPC layer. The networks give class *activations* in (0, 1), which the spread or margin loss of
-``rescaps_plugin.losses`` trains.
+the whole last map and a ResPC layer. The networks give class *activations* in (0, 1), which the spread or margin loss
+of ``rescaps_plugin.losses`` trains.
 
 The batch normalisation that the paper puts behind a block stands here before the primary capsules that read the block,
 where it computes the same and folds into them; the features between blocks are the capsule maps themselves.

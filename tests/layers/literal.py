@@ -1,7 +1,7 @@
 """Residual pose routing written out step by step from the paper's equations: the oracle that the layers are held to.
 
 Windows are unfolded, every pose of every window is multiplied by its matrix, and 1x1 convolutions read the result.
-Names and channel orders are those of the authors' release, so that a state dict of ``LiteralResCaps`` is one of the release.
+Names and channel orders are those of the authors' release, so that ``LiteralResCaps`` has state dicts of the release.
 """
 
 import torch
