@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from mmengine.registry import DefaultScope
 
 REPOSITORY = Path(__file__).parents[1]
 
 # The same examples every time, however slow the machine is.
 settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile('repeatable')
+
+
+@pytest.fixture(autouse=True)
+def own_default_scope(monkeypatch):
+    """MMEngine keeps the default scope of the last config that ran in this process; give it back after the test."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,4 @@
-# MNIST on a CPU: ResCaps of 8, 8, 4, 4 types, 4 epochs.
+# MNIST on a CPU: ResCaps of 8, 8, 4, 4 types, 4 epochs, digits moved by up to 2 pixels.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/mnist.py',
@@ -7,3 +7,9 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(in_channels=1))
+
+train_pipeline = [
+    dict(type='RandomCrop', crop_size=28, padding=2),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

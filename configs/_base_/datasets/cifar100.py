@@ -11,6 +11,8 @@ train_pipeline = [
 ]
 
 test_pipeline = [
+    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    dict(type='Resize', scale=(32, 32)),
     dict(type='PackInputs'),
 ]
 

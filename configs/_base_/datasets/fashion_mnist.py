@@ -12,6 +12,8 @@ train_pipeline = [
 ]
 
 test_pipeline = [
+    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    dict(type='Resize', scale=(28, 28)),
     dict(type='PackInputs'),
 ]
 
