@@ -135,12 +135,13 @@ def test_command(run_tool, modules, tmp_path):
 @pytest.mark.skipif(not os.access(RESET_PEAK, os.W_OK), reason=f'{RESET_PEAK} cannot be written')
 def test_added_memory_is_that_of_the_tensors_alive(modules):
     # Maps above 32 MiB, which the C library always takes from the system and gives back.
-    bench = Bench(f'{modules}:Saves(layers=3)', Conditions((9, 1024, 1024)))
     map_size = 9 * 1024 * 1024 * 4
     # In inference the input and output of a layer; in training all outputs and the gradients of one's input and output.
-    assert bench.measure(Quantity('memory', 'infer', 1)) == pytest.approx(2 * map_size, rel=0.05)
-    assert bench.measure(Quantity('memory', 'train', 1)) == pytest.approx(5 * map_size, rel=0.05)
-    assert bench.measure(Quantity('memory', 'train', 2)) == pytest.approx(10 * map_size, rel=0.05)
+    maps = {('infer', 1): 2, ('train', 1): 5, ('train', 2): 10}
+    quantities = [Quantity('memory', *step) for step in maps]
+    (measured,) = measure_all([f'{modules}:Saves(layers=3)'], quantities, Conditions((9, 1024, 1024)), repeats=1)
+    for quantity, count in zip(quantities, maps.values(), strict=True):
+        assert measured[quantity] == [pytest.approx(count * map_size, rel=0.05)]
 
 
 def test_without_matplotlib(tool, tmp_path, monkeypatch, capsys):
