@@ -22,7 +22,7 @@ def randomise(module, seed=0):
             value.data.normal_(std=0.5, generator=generator)
 
 
-def released(layer, entries, window, types):
+def released(layer, entries, types):
     """Rearrange what hangs on the layer's parameters (values or gradients) into the literal form's shapes."""
     result = {'weights': entries['weight'].flatten(0, 1)[None]}
     activation = entries['activation_weight']
@@ -51,9 +51,9 @@ def released(layer, entries, window, types):
 def assert_equal_outputs_and_gradients(layer, literal, x):
     layer, literal = layer.double(), literal.double()
     randomise(layer)
-    window, types = layer.kernel_size**2, layer.capsule_types
+    types = layer.capsule_types
     parameters = {name: value.detach() for name, value in layer.named_parameters()}
-    values = released(layer, parameters, window, types)
+    values = released(layer, parameters, types)
     assert set(values) == set(dict(literal.named_parameters()))
     literal.load_state_dict(values, strict=False)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
@@ -63,7 +63,7 @@ def assert_equal_outputs_and_gradients(layer, literal, x):
     for output in outputs:
         (output * direction).sum().backward()
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-9, atol=1e-9)
-    gradients = released(layer, {name: value.grad for name, value in layer.named_parameters()}, window, types)
+    gradients = released(layer, {name: value.grad for name, value in layer.named_parameters()}, types)
     for name, parameter in literal.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-9, atol=1e-9, msg=f'gradient of {name}')
 
@@ -80,12 +80,13 @@ shapes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25)
-@given(shape=shapes, height=st.integers(3, 7), width=st.integers(3, 7), padding=st.none() | st.integers(0, 2))
-def test_window_routing_equals_literal_form(shape, height, width, padding):
+sizes = dict(height=st.integers(3, 7), width=st.integers(3, 7), padding=st.none() | st.integers(0, 2))
+
+
+def assert_equals_literal_form(routing, literal_class, shape, height, width, padding):
     padding = shape['kernel_size'] // 2 if shape['kernel_size'] > 3 else padding
-    layer = ResidualPoseRouting(**shape, padding=padding)
-    literal = LiteralWindow(
+    layer = ResidualPoseRouting(**shape, padding=padding, routing=routing)
+    literal = literal_class(
         shape['in_types'],
         shape['out_types'],
         shape['kernel_size'],
@@ -99,26 +100,15 @@ def test_window_routing_equals_literal_form(shape, height, width, padding):
 
 
 @settings(max_examples=25)
-@given(
-    shape=shapes.filter(lambda shape: shape['kernel_size'] % 2),
-    height=st.integers(3, 7),
-    width=st.integers(3, 7),
-    padding=st.none() | st.integers(0, 2),
-)
-def test_pointwise_routing_equals_literal_form(shape, height, width, padding):
-    padding = shape['kernel_size'] // 2 if shape['kernel_size'] > 3 else padding
-    layer = ResidualPoseRouting(**shape, padding=padding, routing='pointwise')
-    literal = LiteralPointwise(
-        shape['in_types'],
-        shape['out_types'],
-        shape['kernel_size'],
-        shape['stride'],
-        padding,
-        shape['pose_size'],
-        shape['residual'],
-    )
-    x = torch.randn(2, shape['in_types'] * (shape['pose_size'] ** 2 + 1), height, width, dtype=torch.float64)
-    assert_equal_outputs_and_gradients(layer, literal, x)
+@given(shape=shapes, **sizes)
+def test_window_routing_equals_literal_form(**drawn):
+    assert_equals_literal_form('window', LiteralWindow, **drawn)
+
+
+@settings(max_examples=25)
+@given(shape=shapes.filter(lambda shape: shape['kernel_size'] % 2), **sizes)
+def test_pointwise_routing_equals_literal_form(**drawn):
+    assert_equals_literal_form('pointwise', LiteralPointwise, **drawn)
 
 
 @settings(max_examples=10)
