@@ -1,8 +1,8 @@
-# CIFAR-10 on a CPU, from folders of images: types grow as maps shrink, 6 epochs.
+# CIFAR-10 on a CPU, from folders of images: types grow as maps shrink, 20 epochs.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/cifar10_folder.py',
-    '../_base_/schedules/adam_cycle_6e.py',
+    '../_base_/schedules/adam_cycle_20e.py',
     '../_base_/default_runtime.py',
 ]
 

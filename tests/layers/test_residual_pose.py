@@ -15,11 +15,13 @@ from tests.layers.literal import LiteralPointwise, LiteralWindow
 def randomise(module, seed=0):
     """Give every parameter and statistic a random value, so that nothing is hidden by an initial one."""
     generator = torch.Generator().manual_seed(seed)
-    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+    for value in module.parameters():
+        value.data.normal_(std=0.5, generator=generator)
+    for name, value in module.named_buffers():
         if name.endswith('running_var'):
-            value.data.uniform_(0.5, 2, generator=generator)
-        elif value.is_floating_point() and not name.endswith(('one', 'rows')):
-            value.data.normal_(std=0.5, generator=generator)
+            value.uniform_(0.5, 2, generator=generator)
+        elif name.endswith('running_mean'):
+            value.normal_(std=0.5, generator=generator)
 
 
 def released(layer, entries, types):
