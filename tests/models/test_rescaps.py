@@ -8,6 +8,7 @@ import torch
 from timm.utils import reparameterize_model
 from torch import nn
 
+from rescaps_plugin.losses import SpreadLoss
 from rescaps_plugin.models import ResCaps
 from rescaps_plugin.models.rescaps import checkpoint_filter_fn
 from tests.layers.literal import LiteralResCaps
@@ -187,3 +188,23 @@ def test_exported_program_equals_eager_at_other_batch_sizes(deploy):
     program = torch.export.export(model, (torch.randn(2, 1, 16, 16),), dynamic_shapes=({0: batch},))
     images = torch.randn(5, 1, 16, 16)
     torch.testing.assert_close(program.module()(images), model(images))
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.bfloat16, 0.02), (torch.float16, 0.004)])
+def test_half_precision_trains_as_float32(dtype, tolerance):
+    # Rounding flips ReLUs and hinges, so directions of gradients differ by more than the losses.
+    torch.manual_seed(0)
+    model = timm.create_model('rescaps_tiny', **TINY)
+    x, target = torch.randn(16, 3, 32, 32), torch.arange(16) % 10
+
+    def step(half):
+        model.zero_grad()
+        with torch.autocast('cpu', dtype, enabled=half):
+            loss = SpreadLoss()(model(x), target, progress=0.5)
+        loss.backward()
+        return loss.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    (loss, gradient), (half_loss, half_gradient) = step(False), step(True)
+    assert half_loss.dtype == torch.float32
+    torch.testing.assert_close(half_loss, loss, rtol=tolerance, atol=0)
+    assert torch.cosine_similarity(half_gradient, gradient, dim=0) > 1 - 5 * tolerance
