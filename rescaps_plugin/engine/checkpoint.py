@@ -24,7 +24,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner, find_latest_checkpoint, load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
@@ -143,24 +143,46 @@ class MatchCheckpointHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        # The model's own hooks may rename or resize entries while they are loaded, so only the outcome counts.
-        errors: list[list[str]] = []
+        _expect_match(model, runner.cfg.load_from)
 
-        def remember(module, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs):
-            errors.append(error_msgs)
 
-        def verify(module: nn.Module, keys) -> None:
-            before.remove()
-            after.remove()
-            missing = [key for key in keys.missing_keys if not key.endswith('num_batches_tracked')]
-            problems = [*chain.from_iterable(errors), *(f'missing: {key}' for key in missing)]
-            if problems:
-                shown = '\n  '.join(problems[:10])
-                more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
-                raise CheckpointError(f'checkpoint {runner.cfg.load_from} is not one of this model:\n  {shown}{more}')
+def _expect_match(model: nn.Module, filename: str) -> None:
+    """Make the model's next ``load_state_dict`` raise :class:`CheckpointError` if it leaves anything unset."""
+    # The model's own hooks may rename or resize entries while they are loaded, so only the outcome counts.
+    errors: list[list[str]] = []
 
-        before = model.register_load_state_dict_pre_hook(remember)
-        after = model.register_load_state_dict_post_hook(verify)
+    def remember(module, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs):
+        errors.append(error_msgs)
+
+    def verify(module: nn.Module, keys) -> None:
+        before.remove()
+        after.remove()
+        missing = [key for key in keys.missing_keys if not key.endswith('num_batches_tracked')]
+        problems = [*chain.from_iterable(errors), *(f'missing: {key}' for key in missing)]
+        if problems:
+            shown = '\n  '.join(problems[:10])
+            more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
+            raise CheckpointError(f'checkpoint {filename} is not one of this model:\n  {shown}{more}')
+
+    before = model.register_load_state_dict_pre_hook(remember)
+    after = model.register_load_state_dict_post_hook(verify)
+
+
+def load_weights(model: nn.Module, filename: str) -> dict[str, Any]:
+    """Load a checkpoint into a model for inference.
+
+    Args:
+        model: The model.
+        filename: Path or URL of the checkpoint.
+
+    Returns:
+        All that the checkpoint holds.
+
+    Raises:
+        CheckpointError: It is missing, damaged, not trusted, or leaves a parameter of the model unset.
+    """
+    _expect_match(model, filename)
+    return load_checkpoint(model, filename, map_location='cpu', logger='silent')
 
 
 @contextmanager
@@ -204,7 +226,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
         raise CheckpointError(
             f'checkpoint {filename} holds more than weights and plain data{f" ({found[1]})" if found else ""}. Loading '
             'Python objects can run any code, so it was refused. If you trust whoever made this file, add '
-            '--trust-checkpoint to tools/train.py or tools/test.py (in Python: load it inside '
+            '--trust-checkpoint to the command line (in Python: load it inside '
             f'{__name__}.trust_checkpoint(path)); checkpoints saved from then on are plain.'
         ) from error
     except Exception as error:  # a damaged file can fail the unpickler in any way

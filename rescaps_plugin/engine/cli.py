@@ -23,8 +23,8 @@ def positive_int(text: str) -> int:
     return value
 
 
-def add_run_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of every tool that runs a config: where, with what changes, on which processes.
+def add_config_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of every tool that reads a config and a checkpoint.
 
     Args:
         parser: The tool's parser.
@@ -32,7 +32,6 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     # Here, so that tools for timm models alone do without mmengine.
     from mmengine.config import DictAction
 
-    parser.add_argument('--work-dir', help="folder for logs and results; default: the config's, or work_dirs/<config>")
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -45,6 +44,16 @@ def add_run_arguments(parser: ArgumentParser) -> None:
         action='store_true',
         help='unpickle the given checkpoint even if it holds Python objects; they can run any code',
     )
+
+
+def add_run_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of every tool that runs a config: where, with what changes, on which processes.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument('--work-dir', help="folder for logs and results; default: the config's, or work_dirs/<config>")
+    add_config_arguments(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes it; torchrun sets the environment variable instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')

@@ -1,0 +1,292 @@
+"""``tools/export.py`` on Digits, with a network that knows them a little."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import default_collate
+from mmpretrain import get_model
+from mmpretrain.registry import DATASETS
+from timm.utils import reparameterize_model
+from torch.utils.data import DataLoader
+
+from rescaps_plugin.engine.config import load_config
+
+onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install 'rescaps[export]'")
+SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
+FOUND = re.compile(r'largest difference to PyTorch (\S+) on 64 images of the test set, top class agrees on 64 of 64')
+
+BAKED = """
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+
+
+@MODELS.register_module()
+class BakedScale(BaseModule):
+    def forward(self, x):
+        return (x.mean((2, 3)) * float(x.std()),)  # a trace keeps the number that it saw
+"""
+
+
+@pytest.fixture(scope='module')
+def config(repository):
+    return str(repository / 'configs/rescaps/digits.py')
+
+
+@pytest.fixture(scope='module')
+def model(config):
+    """A network after an epoch of training, in evaluation: its scores tell digits apart."""
+    cfg = load_config(config)
+    torch.manual_seed(0)
+    model = get_model(cfg)
+    digits = DATASETS.build(dict(cfg.val_dataloader.dataset, split='train'))
+    loader = DataLoader(digits, batch_size=32, shuffle=True, drop_last=True, collate_fn=default_collate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    model.train()
+    for batch in loader:
+        data = model.data_preprocessor(batch, training=True)
+        optimizer.zero_grad()
+        model(**data, mode='loss')['loss'].backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope='module')
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp('checkpoint') / 'model.pth'
+    classes = [f'digit {number}' for number in range(10)]
+    torch.save({'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': classes}}}, path)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def digits(config, model):
+    """All test images as the network takes them, and the digits that they are."""
+    test_set = DATASETS.build(load_config(config).test_dataloader.dataset)
+    data = model.data_preprocessor(default_collate([test_set[index] for index in range(len(test_set))]))
+    return data['inputs'], np.array([int(sample.gt_label) for sample in data['data_samples']])
+
+
+@pytest.fixture
+def export(load_tool, tmp_path, monkeypatch):
+    """Call the tool in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: load_tool('export').main([*map(str, arguments)])
+
+
+def onnx_scores(path, images, batch):
+    session = onnxruntime.InferenceSession(path)
+    return np.concatenate([session.run(['scores'], {'images': part.numpy()})[0] for part in images.split(batch)])
+
+
+def predicted_scores(model, images):
+    with torch.no_grad():
+        return torch.stack([sample.pred_score for sample in model(images, mode='predict')])
+
+
+def test_as_a_user_types_it(run_tool, config, checkpoint, model, digits, tmp_path):
+    import onnx
+
+    result = run_tool('export', config, checkpoint, '--dynamic-batch', '--check')
+    assert result.returncode == 0, result.stderr
+    assert 'Warning' not in result.stderr
+    path = tmp_path / 'work_dirs/digits/digits.onnx'
+    assert f'wrote {path.relative_to(tmp_path)}' in result.stdout
+    assert float(FOUND.search(result.stdout)[1]) < 1e-5
+    assert [file.name for file in path.parent.iterdir()] == ['digits.onnx']
+
+    images, _ = digits
+    np.testing.assert_allclose(onnx_scores(path, images, batch=50), predicted_scores(model, images), atol=1e-5)
+    graph = onnx.load(path)
+    assert {entry.domain for entry in graph.opset_import} | {node.domain for node in graph.graph.node} == {''}
+    assert {node.op_type for node in graph.graph.node} <= {
+        'Conv',
+        'Sigmoid',
+        'Relu',
+        'Add',
+        'Concat',
+        'Slice',
+        'Reshape',
+    }
+    # The deploy form: no parameter of the training form but convolutions' is left.
+    assert {len(weight.dims) for weight in graph.graph.initializer if weight.data_type == 1} == {1, 4}
+
+    metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    metadata = json.loads(metadata['metadata.json'])
+    version = metadata.pop('rescaps')
+    assert re.fullmatch(r'\d+\.\d+\.\d+', version)
+    assert metadata == {
+        'task': 'classification',
+        'classes': [f'digit {number}' for number in range(10)],
+        'input_size': [1, 16, 16],
+        'channel_order': None,
+        'mean': [79.78],
+        'std': [90.52],
+        'test_pipeline': [{'type': 'Resize', 'scale': [16, 16], 'interpolation': 'bicubic'}, {'type': 'PackInputs'}],
+        'config': 'digits.py',
+    }
+
+
+@pytest.mark.parametrize(
+    ('form', 'dynamic'),
+    [('torchscript', False), ('torchscript', True), ('exported', False), ('exported', True)],
+)
+def test_every_format_is_checked(export, config, checkpoint, tmp_path, capsys, form, dynamic):
+    path = tmp_path / f'new/folder/model{SUFFIXES[form]}'
+    export(config, checkpoint, '--format', form, '--out', path, '--check', *['--dynamic-batch'] * dynamic)
+    assert float(FOUND.search(capsys.readouterr().out)[1]) < 1e-5
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_int8_agrees_with_fp32(export, config, checkpoint, digits, tmp_path, capsys):
+    """Also the check of a file that takes one image at a time."""
+    export(config, checkpoint, '--int8', '--check', '--calibration-images', '64', '--out', 'model.onnx')
+    lines = capsys.readouterr().out
+    assert float(FOUND.search(lines)[1]) < 1e-5
+    fp32, int8 = tmp_path / 'model.onnx', tmp_path / 'model_int8.onnx'
+    ratio = int8.stat().st_size / fp32.stat().st_size
+    assert ratio < 0.35
+    assert f'wrote model_int8.onnx ({int8.stat().st_size / 1e6:.2f} MB, {ratio:.2f}x of fp32)' in lines
+
+    images, labels = digits
+    scores = {path.stem: onnx_scores(path, images, batch=1) for path in (fp32, int8)}
+    top = {name: values.argmax(1) for name, values in scores.items()}
+    accuracy = {name: 100 * (values == labels).mean() for name, values in top.items()}
+    assert accuracy['model'] > 70  # the classes mean something
+    assert (top['model'] == top['model_int8']).mean() > 0.98
+    assert 1e-4 < abs(scores['model'] - scores['model_int8']).max() < 0.15
+    for name, stem in (('fp32', 'model'), ('int8', 'model_int8')):
+        reported = re.search(rf'{name}: accuracy (\S+) % on 360 images of the test set, \S+ ms per image', lines)
+        assert float(reported[1]) == pytest.approx(accuracy[stem], abs=0.3)
+
+
+def test_int8_calibrates_on_the_training_set_as_in_a_test(load_tool, config, checkpoint):
+    """Without augmentation, in batches of the file's size, and the same images every time."""
+    tool = load_tool('export')
+    args = tool.parse_args([config, checkpoint])
+    cfg = load_config(config)
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
+    first, second = ([*tool.ClassifierExporter(cfg, args).calibration_images(20, 8)] for _ in range(2))
+    assert [batch.shape for batch in first] == [(8, 1, 16, 16), (8, 1, 16, 16), (4, 1, 16, 16)]
+    assert torch.equal(torch.cat(first), torch.cat(second))
+    train_set = DATASETS.build(dict(cfg.val_dataloader.dataset, split='train'))
+    images = {((sample['inputs'].float() - 79.78) / 90.52).numpy().tobytes() for sample in train_set}
+    assert all(image.numpy().tobytes() in images for image in torch.cat(first))
+
+
+def test_int8_needs_a_pipeline_to_replace(load_tool, config, checkpoint):
+    tool = load_tool('export')
+    cfg = load_config(config)
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset])
+    exporter = tool.ClassifierExporter(cfg, tool.parse_args([config, checkpoint]))
+    with pytest.raises(tool.UserError, match='--int8 needs a train_dataloader.dataset.*ConcatDataset has none'):
+        exporter.calibration_images(20, 8)
+
+
+def test_softmax_head_gives_softmax_scores(export, tmp_path):
+    """Another library's config, for data that are not here: the size is given."""
+    config = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
+    options = {'model.backbone.base_channels': 4, 'model.backbone.stem_channels': 4, 'model.head.in_channels': 32}
+    torch.manual_seed(0)
+    model = get_model(load_config(config, options))
+    torch.save(model.state_dict(), 'random.pth')
+    options = [f'{key}={value}' for key, value in options.items()]
+    arguments = ['random.pth', '--format', 'exported', '--out', 'model.pt2', '--input-size', '32', '32']
+    export(config, *arguments, '--cfg-options', *options)
+    images = torch.randn(1, 3, 32, 32)
+    texts = {'metadata.json': ''}
+    scores = torch.export.load('model.pt2', extra_files=texts).module()(images)
+    torch.testing.assert_close(scores, predicted_scores(model, images), atol=1e-6, rtol=0)
+    assert scores.sum().item() == pytest.approx(1)
+    metadata = json.loads(texts['metadata.json'])
+    assert metadata['classes'][:2] == ['airplane', 'automobile']
+    assert metadata['channel_order'] == 'RGB'
+    assert metadata['mean'] == [125.307, 122.961, 113.8575]
+
+
+@pytest.mark.filterwarnings('ignore:`torch.jit.*deprecated:FutureWarning')
+def test_colors_of_files_that_nothing_swaps_are_blue_first(export, config, tmp_path):
+    (tmp_path / 'config.py').write_text(
+        f'_base_ = {config!r}\n'
+        'model = dict(backbone=dict(in_channels=3))\n'
+        'data_preprocessor = dict(mean=[1, 2, 3], std=[4, 5, 6])\n'
+        "pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]\n"
+        'test_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
+    )
+    torch.save(get_model(load_config('config.py')).state_dict(), 'colors.pth')
+    for to_rgb, order in ((False, 'BGR'), (True, 'RGB')):
+        arguments = ['config.py', 'colors.pth', '--format', 'torchscript', '--out', 'model.pt', '--input-size', 16, 16]
+        export(*arguments, '--cfg-options', f'data_preprocessor.to_rgb={to_rgb}')
+        texts = {'metadata.json': ''}
+        torch.jit.load('model.pt', _extra_files=texts)
+        metadata = json.loads(texts['metadata.json'])
+        assert (metadata['channel_order'], metadata['mean'], metadata['std']) == (order, [1, 2, 3], [4, 5, 6])
+
+
+def test_deploy_checkpoint(export, config, model, capsys):
+    torch.save(reparameterize_model(model).state_dict(), 'deployed.pth')
+    deploy = ['--cfg-options', 'model.backbone.deploy=True', 'model.head.deploy=True']
+    arguments = [config, 'deployed.pth', '--format', 'torchscript', '--out', 'model.pt', '--check']
+    export(*arguments, *deploy)
+    assert FOUND.search(capsys.readouterr().out)
+    with pytest.raises(SystemExit, match='deployed.pth is not one of this model'):
+        export(*arguments)
+
+
+def test_file_that_fails_the_check_is_not_kept(export, config, tmp_path, monkeypatch):
+    (tmp_path / 'baked_scale.py').write_text(BAKED)
+    (tmp_path / 'config.py').write_text(
+        f'_base_ = {config!r}\n'
+        "custom_imports = dict(imports=['rescaps_plugin.classification', 'baked_scale'])\n"
+        "head = dict(_delete_=True, type='LinearClsHead', num_classes=10, in_channels=1)\n"
+        "model = dict(backbone=dict(_delete_=True, type='BakedScale'), head=head)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.save({'head.fc.weight': torch.randn(10, 1), 'head.fc.bias': torch.zeros(10)}, tmp_path / 'model.pth')
+    arguments = ['config.py', 'model.pth', '--format', 'torchscript', '--out', 'out/model.pt']
+    with pytest.raises(SystemExit, match=r'--check: largest difference to PyTorch .*; the file was not kept'):
+        export(*arguments, '--check')
+    assert list((tmp_path / 'out').iterdir()) == []
+    export(*arguments)  # and without the check it is the user's
+    assert (tmp_path / 'out/model.pt').is_file()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--format', 'tflite'], r"--format: invalid choice: 'tflite'.*onnx.*torchscript.*exported"),
+        (['--format', 'exported', '--int8'], '--int8 goes with --format onnx, not exported'),
+        (['--format', 'torchscript', '--opset', '18'], '--opset goes with --format onnx, not torchscript'),
+        (['--out', 'model.pt'], r'--out model.pt: give the name of a file that ends in \.onnx'),
+        (['--calibration-images', '0'], 'must be at least 1, not 0'),
+        (['--cfg-options', 'default_scope=mmdet'], "default_scope 'mmdet'.*mmpretrain"),
+        (['--cfg-options', 'model.head.num_classes=5'], r'model\.pth is not one of this model.*size mismatch'),
+        (['--input-size', '64', '48'], 'the model does not take images of 1x64x48'),
+        (['--cfg-options', 'test_dataloader=None'], 'has no test_dataloader'),
+    ],
+)
+def test_mistakes(export, config, checkpoint, tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        export(config, checkpoint, *arguments)
+    assert stop.value.code not in (None, 0)
+    # argparse prints its own; sys.exit prints the message it is given.
+    assert re.search(message, f'{stop.value.code}{capsys.readouterr().err}', re.DOTALL)
+    assert list(tmp_path.rglob('*')) == []
+
+
+def test_missing_files(export, config, checkpoint):
+    with pytest.raises(SystemExit, match='checkpoint nowhere.pth does not exist'):
+        export(config, 'nowhere.pth')
+    with pytest.raises(SystemExit, match='config nowhere.py does not exist'):
+        export('nowhere.py', checkpoint)
+
+
+def test_images_of_another_size_cannot_check(export, config, model, tmp_path):
+    options = ['--cfg-options', 'model.head.global_pool=avg']
+    torch.save(get_model(load_config(config, {'model.head.global_pool': 'avg'})).state_dict(), 'model.pth')
+    arguments = [config, 'model.pth', '--format', 'torchscript', '--out', 'model.pt', '--input-size', '24', '32']
+    with pytest.raises(SystemExit, match='gives an image of 1x16x16, and the file takes 1x24x32'):
+        export(*arguments, '--check', *options)
+    export(*arguments, *options)
