@@ -5,7 +5,16 @@
 
 from rescaps_plugin.classification import datasets, transforms
 from rescaps_plugin.classification.backbone import ResCaps
+from rescaps_plugin.classification.classifier import TimmCapsuleClassifier
 from rescaps_plugin.classification.head import CapsuleClsHead
 from rescaps_plugin.classification.losses import MarginLoss, SpreadLoss
 
-__all__ = ['CapsuleClsHead', 'MarginLoss', 'ResCaps', 'SpreadLoss', 'datasets', 'transforms']
+__all__ = [
+    'CapsuleClsHead',
+    'MarginLoss',
+    'ResCaps',
+    'SpreadLoss',
+    'TimmCapsuleClassifier',
+    'datasets',
+    'transforms',
+]

@@ -15,8 +15,10 @@ import ast
 import ctypes
 import difflib
 import importlib.util
+import math
 import os
 import re
+import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,6 +42,13 @@ from rescaps_plugin.engine.errors import UserError
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 FORMS = ('deploy', 'channels_last', *PRECISIONS)
+# Kinds of operations, by what PyTorch's own names of them contain.
+OPERATIONS = {
+    'convolutions': r'^aten::\w*conv',
+    'matrix products': r'^aten::(mm|bmm|addmm|baddbmm)$',
+    'normalisation': r'^aten::\w*norm',
+    'copies': r'^aten::(copy_|cat|clone|im2col|col2im)$',
+}
 # Writing 5 here sets the peak of the process's resident set back to its present size (Linux).
 RESET_PEAK = Path('/proc/self/clear_refs')
 
@@ -128,11 +137,16 @@ class Quantity(NamedTuple):
     mode: str = ''
     batch: int = 0
 
-    def __str__(self) -> str:
+    @property
+    def label(self) -> str:
+        """What is measured, whatever the batch."""
         if not self.mode:
             return self.kind
         step = {'infer': 'inference', 'train': 'training step'}[self.mode]
-        return f'{"added memory, " if self.kind == "memory" else ""}{step}, batch {self.batch}'
+        return f'added memory, {step}' if self.kind == 'memory' else step
+
+    def __str__(self) -> str:
+        return f'{self.label}, batch {self.batch}' if self.mode else self.label
 
 
 class Bench:
@@ -209,6 +223,19 @@ class Bench:
             step()
         return counter.get_total_flops() // 2
 
+    def profile(self, mode: str, batch: int) -> dict[str, float]:
+        """Measure the share of a step's time, not the first's, that each of :data:`OPERATIONS` takes, and the rest."""
+        step = self.step(mode, batch)
+        step()
+        with torch.profiler.profile() as profiler:
+            step()
+        seconds = dict.fromkeys([*OPERATIONS, 'rest'], 0.0)
+        for event in profiler.key_averages():
+            group = next((group for group, names in OPERATIONS.items() if re.search(names, event.key)), 'rest')
+            on_gpu = self.conditions.device == 'cuda'
+            seconds[group] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        return {group: time / sum(seconds.values()) for group, time in seconds.items()}
+
     def peak_memory(self, step: Callable[[], None]) -> int:
         """Measure how far one step, not the first, raises the memory in use at its peak."""
         step()
@@ -245,9 +272,36 @@ def _measure(name: str, conditions: Conditions, quantity: Quantity) -> float:
     return _bench(name, conditions).measure(quantity)
 
 
+def _profile(name: str, conditions: Conditions, mode: str, batch: int) -> dict[str, float]:
+    return _bench(name, conditions).profile(mode, batch)
+
+
 def _end_with_parent() -> None:
     """Watch for the end of the parent, which a pool's process whose parent is killed would outlive."""
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+class _Processes(ExitStack):
+    """A process for each contestant; one that fails is left out from then on, and what it gave before is kept."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = names
+        spawn = get_context('spawn')
+        self.pools = [self.enter_context(ProcessPoolExecutor(1, spawn, _end_with_parent)) for _ in names]
+        self.failed: set[int] = set()
+
+    def call(self, index: int, function: Callable[..., Any], *arguments: Any, what: str) -> Any:
+        """Give what ``function(name, *arguments)`` gives in the process of a contestant; None if that failed."""
+        if index in self.failed:
+            return None
+        try:
+            return self.pools[index].submit(function, self.names[index], *arguments).result()
+        except RuntimeError as error:
+            reason = 'its process died, out of memory?' if isinstance(error, BrokenProcessPool) else error
+            print(f'{self.names[index]} is left out from {what} on: {reason}', file=sys.stderr)
+            self.failed.add(index)
+            return None
 
 
 def measure_all(
@@ -262,28 +316,55 @@ def measure_all(
         repeats: Rounds; parameters and MACs, which do not vary, are measured in the first alone.
 
     Returns:
-        For each contestant the values measured, one a round.
+        For each contestant the values measured, one a round; none from where it ran out of memory on.
 
     Raises:
-        UserError: If a contestant is unknown, does not take its arguments or the input, or its process dies.
+        UserError: If a contestant is unknown or does not take its arguments or the input.
     """
     forms = [parse_contestant(name)[1] for name in names]
     values: list[dict[Quantity, list[float]]] = [{} for _ in names]
-    with ExitStack() as stack:
-        spawn = get_context('spawn')
-        pools = [stack.enter_context(ProcessPoolExecutor(1, spawn, _end_with_parent)) for _ in names]
+    with _Processes(names) as processes:
         for turn in range(repeats):
             print(f'round {turn + 1} of {repeats}', file=sys.stderr)
             for quantity in quantities if turn == 0 else [quantity for quantity in quantities if quantity.mode]:
                 for index in range(len(names))[:: -1 if turn % 2 else 1]:
                     if quantity.mode == 'train' and 'deploy' in forms[index]:
                         continue
-                    try:
-                        value = pools[index].submit(_measure, names[index], conditions, quantity).result()
-                    except BrokenProcessPool as error:
-                        raise UserError(f'the process of {names[index]} died at {quantity}: out of memory?') from error
-                    values[index].setdefault(quantity, []).append(value)
+                    value = processes.call(index, _measure, conditions, quantity, what=str(quantity))
+                    if value is not None:
+                        values[index].setdefault(quantity, []).append(value)
     return values
+
+
+def profile_all(
+    names: Sequence[str], modes: Sequence[str], batch: int, conditions: Conditions
+) -> list[dict[str, dict[str, float]]]:
+    """Profile contestants, each in its own process.
+
+    Args:
+        names: The contestants.
+        modes: ``'infer'``, ``'train'``; a deploy form is not trained.
+        batch: Batch size.
+        conditions: What all run under.
+
+    Returns:
+        For each contestant and mode the shares of time that :meth:`Bench.profile` gives.
+    """
+    shares: list[dict[str, dict[str, float]]] = [{} for _ in names]
+    with _Processes(names) as processes:
+        for index, name in enumerate(names):
+            for mode in modes:
+                if mode == 'train' and 'deploy' in parse_contestant(name)[1]:
+                    continue
+                share = processes.call(index, _profile, conditions, mode, batch, what=f'the profile of {mode}')
+                if share is not None:
+                    shares[index][mode] = share
+    return shares
+
+
+def growth(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """Fit the exponent ``e`` of ``cost ~ size^e``: the slope of a line through the logarithms by least squares."""
+    return statistics.linear_regression([math.log(size) for size in sizes], [math.log(cost) for cost in costs]).slope
 
 
 def summarise(values: Sequence[float], reference: Sequence[float]) -> dict[str, Any]:

@@ -1,6 +1,20 @@
 """Capsule arithmetic in plain PyTorch: no other dependency."""
 
+from rescaps_plugin.layers.dynamic import DynamicRouting, PrimaryVectorCaps
+from rescaps_plugin.layers.em import EMRouting
 from rescaps_plugin.layers.primary import PrimaryCaps
 from rescaps_plugin.layers.residual_pose import ResidualPoseBlock, ResidualPoseClassifier, ResidualPoseRouting
+from rescaps_plugin.layers.routing import create_routing
+from rescaps_plugin.layers.self_routing import SelfRouting
 
-__all__ = ['PrimaryCaps', 'ResidualPoseBlock', 'ResidualPoseClassifier', 'ResidualPoseRouting']
+__all__ = [
+    'DynamicRouting',
+    'EMRouting',
+    'PrimaryCaps',
+    'PrimaryVectorCaps',
+    'ResidualPoseBlock',
+    'ResidualPoseClassifier',
+    'ResidualPoseRouting',
+    'SelfRouting',
+    'create_routing',
+]

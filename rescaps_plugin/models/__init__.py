@@ -1,5 +1,8 @@
 """Whole networks in timm's style, registered in timm."""
 
+from rescaps_plugin.models.capsnet import CapsNet
 from rescaps_plugin.models.rescaps import CapsuleClassifier, ResCaps, ResCapsTrunk
+from rescaps_plugin.models.resnet_cifar import ResNetCifar
+from rescaps_plugin.models.routed_caps import RoutedCaps
 
-__all__ = ['CapsuleClassifier', 'ResCaps', 'ResCapsTrunk']
+__all__ = ['CapsNet', 'CapsuleClassifier', 'ResCaps', 'ResCapsTrunk', 'ResNetCifar', 'RoutedCaps']

@@ -14,7 +14,16 @@ from PIL import Image
 from timm.utils import reparameterize_model
 
 from rescaps_plugin.engine import benchmark
-from rescaps_plugin.engine.benchmark import RESET_PEAK, Bench, Conditions, Quantity, measure_all, summarise
+from rescaps_plugin.engine.benchmark import (
+    OPERATIONS,
+    RESET_PEAK,
+    Bench,
+    Conditions,
+    Quantity,
+    growth,
+    measure_all,
+    summarise,
+)
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.models.rescaps import checkpoint_filter_fn
 
@@ -144,6 +153,57 @@ def test_added_memory_is_that_of_the_tensors_alive(modules):
         assert measured[quantity] == [pytest.approx(count * map_size, rel=0.05)]
 
 
+def test_sweep(run_tool, modules, tmp_path):
+    names = ['ResidualPoseRouting({n})', 'modules.py:Saves(layers=4)+bf16']
+    sizes = ['--input-size', '17*{n}', 8, 8, '--sweep', 'n=2,4', 'batch=2,1', '--repeats', 1, '--min-time', 0.001]
+    finished = run_tool('benchmark', *names, *sizes, '--threads', 1, '--input-grad', '--out', 'out')
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count('batch 2, n 2') == finished.stderr.count('batch 1, n 2') == 1
+
+    result = json.loads((tmp_path / 'out/benchmark.json').read_text())
+    assert result['sweep'] == {'n': [2, 4], 'batch': [1, 2]}
+    routing, saves = result['contestants']
+    assert (routing['name'], saves['name']) == tuple(names)
+    times = routing['curves']['inference']
+    assert list(times['n']['medians']) == ['2', '4'] and list(times['batch']['medians']) == ['1', '2']
+    # All else is held at the first values: batch 2 and 2 types.
+    assert times['n']['medians']['2'] == times['batch']['medians']['2']
+    assert list(routing['curves']['training step']['batch']['medians']) == ['2']
+
+    page = (tmp_path / 'out/benchmark.md').read_text()
+    assert page in finished.stdout and '| inference | n | batch |' in page
+    assert f'| `{names[0]}` | **{times["n"]["exponent"]:.2f}** (2: ' in page
+    with Image.open(tmp_path / 'out/benchmark.png') as plot:
+        assert len(plot.convert('RGB').getcolors(1 << 24)) > 10
+
+
+def test_growth():
+    assert growth([1, 2, 8], [5, 20, 320]) == pytest.approx(2)
+
+
+def test_input_size_of_a_point(tool):
+    args = tool.parse_args(['ResidualPoseRouting({n})', '--input-size', '17*{n}', '{n}', '3', '--sweep', 'n=4,8'])
+    assert tool.make_conditions(args, {'batch': 2, 'n': 4}).input_size == (68, 4, 3)
+
+
+def test_profile(modules):
+    notes = Bench(f'{modules}:Notes', Conditions((3, 64, 64))).profile('train', 8)
+    assert sum(notes.values()) == pytest.approx(1)
+    assert notes['convolutions'] > 0 and notes['matrix products'] == notes['normalisation'] == 0
+    assert min(Bench('rescaps_tiny', Conditions((3, 32, 32))).profile('train', 2).values()) > 0
+    sigmoids = Bench(f'{modules}:Saves(layers=8)', CONDITIONS).profile('infer', 8)
+    assert sigmoids['convolutions'] == 0 and sigmoids['rest'] > 0.9
+    assert set(notes) == set(sigmoids) == {*OPERATIONS, 'rest'}
+
+
+def test_profile_on_the_page(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, 'measure_all', lambda names, *_: [{Quantity('parameters'): [4.0]} for _ in names])
+    shares = {**dict.fromkeys(OPERATIONS, 0.0), 'convolutions': 0.875, 'rest': 0.125}
+    monkeypatch.setattr(tool, 'profile_all', lambda names, *_: [{'train': shares}, {}])
+    tool.main(['resnet18', 'resnet18+deploy', '--profile', '4', '--modes', 'train', '--out', str(tmp_path)])
+    assert '| convolutions, training step, batch 4 | 87.5% | – |' in capsys.readouterr().out
+
+
 def test_without_matplotlib(tool, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tool, 'measure_all', lambda names, *_: [{Quantity('parameters'): [4.0]} for _ in names])
     monkeypatch.setattr(tool, 'find_spec', lambda name: None)
@@ -168,6 +228,10 @@ def test_unknown_names(error, modules):
 def test_bad_arguments(error):
     assert 'give a NAME or a --preset' in error()
     assert 'must be at least 1, not 0' in error('resnet18', '--repeats', 0)
+    assert "must be an integer, or a product like 17*{n}, not '3.5'" in error('resnet18', '--input-size', '3.5')
+    assert "with two or more positive integers, not 'n=4'" in error('resnet18', '--sweep', 'n=4')
+    assert '--sweep does not say what {n} is' in error('ResidualPoseRouting({n})')
+    assert '{n} stands in no NAME' in error('resnet18', '--sweep', 'n=4,8')
     if not torch.cuda.is_available():
         assert 'finds no GPU' in error('resnet18', '--device', 'cuda')
 
@@ -192,11 +256,27 @@ def test_preset_literal_is_the_same_arithmetic(tool, repository, monkeypatch):
     monkeypatch.chdir(repository)
     names = tool.parse_args(['--preset', 'literal']).names
     torch.manual_seed(0)
-    literal, network = (benchmark.parse_contestant(name)[0]().eval() for name in names)
+    literal, network = (benchmark.parse_contestant(name)[0]().eval() for name in names[:2])
     network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
+    assert names[2] == f'{names[1]}+deploy'
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(network(x), literal(x), rtol=1e-4, atol=1e-4)
+
+
+def test_preset_deploy_compares_the_same_convolutions(tool, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    names = tool.parse_args(['--preset', 'deploy']).names
+    stack, deployed = (Bench(name, Conditions((3, 32, 32))) for name in names[:2])
+    assert stack.count_macs() == deployed.count_macs()
+
+
+@pytest.mark.parametrize('preset', ['precision', 'scaling', 'table1', 'table7'])
+def test_contestants_of_presets_exist(tool, preset):
+    args = tool.parse_args(['--preset', preset])
+    for name in args.names:
+        build, _ = benchmark.parse_contestant(name.replace('{types}', '2'))
+        assert build().training
 
 
 def test_parameters_and_macs():
@@ -251,7 +331,7 @@ def test_time_is_seconds_of_one_step(modules):
 
 @pytest.fixture
 def inline_pool(monkeypatch):
-    """Measure in this process; gives what is asked, in order, and makes a contestant of the name ``vgg11`` die."""
+    """Measure in this process; gives what is asked, in order, and dies when it times ``vgg11``."""
 
     class Pool:
         asked = []
@@ -270,7 +350,7 @@ def inline_pool(monkeypatch):
             return self
 
         def result(self):
-            if self.asked[-1][1] == 'vgg11':
+            if self.asked[-1] == ('time', 'vgg11'):
                 raise BrokenProcessPool
             return 1.0
 
@@ -287,9 +367,14 @@ def test_rounds_alternate(inline_pool):
     assert values == [{quantities[0]: [1.0], quantities[1]: [1.0, 1.0]}] * 2
 
 
-def test_process_that_dies(inline_pool):
-    with pytest.raises(UserError, match='vgg11 died at training step, batch 8: out of memory'):
-        measure_all(['resnet18', 'vgg11'], [Quantity('time', 'train', 8)], CONDITIONS, 1)
+def test_process_that_dies_is_left_out(inline_pool, capsys):
+    quantities = [Quantity('parameters'), Quantity('time', 'train', 8)]
+    survivor, dead = measure_all(['resnet18', 'vgg11'], quantities, CONDITIONS, 2)
+    assert survivor == {quantities[0]: [1.0], quantities[1]: [1.0, 1.0]}
+    assert dead == {quantities[0]: [1.0]}
+    message = 'vgg11 is left out from training step, batch 8 on: its process died, out of memory?'
+    assert capsys.readouterr().err.count(message) == 1
+    assert [name for _, name in inline_pool.asked].count('vgg11') == 2
 
 
 def test_summary():

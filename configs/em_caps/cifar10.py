@@ -1,0 +1,7 @@
+# EM-Caps on CIFAR-10.
+_base_ = [
+    '../_base_/models/em_caps.py',
+    '../_base_/datasets/cifar10.py',
+    '../_base_/schedules/adam_cycle_100e.py',
+    '../_base_/default_runtime.py',
+]

@@ -1,0 +1,9 @@
+# EM-Caps on smallNORB, single views.
+_base_ = [
+    '../_base_/models/em_caps.py',
+    '../_base_/datasets/smallnorb.py',
+    '../_base_/schedules/adam_cycle_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(model_name='em_caps_smallnorb', num_classes=5)

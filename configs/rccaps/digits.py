@@ -1,0 +1,9 @@
+# RCCaps of 4 types over EM routing on scikit-learn's digits: minutes of training on a CPU.
+_base_ = [
+    '../_base_/models/rccaps.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/adam_cycle_40e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(model_name='rccaps_em_tiny', in_chans=1, img_size=16)

@@ -1,0 +1,9 @@
+# RCCaps over EM routing on MNIST.
+_base_ = [
+    '../_base_/models/rccaps.py',
+    '../_base_/datasets/mnist.py',
+    '../_base_/schedules/adam_cycle_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(model_name='rccaps_em_mnist')

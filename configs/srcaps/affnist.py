@@ -1,0 +1,9 @@
+# Self-routing on affNIST.
+_base_ = [
+    '../_base_/models/srcaps.py',
+    '../_base_/datasets/affnist.py',
+    '../_base_/schedules/adam_cycle_100e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(model_name='srcaps_resnet20_mnist', img_size=40)

@@ -1,0 +1,9 @@
+# Self-routing of 4 types on scikit-learn's digits: minutes of training on a CPU.
+_base_ = [
+    '../_base_/models/srcaps.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/adam_cycle_40e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(model_name='srcaps_tiny', in_chans=1, img_size=16)

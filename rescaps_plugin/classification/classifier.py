@@ -1,0 +1,57 @@
+"""Image classifier around a capsule network of timm."""
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.classifiers import TimmClassifier
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from rescaps_plugin.classification.head import CapsuleClsHead
+
+_SPREAD_LOSS = dict(type='SpreadLoss')
+
+
+@MODELS.register_module()
+class TimmCapsuleClassifier(TimmClassifier):
+    """mmpretrain's ``TimmClassifier`` for networks whose outputs are activations instead of logits.
+
+    Scores are class activations: each in (0, 1), and not softened by a softmax.
+
+    Args:
+        *args: Positional arguments of ``timm.create_model``.
+        loss: Loss on the activations. Defaults to ``dict(type='SpreadLoss')``.
+        reconstruction_weight: Weight of the squared error, summed over the image, of what the network's decoder makes
+            of the target's capsule; a network of ``reconstruction=True`` needs it. Defaults to 0.
+        **kwargs: Other arguments of ``TimmClassifier`` and of ``timm.create_model``: ``model_name``, ``num_classes``,
+            ``with_cp``, ...
+
+    Raises:
+        ValueError: If one of the decoder and the weight of its loss is there without the other.
+    """
+
+    def __init__(self, *args, loss: dict = _SPREAD_LOSS, reconstruction_weight: float = 0.0, **kwargs) -> None:
+        super().__init__(*args, loss=loss, **kwargs)
+        if (reconstruction_weight > 0) != (getattr(self.model, 'decoder', None) is not None):
+            raise ValueError(
+                'reconstruction_weight must be positive with a network of reconstruction=True and 0 with any other, '
+                f'got {reconstruction_weight!r}'
+            )
+        self.reconstruction_weight = reconstruction_weight
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
+        """Compute the losses of a batch: ``loss``, or ``loss_class`` and ``loss_reconstruction`` with a decoder."""
+        if self.reconstruction_weight == 0:
+            return super().loss(inputs, data_samples, **kwargs)
+        if 'gt_score' in data_samples[0]:
+            target = torch.stack([sample.gt_score for sample in data_samples])
+        else:
+            target = torch.cat([sample.gt_label for sample in data_samples])
+        activation, image = self.model.forward_reconstruction(inputs, target)
+        error = F.mse_loss(image.float(), inputs.float(), reduction='sum') / len(inputs)
+        return dict(
+            loss_class=self.loss_module(activation, target, **kwargs),
+            loss_reconstruction=self.reconstruction_weight * error,
+        )
+
+    _get_predictions = CapsuleClsHead._get_predictions

@@ -1,0 +1,148 @@
+"""What routings by votes share: windows of child capsules, votes for parents, and coefficients over parents.
+
+Every parent capsule stands over a window of the map, and every child in the window casts a vote for it: its pose by a
+learned linear map. Unlike residual pose routing, which is linear up to its activations and so needs no vote, the
+routings compared with it weight every vote on its own. Votes are ``k n d`` numbers for each parent, by far the largest
+tensor of such a layer; each routing here holds as few of that size as its formulas allow.
+
+Letters: ``b`` batch, ``l`` position of the output (window), ``k`` offset in the window (row by row), ``n`` child type,
+``q = k n`` child in the window, ``o`` parent type, ``d`` entry of the child's pose, ``e`` entry of the parent's.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager:
+    """Give a context in which products of matrices are not rounded to half precision."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Give ``x`` in float32, or in float64 if it is that."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
+    """Divide by the mass that capsules bring together, or, where none is active, by the ``least`` one."""
+    return x / mass.clamp_min(least)
+
+
+def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: int) -> Tensor:
+    """Share every child among all its parents: over the parent types of all windows that it stands in.
+
+    Args:
+        logits: ``[b, l, o, q]``.
+        child: Position of each child in the input map, ``[l * k]``; the zero padding is a position of its own.
+        places: Number of such positions.
+        in_types: Child types ``n``.
+
+    Returns:
+        Coefficients ``[b, l, o, q]`` that sum to one over the parents of every child.
+    """
+    batch, positions, _, children = logits.shape
+    # Over the types of one window first, then over the windows.
+    window = torch.logsumexp(logits, dim=2).reshape(batch, -1, in_types)
+    nowhere = window.new_full((batch, places, in_types), -torch.inf)
+    top = nowhere.scatter_reduce(1, child[None, :, None].expand_as(window), window.detach(), 'amax')
+    top = top.index_select(1, child)
+    total = torch.zeros_like(nowhere).index_add(1, child, torch.exp(window - top)).index_select(1, child)
+    norm = (top + torch.log(total)).reshape(batch, positions, 1, children)
+    return torch.exp(logits - norm)
+
+
+@torch.fx.wrap
+def window_positions(x: Tensor, kernel_size: tuple[int, int], padding: tuple[int, int], stride: int) -> Tensor:
+    """Give the position in ``x`` of every offset of every window, ``[l * k]``: 0 in the padding, else from 1."""
+    height, width = x.shape[2], x.shape[3]
+    number = torch.arange(1, height * width + 1, device=x.device, dtype=torch.float32).reshape(1, 1, height, width)
+    return F.unfold(number, kernel_size, padding=padding, stride=stride)[0].t().flatten().long()
+
+
+class WindowRouting(nn.Module):
+    """A layer whose parents route the votes of the children in a window. Subclasses implement ``forward``.
+
+    Args:
+        in_types: Capsule types of the input.
+        out_types: Capsule types of the output. Defaults to ``in_types``.
+        kernel_size: Side of the window, or its height and width: the map's own for class capsules. Defaults to 3.
+        stride: Stride of the output. Defaults to 1.
+        padding: Zero padding, of absent capsules; ``None`` is ``kernel_size // 2``. Defaults to None.
+        in_dim: Entries of a child's pose. Defaults to 16.
+        out_dim: Entries of a parent's pose. Defaults to 16.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+
+    def __init__(
+        self,
+        in_types: int,
+        out_types: int | None = None,
+        kernel_size: int | tuple[int, int] = 3,
+        stride: int = 1,
+        padding: int | None = None,
+        in_dim: int = 16,
+        out_dim: int = 16,
+    ) -> None:
+        super().__init__()
+        out_types = in_types if out_types is None else out_types
+        self.kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        sizes = dict(in_types=in_types, out_types=out_types, stride=stride, in_dim=in_dim, out_dim=out_dim)
+        for name, value in sizes.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be a positive integer, got {value!r}')
+        if len(self.kernel_size) != 2 or min(self.kernel_size) < 1:
+            raise ValueError(f'kernel_size must be a positive integer or two, got {kernel_size!r}')
+        self.padding = tuple(side // 2 if padding is None else padding for side in self.kernel_size)
+        if min(self.padding) < 0:
+            raise ValueError(f'padding must be None or at least 0, got {padding!r}')
+        self.in_types = in_types
+        self.out_types = out_types
+        self.stride = stride
+        self.in_dim = in_dim
+        self.out_dim = out_dim
+        self.window = self.kernel_size[0] * self.kernel_size[1]
+        self.out_channels = out_types * (out_dim + 1)
+        self.channels_error = (
+            f'{type(self).__name__} reads poses and activations of {in_types} types of {in_dim} entries: '
+            f'{in_types * (in_dim + 1)} channels'
+        )
+
+    def windows(self, x: Tensor) -> Tensor:
+        """Unfold channels of the map into children of windows: ``[b, n * c, h, w]`` to ``[k, n, b * l, c]``."""
+        x = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
+        x = x.reshape(x.shape[0], self.in_types, -1, self.window, x.shape[2])
+        return x.permute(3, 1, 0, 4, 2).flatten(2, 3)
+
+    def poses(self, x: Tensor) -> Tensor:
+        """Give the children's poses, ``[q, b * l, d]``."""
+        torch._assert(x.shape[1] >= self.in_types * self.in_dim, self.channels_error)
+        return self.windows(x[:, : self.in_types * self.in_dim]).flatten(0, 1)
+
+    def activations(self, x: Tensor) -> Tensor:
+        """Give the children's activations, ``[q, b * l]``; zero in the padding."""
+        torch._assert(x.shape[1] == self.in_types * (self.in_dim + 1), self.channels_error)
+        return self.windows(x[:, self.in_types * self.in_dim :]).flatten(0, 1).squeeze(2)
+
+    def child_positions(self, x: Tensor) -> Tensor:
+        """Give the position of every child of every window, see :func:`window_positions`."""
+        return window_positions(x, self.kernel_size, self.padding, self.stride)
+
+    def capsule_map(self, pose: Tensor, activation: Tensor, x: Tensor) -> Tensor:
+        """Lay parents out as a capsule map: ``[b * l, o, e]`` and ``[b * l, o]`` to ``[b, o * (e + 1), h', w']``."""
+        height = (x.shape[2] + 2 * self.padding[0] - self.kernel_size[0]) // self.stride + 1
+        width = (x.shape[3] + 2 * self.padding[1] - self.kernel_size[1]) // self.stride + 1
+        capsules = torch.cat([pose.flatten(1), activation], dim=1).to(x.dtype)
+        return capsules.reshape(x.shape[0], height, width, self.out_channels).permute(0, 3, 1, 2).contiguous()
+
+    def extra_repr(self) -> str:
+        """Describe the layer in ``print(model)``."""
+        return (
+            f'{self.in_types}, {self.out_types}, kernel_size={self.kernel_size}, stride={self.stride}, '
+            f'padding={self.padding}, in_dim={self.in_dim}, out_dim={self.out_dim}'
+        )

@@ -1,0 +1,215 @@
+"""CapsNet: vector capsules with dynamic routing.
+
+Sabour, Frosst, Hinton, *Dynamic routing between capsules*, NeurIPS 2017.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from timm.layers import to_2tuple
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from rescaps_plugin.layers import PrimaryVectorCaps
+from rescaps_plugin.models.routed_caps import RoutedClassifier, RoutedNetwork, checkpoint_filter_fn
+
+__all__ = ['CapsNet', 'Decoder']
+
+
+class Decoder(nn.Module):
+    """Reconstruction of the image from the capsule of one class (Sabour et al. 2017, Fig. 2).
+
+    The paper's decoder ends in a sigmoid, for pixels in (0, 1). Here images come standardised, so it ends linearly.
+
+    Args:
+        num_classes: Number of classes.
+        dim: Entries of a class capsule.
+        image_shape: Channels, height and width of the image.
+
+    Shape:
+        - capsules: ``[b, num_classes, dim]``
+        - target: class indices ``[b]``, or class probabilities ``[b, num_classes]``
+        - output: ``[b, *image_shape]``
+    """
+
+    def __init__(self, num_classes: int, dim: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        channels, height, width = image_shape
+        self.layers = nn.Sequential(
+            nn.Linear(num_classes * dim, 512),
+            nn.ReLU(),
+            nn.Linear(512, 1024),
+            nn.ReLU(),
+            nn.Linear(1024, channels * height * width),
+        )
+
+    def forward(self, capsules: Tensor, target: Tensor) -> Tensor:
+        mask = F.one_hot(target, capsules.shape[1]) if target.dim() == 1 else target
+        return self.layers((capsules * mask[..., None]).flatten(1)).unflatten(1, self.image_shape)
+
+
+class CapsNet(RoutedNetwork):
+    """CapsNet: convolution, primary capsules, class capsules by dynamic routing (Sabour et al. 2017, Fig. 1).
+
+    Args:
+        num_classes: Number of classes; 0 for features. Defaults to 10.
+        in_chans: Channels of the image. Defaults to 1.
+        img_size: Image height and width, in pixels. Defaults to 28.
+        stem_channels: Channels of the convolution. Defaults to 256.
+        capsule_types: Types of the primary capsules. Defaults to 32.
+        kernel_size: Kernel of both convolutions. Defaults to 9.
+        primary_dim: Entries of a primary capsule. Defaults to 8.
+        class_dim: Entries of a class capsule. Defaults to 16.
+        iterations: Iterations of dynamic routing. Defaults to 3.
+        reconstruction: Whether to build the decoder, which :meth:`forward_reconstruction` trains. Defaults to False.
+
+    Shape:
+        - input: ``[b, in_chans, *img_size]``
+        - output: class activations ``[b, num_classes]`` in (0, 1), the lengths of the class capsules
+
+    Raises:
+        ValueError: If the image is too small for the convolutions.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_chans: int = 1,
+        img_size: int | tuple[int, int] = 28,
+        stem_channels: int = 256,
+        capsule_types: int = 32,
+        kernel_size: int = 9,
+        primary_dim: int = 8,
+        class_dim: int = 16,
+        iterations: int = 3,
+        reconstruction: bool = False,
+    ) -> None:
+        super().__init__()
+        image_size = to_2tuple(img_size)
+        feature_size = tuple((side - 2 * (kernel_size - 1) - 1) // 2 + 1 for side in image_size)
+        if min(feature_size) < 1:
+            raise ValueError(
+                f'img_size must be at least {2 * kernel_size - 1} for convolutions of {kernel_size}x{kernel_size}, '
+                f'got {img_size!r}'
+            )
+        self.stem = nn.Sequential()
+        self.stem.add_module('conv', nn.Conv2d(in_chans, stem_channels, kernel_size))
+        self.stem.add_module('act', nn.ReLU())
+        self.primary = PrimaryVectorCaps(stem_channels, capsule_types, primary_dim, kernel_size, stride=2)
+        self.num_features = self.primary.out_channels
+        self.feature_info = [
+            dict(num_chs=stem_channels, reduction=1, module='stem'),
+            dict(num_chs=self.num_features, reduction=2, module='primary'),
+        ]
+        self._classifier = partial(
+            RoutedClassifier,
+            self.num_features,
+            capsule_types,
+            feature_size=feature_size,
+            routing='dynamic',
+            in_dim=primary_dim,
+            out_dim=class_dim,
+            iterations=iterations,
+        )
+        self._decoder = partial(Decoder, dim=class_dim, image_shape=(in_chans, *image_size))
+        self.reconstruction = reconstruction
+        self._set_classifier(num_classes)
+
+    def _set_classifier(self, num_classes: int, global_pool: str = 'flatten') -> None:
+        super()._set_classifier(num_classes, global_pool)
+        self.decoder = self._decoder(num_classes) if self.reconstruction and num_classes > 0 else None
+
+    @torch.jit.ignore
+    def levels(self) -> list[nn.Module]:
+        """The modules behind ``feature_info``: each reads the one before it."""
+        return [self.stem, self.primary]
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Refuse gradient checkpointing: there is one layer of capsules, and nothing to recompute behind it."""
+        if enable:
+            raise ValueError('gradient checkpointing is not available for CapsNet')
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Group parameters by depth, for layer-wise learning rates."""
+        return dict(stem=r'^stem', blocks=[(r'^primary', (0,))])
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Give the primary capsules, ``[b, num_features, h, w]``."""
+        return self.primary(self.stem(x))
+
+    @torch.jit.ignore
+    def forward_reconstruction(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Give class activations and the image as the capsule of its class describes it.
+
+        Args:
+            x: Images ``[b, in_chans, *img_size]``.
+            target: Class indices ``[b]``, or class probabilities ``[b, num_classes]``.
+
+        Raises:
+            ValueError: If the network has no decoder.
+        """
+        if self.decoder is None:
+            raise ValueError('forward_reconstruction needs a network built with reconstruction=True')
+        capsules = self.head.capsules(self.forward_features(x))
+        pose, activation = capsules[:, : -self.num_classes], capsules[:, -self.num_classes :]
+        return activation, self.decoder(pose.unflatten(1, (self.num_classes, -1)), target)
+
+
+def _cfg(input_size: tuple[int, int, int], pool_size: tuple[int, int], mean: tuple, std: tuple) -> dict:
+    return dict(
+        num_classes=10,
+        input_size=input_size,
+        pool_size=pool_size,
+        crop_pct=1.0,
+        interpolation='bicubic',
+        fixed_input_size=True,
+        mean=mean,
+        std=std,
+        first_conv='stem.conv',
+        classifier='head.routing',
+        license='apache-2.0',
+    )
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        'capsnet_mnist.untrained': _cfg((1, 28, 28), (6, 6), (0.1307,), (0.3081,)),
+        'capsnet_cifar.untrained': _cfg((3, 32, 32), (8, 8), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        'capsnet_tiny.untrained': _cfg((1, 16, 16), (4, 4), (0.3129,), (0.3550,)),
+    }
+)
+
+
+def _create_capsnet(variant: str, pretrained: bool = False, **kwargs) -> CapsNet:
+    return build_model_with_cfg(
+        CapsNet,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(out_indices=(0, 1), feature_cls='getter'),
+        **kwargs,
+    )
+
+
+@register_model
+def capsnet_mnist(pretrained: bool = False, **kwargs) -> CapsNet:
+    """CapsNet for 28x28 MNIST digits: 32 types of 8-D primary capsules, 16-D class capsules."""
+    return _create_capsnet('capsnet_mnist', pretrained, **kwargs)
+
+
+@register_model
+def capsnet_cifar(pretrained: bool = False, **kwargs) -> CapsNet:
+    """CapsNet for 32x32 CIFAR images: 64 types of primary capsules, as the paper takes for them."""
+    model_args = dict(capsule_types=64)
+    return _create_capsnet('capsnet_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def capsnet_tiny(pretrained: bool = False, **kwargs) -> CapsNet:
+    """CapsNet of 8 types and 5x5 convolutions for 16x16 images, which a CPU trains in minutes."""
+    model_args = dict(stem_channels=32, capsule_types=8, kernel_size=5)
+    return _create_capsnet('capsnet_tiny', pretrained, **dict(model_args, **kwargs))

@@ -1,0 +1,70 @@
+"""timm's ResNets with the stem that 32x32 images take: 3x3 at stride 1, no max-pool.
+
+He, Zhang, Ren, Sun, *Deep residual learning for image recognition*, CVPR 2016.
+"""
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from torch import nn
+
+__all__ = ['ResNetCifar']
+
+
+class ResNetCifar(ResNet):
+    """ResNet with a 3x3 stem at stride 1 and no max-pool, for images of about 32x32.
+
+    Args:
+        in_chans: Channels of the image. Defaults to 3.
+        **kwargs: Arguments of timm's ``ResNet``.
+
+    Shape:
+        - input: ``[b, in_chans, h, w]``
+        - output: logits ``[b, num_classes]``
+    """
+
+    def __init__(self, in_chans: int = 3, **kwargs) -> None:
+        super().__init__(in_chans=in_chans, **kwargs)
+        self.conv1 = nn.Conv2d(in_chans, self.conv1.out_channels, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode='fan_out', nonlinearity='relu')
+        self.maxpool = nn.Identity()
+        first, *stages = self.feature_info
+        self.feature_info = [
+            dict(first, reduction=1),
+            *(dict(stage, reduction=stage['reduction'] // 4) for stage in stages),
+        ]
+
+
+def _cfg() -> dict:
+    return dict(
+        num_classes=10,
+        input_size=(3, 32, 32),
+        pool_size=(4, 4),
+        crop_pct=1.0,
+        interpolation='bicubic',
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        first_conv='conv1',
+        classifier='fc',
+        license='apache-2.0',
+    )
+
+
+default_cfgs = generate_default_cfgs({'resnet18_cifar.untrained': _cfg(), 'resnet101_cifar.untrained': _cfg()})
+
+
+def _create_resnet_cifar(variant: str, pretrained: bool = False, **kwargs) -> ResNetCifar:
+    return build_model_with_cfg(ResNetCifar, variant, pretrained, **kwargs)
+
+
+@register_model
+def resnet18_cifar(pretrained: bool = False, **kwargs) -> ResNetCifar:
+    """ResNet-18 with a CIFAR stem."""
+    model_args = dict(block=BasicBlock, layers=(2, 2, 2, 2))
+    return _create_resnet_cifar('resnet18_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def resnet101_cifar(pretrained: bool = False, **kwargs) -> ResNetCifar:
+    """ResNet-101 with a CIFAR stem."""
+    model_args = dict(block=Bottleneck, layers=(3, 4, 23, 3))
+    return _create_resnet_cifar('resnet101_cifar', pretrained, **dict(model_args, **kwargs))

@@ -1,0 +1,601 @@
+"""The capsule networks that ResCaps is compared with: one network, its routing chosen by name.
+
+- EM-Caps: Hinton, Sabour, Frosst, *Matrix capsules with EM routing*, ICLR 2018, Fig. 1.
+- RCCaps: Gugglberger, Peer, Rodríguez-Sánchez, *Training deep capsule networks with residual connections*, ICANN 2021:
+  a layer's input capsules are added to its output, over EM or dynamic routing.
+- SRCaps: Hahn, Pyeon, Kim, *Self-routing capsule networks*, NeurIPS 2019, behind a ResNet-20.
+
+All are a stem, primary capsules, convolutional capsule layers and a layer of class capsules that stand over the whole
+last map and whose activations are the scores.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from timm.layers import to_2tuple
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from timm.models.resnet import BasicBlock, make_blocks
+from torch import Tensor, nn
+
+from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
+
+__all__ = ['RoutedCaps', 'RoutedClassifier', 'RoutedNetwork']
+
+# Residual pose routing has networks of its own, see rescaps_plugin.models.rescaps.
+ROUTINGS = ('em', 'dynamic', 'self')
+STEMS = ('conv5', 'resnet20')
+
+
+class ConvStem(nn.Sequential):
+    """5x5 convolution at stride 2, batch normalisation, ReLU."""
+
+    def __init__(self, in_chans: int, channels: int, padding: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, channels, 5, stride=2, padding=padding)
+        self.norm = nn.BatchNorm2d(channels)
+        self.act = nn.ReLU()
+        self.out_channels = channels
+        self.reduction = 2
+
+    def out_size(self, side: int) -> int:
+        """Give the side of the output for a side of the image."""
+        return (side + 2 * self.conv.padding[0] - 5) // 2 + 1
+
+
+class ResNet20Stem(nn.Sequential):
+    """Trunk of the ResNet-20 for CIFAR: 3x3 convolution, three stages of three basic blocks at strides 1, 2, 4."""
+
+    def __init__(self, in_chans: int, channels: int = 16) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.act = nn.ReLU()
+        widths = (channels, 2 * channels, 4 * channels)
+        stages, _ = make_blocks((BasicBlock,) * 3, widths, (3, 3, 3), inplanes=channels)
+        for name, stage in stages:
+            self.add_module(name, stage)
+        self.out_channels = widths[-1]
+        self.reduction = 4
+
+    def out_size(self, side: int) -> int:
+        """Give the side of the output for a side of the image."""
+        return -(-side // 4)
+
+
+class PoseNorm(nn.Module):
+    """Batch normalisation of a capsule map's poses; its activations pass.
+
+    Args:
+        pose_channels: Channels of the poses.
+    """
+
+    def __init__(self, pose_channels: int) -> None:
+        super().__init__()
+        self.pose_channels = pose_channels
+        self.norm = nn.BatchNorm2d(pose_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.norm(x[:, : self.pose_channels]), x[:, self.pose_channels :]], dim=1)
+
+
+class CapsuleLayer(nn.Module):
+    """A routing layer with what networks put around it.
+
+    Args:
+        routing: The routing layer.
+        residual: Whether the poses of the input are added to those of the output, which must be as many. Activations
+            are the routing's: sums of probabilities are none.
+        norm: Whether to batch-normalise the poses of the output.
+    """
+
+    def __init__(self, routing: nn.Module, residual: bool, norm: bool) -> None:
+        super().__init__()
+        self.routing = routing
+        self.residual = residual
+        self.pose_channels = routing.out_types * routing.out_dim
+        self.out_channels = routing.out_channels
+        self.norm = PoseNorm(self.pose_channels) if norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.routing(x)
+        if self.residual:
+            y = torch.cat([x[:, : self.pose_channels] + y[:, : self.pose_channels], y[:, self.pose_channels :]], dim=1)
+        return self.norm(y)
+
+
+class RoutedClassifier(nn.Module):
+    """Class capsules over a whole capsule map.
+
+    Args:
+        in_channels: Channels of the map.
+        in_types: Capsule types of the map.
+        num_classes: Number of classes; 0 leaves only the pooling.
+        feature_size: Height and width of the map.
+        routing: ``'em'`` (transforms shared by the positions, coordinate addition), ``'dynamic'`` or ``'self'``.
+        global_pool: ``'flatten'``: the classes read every position; ``''``: no pooling, without classes only.
+        **kwargs: Arguments of the routing layer, such as ``pose_size`` or ``iterations``.
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: activations ``[b, num_classes]``; without classes the features
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        in_types: int,
+        num_classes: int,
+        feature_size: tuple[int, int],
+        routing: str,
+        global_pool: str = 'flatten',
+        **kwargs,
+    ) -> None:
+        super().__init__()
+        if global_pool not in ('flatten', ''):
+            raise ValueError(f"global_pool must be 'flatten' or '', got {global_pool!r}")
+        if num_classes > 0 and not global_pool:
+            raise ValueError("global_pool='' goes with num_classes=0 only: class capsules need one location")
+        self.global_pool = global_pool
+        self.num_classes = num_classes
+        self.feature_size = feature_size
+        self.num_features = in_channels * feature_size[0] * feature_size[1]
+        self.size_error = (
+            f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} alone: give images of the size '
+            'that the network was built for, or build it for the size of these'
+        )
+        if num_classes > 0:
+            own = dict(
+                em=dict(coordinate_addition=True), dynamic=dict(transform_std=0.1), self=dict(activation_only=True)
+            )
+            self.routing = create_routing(
+                routing, in_types, num_classes, kernel_size=feature_size, padding=0, **(own[routing] | kwargs)
+            )
+        else:
+            self.routing = nn.Flatten() if global_pool else nn.Identity()
+
+    def capsules(self, x: Tensor) -> Tensor:
+        """Give the class capsules ``[b, num_classes * (d + 1)]``."""
+        torch._assert(x.shape[-2] == self.feature_size[0], self.size_error)
+        torch._assert(x.shape[-1] == self.feature_size[1], self.size_error)
+        return self.routing(x).flatten(1)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        if pre_logits:
+            return x.flatten(1) if self.global_pool else x
+        if self.num_classes == 0:
+            return self.routing(x)
+        return self.capsules(x)[:, -self.num_classes :]
+
+
+class RoutedNetwork(nn.Module):
+    """What networks of :class:`RoutedClassifier` have in common as timm models.
+
+    Subclasses set ``feature_info``, ``num_features``, ``_classifier`` and ``levels``.
+    """
+
+    def _set_classifier(self, num_classes: int, global_pool: str = 'flatten') -> None:
+        self.num_classes = num_classes
+        self.head = self._classifier(num_classes, global_pool=global_pool)
+        self.head_hidden_size = self.head.num_features
+
+    @torch.jit.ignore
+    def levels(self) -> list[nn.Module]:
+        """The modules behind ``feature_info``: each reads the one before it."""
+        raise NotImplementedError
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute the capsule layers in the backward pass, for less memory."""
+        self.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Name the parameters to spare: the costs of EM routing."""
+        return {name for name, _ in self.named_parameters() if name.endswith(('beta_u', 'beta_a'))}
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Give the layer of class capsules."""
+        return self.head.routing
+
+    @torch.jit.ignore
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
+        self._set_classifier(num_classes, self.head.global_pool if global_pool is None else global_pool)
+        self.head.train(self.training)
+
+    @torch.jit.ignore
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Give the outputs of the feature levels.
+
+        Args:
+            x: Images ``[b, in_chans, h, w]``.
+            indices: Levels of ``feature_info``: the last ``n`` for an int, all for None.
+            norm: Without effect; there is no last normalisation.
+            stop_early: Whether to stop at the last level asked for.
+            output_fmt: ``'NCHW'``.
+            intermediates_only: Whether to leave the final features out.
+        """
+        if output_fmt != 'NCHW':
+            raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
+        levels = self.levels()
+        take_indices, max_index = feature_take_indices(len(levels), indices)
+        intermediates = []
+        for index, level in enumerate(levels[: max_index + 1] if stop_early else levels):
+            x = level(x)
+            if index in take_indices:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Give the last capsule map, ``[b, num_features, h, w]``."""
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Give class activations from the last capsule map, or with ``pre_logits`` the pooled map."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+class RoutedCaps(RoutedNetwork):
+    """Convolutional capsule network with EM, dynamic or self-routing.
+
+    Args:
+        num_classes: Number of classes; 0 for features. Defaults to 10.
+        in_chans: Channels of the image. Defaults to 3.
+        img_size: Image height and width, in pixels. Defaults to 32.
+        routing: ``'em'``, ``'dynamic'`` or ``'self'``. Defaults to ``'em'``.
+        capsule_types: Types of the primary capsules and of every capsule layer. Defaults to (32, 32, 32).
+        strides: Stride of every capsule layer, whose windows are 3x3. Defaults to (2, 1).
+        padding: Zero padding of the capsule layers; None is 1. Defaults to 0.
+        residual: Whether capsule layers that keep types and size add their input (RCCaps). Defaults to False.
+        norm: Whether to batch-normalise poses behind every layer of capsules. Defaults to False.
+        pose_size: Side of the pose matrices. Defaults to 4.
+        stem: ``'conv5'``, 5x5 at stride 2, or ``'resnet20'``, which divides height and width by 4. Defaults to
+            ``'conv5'``.
+        stem_channels: Channels of the stem's first convolution. Defaults to 32.
+        stem_padding: Zero padding of the stem ``'conv5'``. Defaults to 0.
+        **routing_args: Arguments of the routing layers: ``iterations``, ``inverse_temperature``.
+
+    Shape:
+        - input: ``[b, in_chans, *img_size]``
+        - output: class activations ``[b, num_classes]`` in (0, 1)
+
+    Raises:
+        ValueError: If a choice is unknown, or the image too small for the layers.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_chans: int = 3,
+        img_size: int | tuple[int, int] = 32,
+        routing: str = 'em',
+        capsule_types: Sequence[int] = (32, 32, 32),
+        strides: Sequence[int] = (2, 1),
+        padding: int | None = 0,
+        residual: bool = False,
+        norm: bool = False,
+        pose_size: int = 4,
+        stem: str = 'conv5',
+        stem_channels: int = 32,
+        stem_padding: int = 0,
+        **routing_args,
+    ) -> None:
+        super().__init__()
+        if routing not in ROUTINGS:
+            raise ValueError(f'routing must be one of {ROUTINGS}, got {routing!r}')
+        if stem not in STEMS:
+            raise ValueError(f'stem must be one of {STEMS}, got {stem!r}')
+        if len(capsule_types) != len(strides) + 1:
+            raise ValueError(
+                'capsule_types must name the types of the primary capsules and of a layer for each of '
+                f'strides={strides!r}, got {capsule_types!r}'
+            )
+        self.grad_checkpointing = False
+        wide = stem == 'resnet20'
+        self.stem = ResNet20Stem(in_chans, stem_channels) if wide else ConvStem(in_chans, stem_channels, stem_padding)
+        primary = dict(kernel_size=3, padding=1) if wide else dict(kernel_size=1)
+        channels = self.stem.out_channels
+        types = capsule_types[0]
+        pose_channels = types * pose_size**2
+        if routing == 'dynamic':
+            capsules = PrimaryVectorCaps(channels, types, pose_size**2, **dict(primary, stride=1))
+        else:
+            capsules = PrimaryCaps(channels, types, pose_size, activation=True, **primary)
+        reduction = self.stem.reduction
+        self.feature_info = [
+            dict(num_chs=channels, reduction=reduction, module='stem'),
+            dict(num_chs=capsules.out_channels, reduction=reduction, module='primary'),
+        ]
+        self.primary = nn.Sequential(capsules, PoseNorm(pose_channels)) if norm else capsules
+
+        size = [self.stem.out_size(side) for side in to_2tuple(img_size)]
+        layers = []
+        for index, (out_types, stride) in enumerate(zip(capsule_types[1:], strides, strict=True)):
+            layer = create_routing(
+                routing, types, out_types, stride=stride, padding=padding, pose_size=pose_size, **routing_args
+            )
+            side_padding = layer.padding[0]
+            keeps = out_types == types and stride == 1 and side_padding == 1
+            layers.append(CapsuleLayer(layer, residual and keeps, norm))
+            types = out_types
+            reduction *= stride
+            size = [(side + 2 * side_padding - 3) // stride + 1 for side in size]
+            self.feature_info.append(dict(num_chs=layer.out_channels, reduction=reduction, module=f'layers.{index}'))
+        if min(size) < 1:
+            raise ValueError(
+                f'img_size must leave room for the capsule layers, got {img_size!r}, which ends as {size[0]}x{size[1]}'
+            )
+        self.layers = nn.Sequential(*layers)
+        self.num_features = self.feature_info[-1]['num_chs']
+        self._classifier = partial(
+            RoutedClassifier,
+            self.num_features,
+            types,
+            feature_size=tuple(size),
+            routing=routing,
+            pose_size=pose_size,
+            **routing_args,
+        )
+        self._set_classifier(num_classes)
+
+    @torch.jit.ignore
+    def levels(self) -> list[nn.Module]:
+        """The modules behind ``feature_info``: each reads the one before it."""
+        return [self.stem, self.primary, *self.layers]
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Group parameters by depth, for layer-wise learning rates."""
+        return dict(stem=r'^stem|^primary', blocks=r'^layers\.(\d+)')
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Give the last capsule map, ``[b, num_features, h, w]``."""
+        x = self.primary(self.stem(x))
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint_seq(self.layers, x)
+        return self.layers(x)
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Leave the class capsules of a checkpoint out where the model has other classes."""
+    classifier = 'head.routing.weight'
+    if model.num_classes > 0 and classifier in state_dict:
+        if state_dict[classifier].shape != model.state_dict()[classifier].shape:
+            return {name: value for name, value in state_dict.items() if not name.startswith('head.')}
+    return state_dict
+
+
+def _cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
+    return (
+        dict(
+            num_classes=10,
+            input_size=input_size,
+            pool_size=None,
+            crop_pct=1.0,
+            interpolation='bicubic',
+            fixed_input_size=True,
+            mean=mean,
+            std=std,
+            first_conv='stem.conv',
+            classifier='head.routing',
+            license='apache-2.0',
+        )
+        | kwargs
+    )
+
+
+_mnist = partial(_cfg, (1, 28, 28), (0.1307,), (0.3081,))
+_smallnorb = partial(_cfg, (1, 32, 32), (0.0,), (1.0,), num_classes=5)  # images are standardised one by one
+_cifar = partial(_cfg, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+default_cfgs = generate_default_cfgs(
+    {
+        'em_caps_mnist.untrained': _mnist(pool_size=(3, 3)),
+        'em_caps_smallnorb.untrained': _smallnorb(pool_size=(4, 4)),
+        'em_caps_cifar.untrained': _cifar(pool_size=(4, 4)),
+        'em_caps_tiny.untrained': _cifar(pool_size=(8, 8)),
+        'rccaps_em_mnist.untrained': _mnist(pool_size=(6, 6)),
+        'rccaps_em_smallnorb.untrained': _smallnorb(pool_size=(7, 7)),
+        'rccaps_em_cifar.untrained': _cifar(pool_size=(7, 7)),
+        'rccaps_em_tiny.untrained': _cifar(pool_size=(8, 8)),
+        'rccaps_dynamic_mnist.untrained': _mnist(pool_size=(6, 6)),
+        'rccaps_dynamic_smallnorb.untrained': _smallnorb(pool_size=(7, 7)),
+        'rccaps_dynamic_cifar.untrained': _cifar(pool_size=(7, 7)),
+        'rccaps_dynamic_tiny.untrained': _cifar(pool_size=(8, 8)),
+        'srcaps_resnet20_mnist.untrained': _mnist(pool_size=(4, 4)),
+        'srcaps_resnet20_smallnorb.untrained': _smallnorb(pool_size=(4, 4)),
+        'srcaps_resnet20_cifar.untrained': _cifar(pool_size=(4, 4)),
+        'srcaps_tiny.untrained': _cifar(pool_size=(8, 8)),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool = False, **kwargs) -> RoutedCaps:
+    return build_model_with_cfg(
+        RoutedCaps,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(out_indices=tuple(range(1 + len(kwargs['capsule_types']))), feature_cls='getter'),
+        **kwargs,
+    )
+
+
+@register_model
+def em_caps_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """EM-Caps for 28x28 MNIST digits: 32 types in every layer (B = C = D = 32 of the paper)."""
+    model_args = dict(routing='em', capsule_types=(32, 32, 32), strides=(2, 1))
+    return _create('em_caps_mnist', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def em_caps_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """EM-Caps for 32x32 crops of smallNORB views: 32 types in every layer (B = C = D = 32 of the paper)."""
+    model_args = dict(routing='em', capsule_types=(32, 32, 32), strides=(2, 1))
+    return _create('em_caps_smallnorb', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def em_caps_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """EM-Caps for 32x32 CIFAR images: 32 types in every layer (B = C = D = 32 of the paper)."""
+    model_args = dict(routing='em', capsule_types=(32, 32, 32), strides=(2, 1))
+    return _create('em_caps_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def em_caps_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """EM-Caps of 4 types, padded for small images, which a CPU trains in minutes.
+
+    At 16x16 its classes have an eighth of the children of the paper's, and so an eighth of their mass in the cost: the
+    inverse temperature is eight times the paper's.
+    """
+    model_args = dict(
+        routing='em', capsule_types=(4, 4, 4), strides=(2, 1), padding=1, stem_padding=2, inverse_temperature=0.08
+    )
+    return _create('em_caps_tiny', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_em_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps over EM routing for 28x28 MNIST digits: four capsule layers, three with residuals."""
+    model_args = dict(routing='em', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True)
+    return _create('rccaps_em_mnist', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_em_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps over EM routing for 32x32 crops of smallNORB views: four capsule layers, three with residuals."""
+    model_args = dict(routing='em', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True)
+    return _create('rccaps_em_smallnorb', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_em_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps over EM routing for 32x32 CIFAR images: four capsule layers, three with residuals."""
+    model_args = dict(routing='em', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True)
+    return _create('rccaps_em_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_em_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps of 4 types over EM routing, padded for small images, which a CPU trains in minutes.
+
+    The inverse temperature is that of ``em_caps_tiny``.
+    """
+    model_args = dict(
+        routing='em',
+        capsule_types=(4, 4, 4, 4),
+        strides=(2, 1, 1),
+        padding=1,
+        stem_padding=2,
+        residual=True,
+        inverse_temperature=0.08,
+    )
+    return _create('rccaps_em_tiny', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_dynamic_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps over dynamic routing for 28x28 MNIST digits: four capsule layers, three with residuals."""
+    model_args = dict(
+        routing='dynamic', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True
+    )
+    return _create('rccaps_dynamic_mnist', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_dynamic_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps over dynamic routing for 32x32 crops of smallNORB views: four capsule layers, three with residuals."""
+    model_args = dict(
+        routing='dynamic', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True
+    )
+    return _create('rccaps_dynamic_smallnorb', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_dynamic_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps over dynamic routing for 32x32 CIFAR images: four capsule layers, three with residuals."""
+    model_args = dict(
+        routing='dynamic', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True
+    )
+    return _create('rccaps_dynamic_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def rccaps_dynamic_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """RCCaps of 4 types over dynamic routing, padded for small images, which a CPU trains in minutes."""
+    model_args = dict(
+        routing='dynamic',
+        capsule_types=(4, 4, 4, 4),
+        strides=(2, 1, 1),
+        padding=1,
+        stem_padding=2,
+        residual=True,
+    )
+    return _create('rccaps_dynamic_tiny', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def srcaps_resnet20_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """Self-routing behind a ResNet-20 for 28x28 MNIST digits: 32 types of primary and other capsules."""
+    model_args = dict(
+        routing='self',
+        capsule_types=(32, 32),
+        strides=(2,),
+        padding=1,
+        norm=True,
+        stem='resnet20',
+        stem_channels=16,
+    )
+    return _create('srcaps_resnet20_mnist', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def srcaps_resnet20_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """Self-routing behind a ResNet-20 for 32x32 crops of smallNORB views: 32 types of primary and other capsules."""
+    model_args = dict(
+        routing='self',
+        capsule_types=(32, 32),
+        strides=(2,),
+        padding=1,
+        norm=True,
+        stem='resnet20',
+        stem_channels=16,
+    )
+    return _create('srcaps_resnet20_smallnorb', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def srcaps_resnet20_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """Self-routing behind a ResNet-20 for 32x32 CIFAR images: 32 types of primary and other capsules."""
+    model_args = dict(
+        routing='self',
+        capsule_types=(32, 32),
+        strides=(2,),
+        padding=1,
+        norm=True,
+        stem='resnet20',
+        stem_channels=16,
+    )
+    return _create('srcaps_resnet20_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def srcaps_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
+    """Self-routing of 4 types behind a convolution, which a CPU trains in minutes."""
+    model_args = dict(routing='self', capsule_types=(4, 4, 4), strides=(2, 1), padding=1, stem_padding=2, norm=True)
+    return _create('srcaps_tiny', pretrained, **dict(model_args, **kwargs))

@@ -1,0 +1,131 @@
+"""EM routing against its literal form, by hand, and at the extremes."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rescaps_plugin.layers import EMRouting, create_routing
+from tests.layers.literal_routing import literal_em
+from tests.layers.routing_checks import (
+    assert_equals_oracle,
+    assert_finite_at_extremes,
+    assert_full_precision_under_autocast,
+    capsule_map,
+    saved_bytes,
+    shapes,
+    votes_bytes,
+)
+
+
+@settings(max_examples=8)
+@given(arguments=shapes, pose_size=st.integers(1, 3), iterations=st.integers(1, 3))
+def test_equals_literal_form(arguments, pose_size, iterations):
+    # A high inverse temperature makes activations matter as much as distances do.
+    layer = EMRouting(**arguments, pose_size=pose_size, iterations=iterations, inverse_temperature=2.0)
+    assert_equals_oracle(layer, literal_em, capsule_map(layer, 3, 4))
+
+
+def test_class_capsules_equal_literal_form():
+    layer = EMRouting(2, 3, (4, 2), padding=0, pose_size=3, coordinate_addition=True, inverse_temperature=2.0)
+    assert_equals_oracle(layer, literal_em, capsule_map(layer, 4, 2))
+    assert layer.weight.shape[0] == 1
+
+
+def five_votes(votes_of_a, votes_of_b, iterations):
+    """Five active children with these scalar votes for two parents: means and activations after routing."""
+    layer = EMRouting(1, 2, (1, 5), padding=0, pose_size=1, iterations=iterations).double()
+    votes = torch.tensor([votes_of_a, votes_of_b], dtype=torch.float64)
+    layer.weight.data = votes.t().reshape(5, 1, 1, 2, 1)
+    mean_a, mean_b, active_a, active_b = layer(torch.ones(1, 2, 1, 5, dtype=torch.float64)).flatten().tolist()
+    return (mean_a, mean_b), (active_a, active_b)
+
+
+def test_one_iteration_by_hand():
+    means, activations = five_votes([1, 1, 1, 1, 1], [-2, -1, 0, 1, 2], iterations=1)
+    assert means == pytest.approx((1, 0))
+    # Each parent holds half of five children; standard deviations sqrt(0 + 1e-5) and sqrt(2 + 1e-5).
+    costs = (2.5 * math.log(math.sqrt(1e-5)), 2.5 * math.log(math.sqrt(2.00001)))
+    expected = [1 / (1 + math.exp(0.01 * 0.05 * cost)) for cost in costs]
+    assert activations == pytest.approx(expected, rel=1e-12)
+
+
+def test_votes_that_agree_win():
+    # Children 0 to 2 agree on parent a, 3 and 4 on parent b; their votes for the other parent scatter.
+    means, activations = five_votes([1, 1.01, 0.99, 4, -7], [6, -9, 3, -2, -2.01], iterations=7)
+    assert means == pytest.approx((1, -2.005), abs=1e-3)
+    scattered = five_votes([1, 5, -3, 4, -7], [6, -9, 3, -2, -2.01], iterations=7)[1]
+    assert activations[0] > scattered[0]
+    # Before routing, the mean of a's votes is nowhere near the three that agree.
+    assert abs(five_votes([1, 1.01, 0.99, 4, -7], [6, -9, 3, -2, -2.01], iterations=1)[0][0]) < 0.1
+
+
+def test_children_without_activation_do_not_count():
+    layer = EMRouting(3, 2).double()
+    x = capsule_map(layer, 4, 4)
+    x[:, -1:] = 0
+    moved = x.clone()
+    moved[:, 32:48] += 5
+    torch.testing.assert_close(layer(moved), layer(x))
+
+
+def test_poses_far_from_zero_lose_no_more_precision_than_literal_form():
+    layer = EMRouting(2, 2)
+    layer.weight.data = 1 + 0.01 * layer.weight.data
+    x = capsule_map(layer, 4, 3, batch=1, dtype=torch.float32)
+    x[:, :32] = 100 + 0.1 * x[:, :32]
+    with torch.no_grad():
+        single, literal = layer(x), literal_em(layer, x)
+        exact = literal_em(layer.double(), x.double())
+    assert (single - exact).abs().mean() < 2 * (literal - exact).abs().mean() < 0.1
+
+
+def test_extremes_and_precision():
+    assert_finite_at_extremes(EMRouting(2, 3))
+    assert_full_precision_under_autocast(EMRouting(2, 3, stride=2))
+
+
+def test_compiled_layer_equals_eager():
+    layer = EMRouting(2, 2, iterations=2)
+    x = capsule_map(layer, 4, 3, dtype=torch.float32)
+    compiled = torch.compile(layer, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))
+
+
+def test_iterations_save_no_votes():
+    x = torch.rand(2, 8 * 17, 8, 8, requires_grad=True)
+    memory = [saved_bytes(EMRouting(8, 8, iterations=iterations), x) for iterations in (1, 3)]
+    votes = votes_bytes(EMRouting(8, 8), x)
+    assert memory[0] > 2 * votes  # votes and their squares
+    assert memory[1] < 3.5 * votes
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(in_types=0), 'in_types must be a positive integer, got 0'),
+        (dict(in_types=2, kernel_size=(3, 0)), r'kernel_size must be .*\(3, 0\)'),
+        (dict(in_types=2, padding=-1), 'padding must be .* -1'),
+        (dict(in_types=2, iterations=0), 'iterations must be a positive integer, got 0'),
+        (dict(in_types=2, pose_size=1, coordinate_addition=True), 'pose_size must be at least 2'),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EMRouting(**arguments)
+
+
+def test_map_without_activations_is_refused():
+    with pytest.raises(AssertionError, match='EMRouting reads poses and activations of 2 types of 16 entries: 34'):
+        EMRouting(2)(torch.zeros(1, 32, 3, 3))
+
+
+def test_routing_by_name():
+    x = torch.rand(2, 3 * 17, 6, 4)
+    for name in ('rpr', 'em', 'dynamic', 'self'):
+        layer = create_routing(name, 3, 2, kernel_size=3, stride=2, padding=1, pose_size=4)
+        assert layer(x).shape == (2, layer.out_channels, 3, 2) == (2, 34, 3, 2)
+    with pytest.raises(ValueError, match="routing must be one of .*'em'.*got 'EM'"):
+        create_routing('EM', 3)
