@@ -58,7 +58,7 @@ def samples(labels):
     return [DataSample().set_gt_label(label) for label in labels]
 
 
-@pytest.mark.parametrize('name', ['em_caps/digits', 'rccaps/digits_dynamic', 'srcaps/digits'])
+@pytest.mark.parametrize('name', ['em_caps/em_caps_digits', 'rccaps/rccaps_dynamic_digits', 'srcaps/srcaps_digits'])
 def test_scores_are_the_networks_activations(name):
     torch.manual_seed(0)
     _, model = build(name)
@@ -74,7 +74,7 @@ def test_scores_are_the_networks_activations(name):
 
 def test_reconstruction_loss_is_the_weighted_squared_error():
     torch.manual_seed(0)
-    _, model = build('capsnet/digits')
+    _, model = build('capsnet/capsnet_digits')
     images = torch.randn(2, 1, 16, 16)
     losses = model.loss(images, samples([3, 4]))
     _, reconstruction = model.model.forward_reconstruction(images, torch.tensor([3, 4]))
@@ -88,7 +88,7 @@ def test_reconstruction_loss_is_the_weighted_squared_error():
 
 @pytest.mark.parametrize(
     ('name', 'changes'),
-    [('capsnet/digits', dict(reconstruction_weight=0.0)), ('em_caps/digits', dict(reconstruction_weight=0.1))],
+    [('capsnet/capsnet_digits', dict(reconstruction_weight=0.0)), ('em_caps/em_caps_digits', dict(reconstruction_weight=0.1))],
 )
 def test_decoder_and_its_loss_go_together(name, changes):
     with pytest.raises(ValueError, match='reconstruction_weight must be positive with'):
@@ -98,7 +98,7 @@ def test_decoder_and_its_loss_go_together(name, changes):
 def test_states_load_into_timm():
     import timm
 
-    _, model = build('em_caps/digits')
+    _, model = build('em_caps/em_caps_digits')
     network = timm.create_model('em_caps_tiny', in_chans=1, img_size=16)
     assert set(model.state_dict()) == set(network.state_dict())
     network.load_state_dict(model.state_dict())
