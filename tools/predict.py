@@ -1,10 +1,12 @@
-"""Predict with a trained model: the class and score of images.
+"""Predict with a trained model: the class and score of images, or the reconstruction of point clouds and meshes.
 
     python tools/predict.py CONFIG CHECKPOINT photo.jpg
     python tools/predict.py CONFIG CHECKPOINT photos/ --format json --out-dir results
     python tools/predict.py CONFIG CHECKPOINT --max-images 25   # of the config's own test set, beside the truth
+    python tools/predict.py configs/pointcaps/pointcaps-rpr_kicad40.py CHECKPOINT chair.off
 
-Writes ``predictions.csv`` (or ``.json``), one row per image, and ``predictions.png``, a picture of the first of them.
+Writes ``predictions.csv`` (or ``.json``), one row per image or cloud, and ``predictions.png``, a picture of the first
+of them. A cloud's reconstruction is a PLY file in the units of the input, coloured by latent capsule.
 """
 
 import argparse
@@ -17,11 +19,10 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 from mmengine.utils import scandir
 from PIL import Image
@@ -29,13 +30,15 @@ from rich.progress import track
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
-from rescaps_plugin.engine.cli import positive_int
+from rescaps_plugin.engine.checkpoint import check_exists, load_weights, trust_checkpoint
+from rescaps_plugin.engine.cli import add_config_arguments, positive_int
 from rescaps_plugin.engine.config import load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.losses import chamfer_distance
 
-# Images in the picture, and rows on the screen.
+# Images or clouds in the picture, and rows on the screen.
 PICTURE_TILES = 25
+PICTURE_CLOUDS = 6
 SCREEN_ROWS = 10
 
 
@@ -71,14 +74,14 @@ class ImageFiles(Sequence):
         return self.pipeline({'img_path': str(path), **self.read(path)})
 
 
-def find_images(inputs: Sequence[str]) -> list[Path]:
-    """List the files named, and the images in the folders named and below them."""
+def find_files(inputs: Sequence[str], kind: str, suffixes: Sequence[str]) -> list[Path]:
+    """List the files named, and those of the kind, by their suffixes, in the folders named and below them."""
     paths = []
     for given in map(Path, inputs):
         if given.is_dir():
-            found = sorted(scandir(given, suffix=IMG_EXTENSIONS, recursive=True, case_sensitive=False))
+            found = sorted(scandir(given, suffix=tuple(suffixes), recursive=True, case_sensitive=False))
             if not found:
-                raise UserError(f'INPUT {given} holds no images, at any depth: no {", ".join(IMG_EXTENSIONS)}.')
+                raise UserError(f'INPUT {given} holds no {kind}, at any depth: no {", ".join(suffixes)}.')
             paths += [given / name for name in found]
         elif given.is_file():
             paths.append(given)
@@ -134,17 +137,12 @@ def classify(cfg: Config, args: argparse.Namespace) -> list[str]:
     from mmpretrain.datasets import build_dataset
 
     inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=args.device)
-    try:
-        checkpoint = load_checkpoint(
-            inferencer.model, args.checkpoint, map_location='cpu', strict=True, logger='silent'
-        )
-    except RuntimeError as error:
-        raise UserError(f'checkpoint {args.checkpoint} is not one of the model in {args.config}: {error}') from error
+    checkpoint = load_weights(inferencer.model, args.checkpoint)
     inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
 
     if args.inputs:
         read = image_reader(inferencer.config, inferencer.model)
-        samples = ImageFiles(find_images(args.inputs), read, inferencer.pipeline)
+        samples = ImageFiles(find_files(args.inputs, 'images', IMG_EXTENSIONS), read, inferencer.pipeline)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
     indices = spread(len(samples), args.max_images)
@@ -261,8 +259,50 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f'{text[: length - 1]}…'
 
 
+def reconstruct(cfg: Config, args: argparse.Namespace) -> list[str]:
+    """Reconstruct clouds and meshes with a point capsule autoencoder.
+
+    Returns:
+        What was wrong with the files that could not be used.
+    """
+    from rescaps_plugin.pointcloud.drawing import draw_clouds
+    from rescaps_plugin.pointcloud.files import SUFFIXES
+    from rescaps_plugin.pointcloud.inference import build_dataset, load_model, predict, read_samples, write_ply
+
+    model = load_model(cfg, args.checkpoint, args.device)
+    failures = []
+    if args.inputs:
+        paths = find_files(args.inputs, 'clouds or meshes', SUFFIXES)
+        paths = [paths[index] for index in spread(len(paths), args.max_images)]
+        samples, failures = read_samples(paths, cfg.test_dataloader.dataset.pipeline, model.decoder.num_points)
+    else:
+        dataset = build_dataset(cfg, 'test')
+        samples = [dataset[index] for index in spread(len(dataset), args.max_images)]
+
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    rows, clouds, predicted = [], [], []
+    for cloud, sample in track(predict(model, samples, args.batch_size), 'Reconstructing', total=len(samples)):
+        name = str(sample.get('path', sample.sample_idx))
+        file = f'{len(rows):04d}_{Path(name).stem}.ply'
+        write_ply(args.out_dir / file, sample, model.decoder.latent_capsules)
+        distance = 1000 * chamfer_distance(sample.pred_points[None], cloud[None]).item()
+        rows.append({'cloud': name, 'chamfer': round(distance, 4), 'file': file})
+        if len(clouds) < PICTURE_CLOUDS:
+            clouds.append(cloud.numpy())
+            predicted.append(sample.pred_points.numpy())
+
+    for row in rows[:SCREEN_ROWS]:
+        print(f'cloud {row["cloud"]}: Chamfer distance {row["chamfer"]:.2f}e-3 in the unit sphere, {row["file"]}')
+    if rows:
+        write_table(rows, args.out_dir / f'predictions.{args.format}')
+        titles = {'reconstruction': [f'{row["chamfer"]:.2f}' for row in rows]}
+        draw_clouds({'input': clouds, 'reconstruction': predicted}, args.out_dir / 'predictions.png', titles=titles)
+        print(f'wrote {args.out_dir / "predictions.png"}')
+    return failures
+
+
 # What predicts for a config of each default_scope.
-PREDICTORS = {'mmpretrain': classify}
+PREDICTORS = {'mmpretrain': classify, 'mmengine': reconstruct}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -273,25 +313,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'inputs',
         nargs='*',
         metavar='INPUT',
-        help="image files, or folders of them at any depth; none: the config's test set, with its truth",
+        help="image, cloud or mesh files, or folders of them at any depth; none: the config's test set",
     )
     parser.add_argument('--out-dir', type=Path, help='folder for the results (default: work_dirs/<config>/predictions)')
     parser.add_argument('--format', choices=('csv', 'json'), default='csv', help='of the table (default: csv)')
-    parser.add_argument('--max-images', type=positive_int, help='take so many images, at even distances (default: all)')
-    parser.add_argument('--batch-size', type=positive_int, default=32, help='images at a time (default: 32)')
+    parser.add_argument('--max-images', type=positive_int, help='take so many, at even distances (default: all)')
+    parser.add_argument('--batch-size', type=positive_int, default=32, help='images or clouds at a time (default: 32)')
     parser.add_argument('--device', default=get_device(), help='cpu, cuda, cuda:1, ... (default: %(default)s)')
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle the checkpoint even if it holds Python objects; they can run any code',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config fields, e.g. model.head.num_classes=5',
-    )
+    add_config_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -311,7 +340,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext():
             failures = PREDICTORS[scope](cfg, args)
         if failures:
-            raise UserError('\n  '.join([f'{len(failures)} images could not be read:', *failures]))
+            raise UserError('\n  '.join([f'{len(failures)} inputs could not be read:', *failures]))
 
 
 if __name__ == '__main__':

@@ -139,7 +139,9 @@ def check(config, num_classes, shape):
 
 
 def test_every_config_is_tested(repository):
-    assert {path.stem for path in (repository / 'configs' / '_base_' / 'datasets').glob('*.py')} == set(CONFIGS)
+    paths = (repository / 'configs' / '_base_' / 'datasets').glob('*.py')
+    # Only data sets of images for classification say how to normalise them.
+    assert {path.stem for path in paths if 'data_preprocessor' in path.read_text()} == set(CONFIGS)
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -88,7 +88,10 @@ def test_reconstruction_loss_is_the_weighted_squared_error():
 
 @pytest.mark.parametrize(
     ('name', 'changes'),
-    [('capsnet/capsnet_digits', dict(reconstruction_weight=0.0)), ('em_caps/em_caps_digits', dict(reconstruction_weight=0.1))],
+    [
+        ('capsnet/capsnet_digits', dict(reconstruction_weight=0.0)),
+        ('em_caps/em_caps_digits', dict(reconstruction_weight=0.1)),
+    ],
 )
 def test_decoder_and_its_loss_go_together(name, changes):
     with pytest.raises(ValueError, match='reconstruction_weight must be positive with'):

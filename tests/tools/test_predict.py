@@ -203,7 +203,7 @@ def test_truncated_image_is_named_and_the_others_predicted(files_model, images, 
     (images / name).write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(SystemExit) as stop:
         predict(*files_model, images)
-    assert '1 images could not be read' in stop.value.code and str(images / name) in stop.value.code
+    assert '1 inputs could not be read' in stop.value.code and str(images / name) in stop.value.code
     rows = json.loads((tmp_path / 'work_dirs/config/predictions/predictions.json').read_text())
     assert len(rows) == 3 and str(images / name) not in [row['image'] for row in rows]
 

@@ -1,0 +1,4 @@
+# The same with dynamic routing, which residual pose routing is compared with.
+_base_ = './pointcaps-rpr_kicad40.py'
+
+model = dict(routing='dynamic')

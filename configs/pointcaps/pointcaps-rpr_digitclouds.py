@@ -1,0 +1,10 @@
+# The embedded default: a small point capsule autoencoder on real digits, minutes on a CPU.
+_base_ = [
+    '../_base_/models/pointcaps_small.py',
+    '../_base_/datasets/digitclouds.py',
+    '../_base_/schedules/adam_cycle_20e.py',
+    '../_base_/pointcloud_runtime.py',
+]
+
+optim_wrapper = dict(optimizer=dict(lr=0.002))
+auto_scale_lr = dict(base_batch_size=16)

@@ -1,0 +1,11 @@
+"""What mmengine needs to train and test point capsule autoencoders: nothing beyond the ``pointcloud`` extra.
+
+``custom_imports = dict(imports=['rescaps_plugin.pointcloud'])`` in a config registers everything below, in mmengine's
+root registries.
+"""
+
+from rescaps_plugin.pointcloud import datasets, transforms
+from rescaps_plugin.pointcloud.metric import ChamferMetric
+from rescaps_plugin.pointcloud.point_caps import ChamferLoss, PointCapsAE
+
+__all__ = ['ChamferLoss', 'ChamferMetric', 'PointCapsAE', 'datasets', 'transforms']

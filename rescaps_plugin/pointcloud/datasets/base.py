@@ -1,0 +1,99 @@
+"""The base of the point cloud data sets."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from rescaps_plugin.pointcloud.files import CloudError
+
+
+class PointCloudDataset(BaseDataset):
+    """Clouds with a class each; a sample is made when it is asked for.
+
+    Subclasses implement ``load_labels`` and ``load_points``. Where points are drawn, the seed and the number of the
+    cloud in the data set decide which, so that every epoch, worker and machine sees the same.
+
+    Args:
+        data_root: Folder of the data.
+        split: One of :attr:`splits`.
+        num_points: Points of a sample; ``None`` is all points that a cloud has.
+        seed: Seed of the draws; ``None`` draws anew every time, from NumPy's global state.
+        **kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`, such as ``pipeline`` and ``indices``.
+
+    Raises:
+        ValueError: ``split`` or ``num_points`` is impossible, or a label is no class.
+    """
+
+    splits: tuple[str, ...] = ('train', 'test')
+
+    def __init__(
+        self,
+        data_root: str = '',
+        split: str = 'train',
+        num_points: int | None = None,
+        seed: int | None = 0,
+        **kwargs,
+    ):
+        name = type(self).__name__
+        if split not in self.splits:
+            raise ValueError(f"{name}: split must be one of {self.splits}, not '{split}'")
+        if num_points is not None and (not isinstance(num_points, int) or num_points < 1):
+            raise ValueError(f'{name}: num_points must be a positive integer or None, not {num_points!r}')
+        self.split = split
+        self.num_points = num_points
+        self.seed = seed
+        super().__init__(ann_file='', data_root=data_root, **kwargs)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their labels."""
+        return self._metainfo['classes']
+
+    def load_labels(self) -> np.ndarray:
+        """Load the split, and give the labels ``[n]`` of its clouds."""
+        raise NotImplementedError
+
+    def load_points(self, index: int, random: np.random.RandomState) -> np.ndarray:
+        """Give the ``num_points`` points ``[num_points, 3]`` of cloud ``index``, by draws from ``random`` if any."""
+        raise NotImplementedError
+
+    def describe(self, index: int) -> str:
+        """Say where cloud ``index`` comes from, for error messages."""
+        return f'{self.data_root or type(self).__name__} ({self.split}): cloud {index}'
+
+    def load_data_list(self) -> list[dict]:
+        """List the samples: ``index`` of the cloud and ``gt_label``."""
+        return [dict(index=index, gt_label=label) for index, label in enumerate(self.load_labels().tolist())]
+
+    def check_labels(self, labels: np.ndarray, source: str) -> None:
+        """Refuse labels that are no class.
+
+        Args:
+            labels: Labels ``[n]``.
+            source: File and field that they come from, for the error message.
+
+        Raises:
+            CloudError: A label is out of range.
+        """
+        wrong = np.setdiff1d(labels, np.arange(len(self.classes)))
+        if wrong.size:
+            raise CloudError(f'{source}: labels must be 0 to {len(self.classes) - 1}, found {wrong.tolist()}')
+
+    def get_data_info(self, idx: int) -> dict:
+        """Get a sample.
+
+        Args:
+            idx: Number of the sample.
+
+        Returns:
+            ``points``, float32 ``[num_points, 3]``, which transforms may write into; ``gt_label``, ``sample_idx``, and
+            ``source``, what error messages name the cloud by.
+        """
+        info = super().get_data_info(idx)
+        index = info.pop('index')
+        # RandomState's streams never change between releases of numpy.
+        random = np.random if self.seed is None else np.random.RandomState([self.seed, index])
+        info['source'] = self.describe(index)
+        info['points'] = np.array(self.load_points(index, random), np.float32)
+        return info

@@ -1,0 +1,61 @@
+"""Chamfer distance of reconstructed clouds as an evaluation metric."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+from rescaps_plugin.losses import chamfer_distance
+
+
+@METRICS.register_module()
+class ChamferMetric(BaseMetric):
+    """Chamfer distance between clouds and their reconstructions, times 1000, as papers report it.
+
+    Gives ``chamfer/mean``, over clouds, and ``chamfer/<class>``, over the clouds of each class that the set has.
+    Distances are those of :func:`rescaps_plugin.losses.chamfer_distance`: the mean squared distance to the nearest
+    point, both ways added.
+
+    Args:
+        per_class: Whether to give the distances of classes. Defaults to True.
+        **kwargs: Arguments of :class:`mmengine.evaluator.BaseMetric`: ``collect_device``, ``prefix``.
+    """
+
+    default_prefix = 'chamfer'
+
+    def __init__(self, per_class: bool = True, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.per_class = per_class
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Measure a batch.
+
+        Args:
+            data_batch: The batch as the data loader gave it, with the clouds as ``inputs``.
+            data_samples: Samples with ``pred_points`` ``[n, 3]`` and, for distances of classes, ``gt_label`` ``[1]``.
+        """
+        for points, sample in zip(data_batch['inputs'], data_samples, strict=True):
+            predicted = sample['pred_points']
+            distance = chamfer_distance(predicted[None], points[None].to(predicted.device)).item()
+            label = sample['gt_label'].item() if 'gt_label' in sample else None
+            self.results.append((distance, label))
+
+    def compute_metrics(self, results: list[tuple[float, int | None]]) -> dict[str, float]:
+        """Average the distances of all clouds, and of each class.
+
+        Args:
+            results: Distance and label of every cloud, of all processes.
+
+        Returns:
+            ``mean`` and, by their names, the classes.
+        """
+        by_class = defaultdict(list)
+        for distance, label in results:
+            by_class[label].append(1000 * distance)
+        metrics = dict(mean=sum(map(sum, by_class.values())) / len(results))
+        if self.per_class:
+            names = self.dataset_meta['classes']
+            labels = sorted(label for label in by_class if label is not None)
+            metrics.update((names[label], sum(by_class[label]) / len(by_class[label])) for label in labels)
+        return metrics

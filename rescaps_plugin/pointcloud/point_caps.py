@@ -1,0 +1,398 @@
+"""Point capsule autoencoder.
+
+Zhao, Birdal, Deng, Tombari, *3D Point Capsule Networks*, CVPR 2019, with dynamic routing as there or with one block of
+residual pose routing (Liu et al. 2024, Sec. V-D).
+
+Letters: ``b`` cloud of the batch, ``n`` point, ``c`` feature, ``p`` primary capsule, ``i`` its entries, ``l`` latent
+capsule, ``d`` its entries, ``o`` output channel, ``g`` point generator.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from rescaps_plugin import losses
+from rescaps_plugin.layers import DynamicRouting, ResidualPoseBlock
+from rescaps_plugin.layers.dynamic import squash
+
+# Scores of points held at a time while the winners are sought. On a CPU they fit its cache.
+CPU_SCORES = 2**21
+GPU_SCORES = 2**27
+
+
+@MODELS.register_module()
+class ChamferLoss(losses.ChamferLoss):
+    """Chamfer distance, averaged over the batch; see :func:`rescaps_plugin.losses.chamfer_distance`.
+
+    Args:
+        loss_weight: Weight of the loss. Defaults to 1.0.
+    """
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, points: Tensor, target: Tensor) -> Tensor:
+        return self.loss_weight * super().forward(points, target)
+
+
+class LargestProducts(torch.autograd.Function):
+    """The largest product of every row of a matrix with the points of a cloud; the smallest where the sign is -1.
+
+    Products with all points are made some at a time and not kept: the backward pass needs only which point won.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, sign: Tensor) -> Tensor:
+        """Give products ``[b, o]`` of ``x`` [b, n, c] and ``weight`` [o, c]; ``sign`` [o] is 1 or -1."""
+        rows = max(1, (CPU_SCORES if x.device.type == 'cpu' else GPU_SCORES) // x.shape[1])
+        chunks = (sign[:, None] * weight).split(rows)
+        largest = [(chunk @ cloud.T).max(dim=1) for cloud in x for chunk in chunks]
+        score, index = (torch.cat(parts).view(len(x), -1) for parts in zip(*largest, strict=True))
+        ctx.save_for_backward(x, weight, index)
+        return sign * score.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Give the gradients of ``x`` and ``weight``."""
+        x, weight, index = ctx.saved_tensors
+        grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
+        for cloud, winner, grad_cloud, grad_product in zip(x, index, grad_x, grad[:, :, None], strict=True):
+            grad_weight.addcmul_(grad_product, cloud[winner])
+            grad_cloud.index_add_(0, winner, grad_product * weight)
+        return grad_x, grad_weight, None
+
+
+class PrimaryPointCaps(nn.Module):
+    """Primary point capsules: every entry of every capsule is a normalised linear map of points, at its largest point.
+
+    A capsule of ``i`` entries is ``squash(max_n BN(linear(x_n)))``. Zhao et al. compute it as ``i`` convolutions of
+    their own, each with its batch normalisation and its pooling over points; here they are one product. Of the products
+    with all points only the largest is ever read, and their mean and variance follow from those of ``x``:
+    ``mean(W x) = W mean(x)``, ``cov(W x) = W cov(x) W'``. So the products are not kept, and the backward pass has one
+    point per entry to go through instead of ``n``. It is the same arithmetic.
+
+    ``norm`` keeps the parameters and is not called itself: statistics are those of this process, also where batch
+    normalisations are synchronised over processes.
+
+    Args:
+        in_channels: Features of a point.
+        capsules: Number of capsules.
+        capsule_dim: Entries of a capsule.
+
+    Shape:
+        - input: ``[b, n, in_channels]``
+        - output: ``[b, capsules, capsule_dim]``, of length below 1
+    """
+
+    def __init__(self, in_channels: int, capsules: int, capsule_dim: int) -> None:
+        super().__init__()
+        self.capsule_dim = capsule_dim
+        self.linear = nn.Linear(in_channels, capsules * capsule_dim)
+        self.norm = nn.BatchNorm1d(capsules * capsule_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm, linear = self.norm, self.linear
+        x = x.to(linear.weight.dtype)
+        # A negative scale turns the largest into the smallest.
+        sign = torch.where(norm.weight < 0, -1.0, 1.0).to(x.dtype)
+        product = LargestProducts.apply(x, linear.weight, sign)
+        with torch.autocast(x.device.type, enabled=False):
+            mean, variance = self._statistics(x)
+            entry = (product + linear.bias - mean) * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
+            return squash(entry.unflatten(1, (-1, self.capsule_dim)))[0]
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give mean and variance of the products, ``[o]``; in training those of the batch, noted down as BN does."""
+        norm, linear = self.norm, self.linear
+        if not self.training:
+            return norm.running_mean, norm.running_var
+        x = x.flatten(0, 1)
+        mean = x.mean(dim=0)
+        centred = x - mean
+        covariance = centred.T @ centred / len(x)
+        variance = ((linear.weight @ covariance) * linear.weight).sum(dim=1)
+        mean = F.linear(mean, linear.weight, linear.bias)
+        with torch.no_grad():
+            norm.running_mean.lerp_(mean, norm.momentum)
+            norm.running_var.lerp_(variance * (len(x) / (len(x) - 1)), norm.momentum)
+            norm.num_batches_tracked.add_(1)
+        return mean, variance
+
+
+class DynamicLatentCaps(nn.Module):
+    """Latent capsules by routing by agreement (Zhao et al. 2019): dynamic routing over a 1x1 map.
+
+    Every primary capsule votes for every latent one by a matrix of its own. Gradients flow through the last iteration
+    alone.
+
+    Args:
+        primary_capsules: Number of primary capsules.
+        primary_dim: Entries of a primary capsule.
+        latent_capsules: Number of latent capsules.
+        latent_dim: Entries of a latent capsule.
+        iterations: Iterations of the routing. Defaults to 3.
+
+    Shape:
+        - input: ``[b, primary_capsules, primary_dim]``
+        - output: ``[b, latent_capsules, latent_dim]``, of length below 1
+    """
+
+    def __init__(
+        self, primary_capsules: int, primary_dim: int, latent_capsules: int, latent_dim: int, iterations: int = 3
+    ) -> None:
+        super().__init__()
+        self.shape = latent_capsules, latent_dim
+        self.routing = DynamicRouting(
+            primary_capsules,
+            latent_capsules,
+            kernel_size=1,
+            iterations=iterations,
+            in_dim=primary_dim,
+            out_dim=latent_dim,
+            coupling_grad=False,
+        )
+        nn.init.normal_(self.routing.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        capsules = self.routing(x.flatten(1)[:, :, None, None])
+        # The map's last channels are the activations, the lengths of the capsules.
+        return capsules[:, : self.shape[0] * self.shape[1]].reshape(-1, *self.shape)
+
+
+class ResidualPoseLatentCaps(nn.Module):
+    """Latent capsules by one block of residual pose routing (Liu et al. 2024, Sec. V-D).
+
+    The entries of the primary capsules are the channels of a 1x1 map: primary capsules of the block, ResP layers, and a
+    linear map of poses and activations to the latent capsules.
+
+    Args:
+        primary_capsules: Number of primary capsules.
+        primary_dim: Entries of a primary capsule: a square number, a pose matrix.
+        latent_capsules: Number of latent capsules.
+        latent_dim: Entries of a latent capsule.
+        capsule_types: Capsule types of the block. Defaults to 32.
+        **block: Other arguments of :class:`~rescaps_plugin.layers.ResidualPoseBlock`: ``num_layers``, ``residual``, ...
+
+    Shape:
+        - input: ``[b, primary_capsules, primary_dim]``
+        - output: ``[b, latent_capsules, latent_dim]``
+
+    Raises:
+        ValueError: If ``primary_dim`` is no square, or in training on a batch of one cloud.
+    """
+
+    def __init__(
+        self,
+        primary_capsules: int,
+        primary_dim: int,
+        latent_capsules: int,
+        latent_dim: int,
+        capsule_types: int = 32,
+        **block,
+    ) -> None:
+        super().__init__()
+        pose_size = math.isqrt(primary_dim)
+        if pose_size**2 != primary_dim:
+            raise ValueError(f"primary_dim must be a square with routing='rpr', a pose matrix; got {primary_dim}")
+        self.latent_dim = latent_dim
+        self.block = ResidualPoseBlock(
+            primary_capsules * primary_dim,
+            capsule_types,
+            primary_stride=1,
+            kernel_size=1,
+            pose_size=pose_size,
+            **block,
+        )
+        self.linear = nn.Linear(self.block.out_channels, latent_capsules * latent_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            raise ValueError(
+                'residual pose routing normalises over the clouds of a batch: in training it takes 2 or more, got 1; '
+                'set train_dataloader.batch_size and drop_last=True'
+            )
+        x = self.block(x.flatten(1)[:, :, None, None])
+        return self.linear(x.flatten(1)).unflatten(1, (-1, self.latent_dim))
+
+
+LATENT_CAPS = {'rpr': ResidualPoseLatentCaps, 'dynamic': DynamicLatentCaps}
+
+
+class PointGenerators(nn.Module):
+    """Decoder: point generators, each of which makes one point out of every latent capsule and a place on a grid.
+
+    A generator is a pointwise network ``d + 2 -> d + 2 -> (d + 2) / 2 -> (d + 2) / 4 -> 3`` with batch normalisations
+    and ReLUs, and tanh at the end (Zhao et al. 2019). All of them run at once, as grouped convolutions over latent
+    capsules and clouds; what they share, the latent capsules, is read by one dense product.
+
+    Args:
+        latent_capsules: Number of latent capsules.
+        latent_dim: Entries of a latent capsule.
+        num_points: Points of a cloud. There are ``num_points / latent_capsules`` generators, rounded up; the last
+            points are left out where that is more.
+
+    Shape:
+        - latent: ``[b, latent_capsules, latent_dim]``
+        - grid: ``[b, generators, latent_capsules, 2]``, in [0, 1)
+        - output: ``[b, num_points, 3]``, in (-1, 1); point ``g * latent_capsules + l`` is of capsule ``l``
+    """
+
+    def __init__(self, latent_capsules: int, latent_dim: int, num_points: int) -> None:
+        super().__init__()
+        self.num_points = num_points
+        self.latent_capsules = latent_capsules
+        self.generators = groups = -(-num_points // latent_capsules)
+        width = latent_dim + 2
+        sizes = (width, width, width // 2, width // 4, 3)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(groups * size, groups * next_size, 1, groups=groups)
+            for size, next_size in zip(sizes, sizes[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(groups * size) for size in sizes[1:-1])
+
+    def forward(self, latent: Tensor, grid: Tensor) -> Tensor:
+        batch = len(latent)
+        # Clouds and latent capsules are one axis: grouped convolutions are faster on one long row than on many short.
+        latent = latent.permute(2, 0, 1).reshape(1, latent.shape[2], -1)
+        grid = grid.permute(1, 3, 0, 2).reshape(1, 2 * self.generators, -1)
+        first, *others = self.convs
+        x = F.conv1d(grid, first.weight[:, :2], groups=self.generators)
+        x = x + F.conv1d(latent, first.weight[:, 2:], first.bias)
+        for norm, conv in zip(self.norms, others, strict=True):
+            x = conv(F.relu(norm(x)))
+        points = torch.tanh(x).reshape(self.generators, 3, batch, self.latent_capsules)
+        return points.permute(2, 0, 3, 1).flatten(1, 2)[:, : self.num_points]
+
+
+@MODELS.register_module()
+class PointCapsAE(BaseModel):
+    """Point capsule autoencoder (Zhao et al. 2019), routed by agreement or by residual poses.
+
+    A pointwise network and primary point capsules encode a cloud, latent capsules are what it is known by, and point
+    generators decode it. Decoding takes random places on a grid: drawn anew in training, from PyTorch's generator, and
+    fixed by ``grid_seed`` in evaluation.
+
+    Args:
+        num_points: Points of a reconstructed cloud; the clouds given may have any number. Defaults to 2048.
+        channels: Features of a point after each layer of the pointwise network. Defaults to (64, 128).
+        primary_capsules: Number of primary capsules. Defaults to 1024.
+        primary_dim: Entries of a primary capsule, with ``'rpr'`` a square number. Defaults to 16.
+        latent_capsules: Number of latent capsules. Defaults to 64.
+        latent_dim: Entries of a latent capsule. Defaults to 64.
+        routing: How latent capsules are computed: ``'rpr'``, residual pose routing; ``'dynamic'``, routing by
+            agreement. Defaults to ``'rpr'``.
+        routing_cfg: Further arguments of :class:`ResidualPoseLatentCaps` (``capsule_types``, ``num_layers``, ...) or
+            :class:`DynamicLatentCaps` (``iterations``). Defaults to None.
+        grid_seed: Seed of the places on the grid in evaluation. Defaults to 0.
+        loss: Loss of a reconstructed and a given cloud. Defaults to ``dict(type='ChamferLoss')``.
+        data_preprocessor: As in :class:`mmengine.model.BaseModel`. Defaults to None.
+        init_cfg: mmengine's initialisation. Defaults to None.
+
+    Raises:
+        ValueError: If a choice is unknown or a size is not positive.
+
+    Example:
+        >>> model = PointCapsAE(num_points=96, primary_capsules=8, latent_capsules=32, latent_dim=14)
+        >>> model(torch.rand(2, 50, 3)).shape
+        torch.Size([2, 96, 3])
+    """
+
+    def __init__(
+        self,
+        num_points: int = 2048,
+        channels: tuple[int, ...] = (64, 128),
+        primary_capsules: int = 1024,
+        primary_dim: int = 16,
+        latent_capsules: int = 64,
+        latent_dim: int = 64,
+        routing: str = 'rpr',
+        routing_cfg: dict | None = None,
+        grid_seed: int = 0,
+        loss: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        if routing not in LATENT_CAPS:
+            raise ValueError(f'routing must be one of {tuple(LATENT_CAPS)}, got {routing!r}')
+        sizes = dict(
+            num_points=num_points,
+            primary_capsules=primary_capsules,
+            primary_dim=primary_dim,
+            latent_capsules=latent_capsules,
+            latent_dim=latent_dim,
+        )
+        for name, value in sizes.items():
+            least = 2 if name == 'latent_dim' else 1
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
+        self.routing = routing
+        layers: list[nn.Module] = []
+        for size, next_size in zip((3, *channels), channels, strict=False):
+            layers += [nn.Linear(size, next_size), nn.BatchNorm1d(next_size), nn.ReLU()]
+        self.pointwise = nn.Sequential(*layers)
+        self.primary = PrimaryPointCaps((3, *channels)[-1], primary_capsules, primary_dim)
+        self.latent = LATENT_CAPS[routing](
+            primary_capsules, primary_dim, latent_capsules, latent_dim, **(routing_cfg or {})
+        )
+        self.decoder = PointGenerators(latent_capsules, latent_dim, num_points)
+        self.loss = MODELS.build(loss or dict(type='ChamferLoss'))
+        grid = torch.rand(
+            1, self.decoder.generators, latent_capsules, 2, generator=torch.Generator().manual_seed(grid_seed)
+        )
+        self.register_buffer('grid', grid, persistent=False)
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Give the latent capsules ``[b, latent_capsules, latent_dim]`` of clouds ``[b, n, 3]``.
+
+        Raises:
+            ValueError: If the clouds are not ``[b, n, 3]``.
+        """
+        if not isinstance(inputs, Tensor) or inputs.dim() != 3 or inputs.shape[2] != 3:
+            shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+            raise ValueError(
+                f'inputs must be clouds [b, n, 3] in one tensor, got {shape}; dataloaders need collate_fn='
+                "dict(type='default_collate'), and clouds of one size"
+            )
+        features = self.pointwise(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+        return self.latent(self.primary(features))
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Give clouds ``[b, num_points, 3]`` from latent capsules ``[b, latent_capsules, latent_dim]``."""
+        shape = (len(latent), *self.grid.shape[1:])
+        grid = torch.rand(shape, device=self.grid.device) if self.training else self.grid.expand(shape)
+        return self.decoder(latent, grid)
+
+    def forward(
+        self, inputs: Tensor, data_samples: list[BaseDataElement] | None = None, mode: str = 'tensor'
+    ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
+        """Reconstruct clouds.
+
+        Args:
+            inputs: Clouds ``[b, n, 3]``, in the unit sphere.
+            data_samples: Samples that predictions are added to. Defaults to None.
+            mode: ``'tensor'``: the reconstructed clouds ``[b, num_points, 3]``; ``'loss'``: a dict of the loss;
+                ``'predict'``: the samples with ``pred_points`` ``[num_points, 3]`` and ``latent``
+                ``[latent_capsules, latent_dim]``. Defaults to ``'tensor'``.
+
+        Raises:
+            ValueError: If the clouds are not ``[b, n, 3]``, or the mode is unknown.
+        """
+        if mode not in ('tensor', 'loss', 'predict'):
+            raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+        latent = self.encode(inputs)
+        points = self.decode(latent)
+        if mode == 'tensor':
+            return points
+        if mode == 'loss':
+            return dict(loss=self.loss(points, inputs))
+        samples = [BaseDataElement() for _ in points] if data_samples is None else data_samples
+        for sample, cloud, capsules in zip(samples, points, latent, strict=True):
+            sample.set_data(dict(pred_points=cloud, latent=capsules))
+        return samples

@@ -1,0 +1,161 @@
+"""Point cloud transforms, registered in mmengine's root ``TRANSFORMS``.
+
+All take and give a result dict with ``points``, float32 ``[n, 3]``, and ``source``, what they come from. Random ones
+draw from NumPy's global state, which mmengine seeds in every worker.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine.registry import TRANSFORMS
+from mmengine.structures import BaseDataElement
+
+from rescaps_plugin.pointcloud.files import CloudError
+
+AXES = 'xyz'
+
+
+def normalize_points(points: np.ndarray, source: str = 'points') -> tuple[np.ndarray, np.ndarray, float]:
+    """Centre a cloud on the mean of its points and scale it to the unit sphere, which its farthest point touches.
+
+    Args:
+        points: Cloud ``[n, 3]``.
+        source: File and field of the cloud, for the error message. Defaults to ``'points'``.
+
+    Returns:
+        The cloud, its centre ``[3]`` and its radius, so that ``points * radius + centre`` is the cloud given.
+
+    Raises:
+        CloudError: All points are one.
+
+    Example:
+        >>> normalize_points(np.array([[2.0, 0, 0], [4, 0, 0]]))[0]
+        array([[-1.,  0.,  0.],
+               [ 1.,  0.,  0.]])
+    """
+    centre = points.mean(axis=0)
+    radius = np.linalg.norm(points - centre, axis=1).max()
+    if not radius > 0:
+        raise CloudError(f'{source}: a cloud needs an extent to be scaled by, all {len(points)} points are {points[0]}')
+    return (points - centre) / radius, centre, radius
+
+
+@TRANSFORMS.register_module()
+class NormalizePoints:
+    """Centre a cloud and scale it to the unit sphere; see :func:`normalize_points`."""
+
+    def __call__(self, results: dict) -> dict:
+        """Normalise ``points``, and note ``centre`` and ``radius``."""
+        normalized = normalize_points(results['points'], results['source'])
+        results['points'], results['centre'], results['radius'] = normalized
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomRotatePoints:
+    """Rotate a cloud about an axis, by an angle uniform in ``[-max_angle, max_angle]``.
+
+    Args:
+        max_angle: Largest angle, in degrees. Defaults to 180.
+        axis: The axis, which is up in most data sets: ``'x'``, ``'y'`` or ``'z'``. Defaults to ``'y'``.
+
+    Raises:
+        ValueError: If the axis is none of them.
+    """
+
+    def __init__(self, max_angle: float = 180.0, axis: str = 'y') -> None:
+        if axis not in tuple(AXES):
+            raise ValueError(f'axis must be one of {tuple(AXES)}, got {axis!r}')
+        self.max_angle = max_angle
+        # The plane that turns, the first axis towards the second.
+        self.plane = [(AXES.index(axis) + 1) % 3, (AXES.index(axis) + 2) % 3]
+
+    def __call__(self, results: dict) -> dict:
+        """Rotate ``points``."""
+        angle = np.deg2rad(np.random.uniform(-self.max_angle, self.max_angle))
+        cos, sin = np.cos(angle), np.sin(angle)
+        points = results['points']
+        rotation = np.array([[cos, sin], [-sin, cos]], points.dtype)
+        points[:, self.plane] = points[:, self.plane] @ rotation
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomJitterPoints:
+    """Move every point by normal noise.
+
+    Args:
+        std: Standard deviation along each axis, in the cloud's unit. Defaults to 0.01.
+        clip: Largest move along an axis. Defaults to 0.05.
+    """
+
+    def __init__(self, std: float = 0.01, clip: float = 0.05) -> None:
+        self.std = std
+        self.clip = clip
+
+    def __call__(self, results: dict) -> dict:
+        """Jitter ``points``."""
+        points = results['points']
+        points += np.clip(np.random.normal(0, self.std, points.shape), -self.clip, self.clip).astype(points.dtype)
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomScalePoints:
+    """Scale a cloud by a factor uniform in a range.
+
+    Decoders end in tanh: clouds of the unit sphere should not grow beyond it.
+
+    Args:
+        scale: Smallest and largest factor. Defaults to (0.8, 1.0).
+    """
+
+    def __init__(self, scale: tuple[float, float] = (0.8, 1.0)) -> None:
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError(f'scale must be (low, high) with 0 < low <= high, got {scale}')
+        self.scale = scale
+
+    def __call__(self, results: dict) -> dict:
+        """Scale ``points``."""
+        results['points'] *= np.random.uniform(*self.scale)
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomDropPoints:
+    """Drop a random share of the points; another point stands in for each, so that clouds keep their size.
+
+    Args:
+        max_ratio: Largest share; the share is uniform in ``[0, max_ratio]``. Defaults to 0.5.
+
+    Raises:
+        ValueError: If the share is not in [0, 1).
+    """
+
+    def __init__(self, max_ratio: float = 0.5) -> None:
+        if not 0 <= max_ratio < 1:
+            raise ValueError(f'max_ratio must be in [0, 1), got {max_ratio}')
+        self.max_ratio = max_ratio
+
+    def __call__(self, results: dict) -> dict:
+        """Drop some of ``points``."""
+        points = results['points']
+        order = np.random.permutation(len(points))
+        dropped = int(len(points) * np.random.uniform(0, self.max_ratio))
+        points[order[:dropped]] = points[order[-1]]
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackPoints:
+    """Pack a sample for the model: ``inputs``, the cloud, and ``data_samples`` with what is known of it."""
+
+    meta_keys = ('sample_idx', 'path', 'centre', 'radius')
+
+    def __call__(self, results: dict) -> dict:
+        """Pack ``points``, ``gt_label``, and the meta keys."""
+        sample = BaseDataElement(metainfo={key: results[key] for key in self.meta_keys if key in results})
+        if 'gt_label' in results:
+            sample.set_data(dict(gt_label=torch.tensor([results['gt_label']])))
+        return dict(inputs=torch.from_numpy(results['points'].astype(np.float32)), data_samples=sample)

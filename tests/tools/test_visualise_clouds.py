@@ -1,0 +1,88 @@
+"""``tools/visualise_clouds.py`` as a user types it."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rescaps_plugin.pointcloud.drawing import capsule_colors, draw_clouds, height_colors, write_page
+from tests.tools.pointcaps import write_config
+
+trimesh = pytest.importorskip('trimesh')
+
+
+@pytest.fixture
+def main(load_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return load_tool('visualise_clouds').main
+
+
+def read_page(path):
+    """The scene that a page shows."""
+    data = base64.b64decode(re.search(r'base64_data="([\w+/=]+)"', path.read_text())[1])
+    return trimesh.load_scene(io.BytesIO(data), file_type='glb')
+
+
+def ink(path):
+    """The part of a picture's pixels that are not white."""
+    return (np.asarray(Image.open(path).convert('L')) < 250).mean()
+
+
+def test_two_models(main, tmp_path, repository):
+    dynamic, rpr = (write_config(tmp_path, repository, routing) for routing in ('dynamic', 'rpr'))
+    main([*dynamic, *rpr, '--clouds', '3'])
+    folder = tmp_path / 'work_dirs' / 'dynamic' / 'clouds'
+    for name in ('clouds.png', 'capsules.png'):
+        assert ink(folder / name) > 0.004
+        width, height = Image.open(folder / name).size
+        assert height > width * 0.9  # three rows of three
+    scene = read_page(folder / 'clouds.html')
+    names = {f'{row} {column}' for row in ('input', 'dynamic', 'rpr') for column in range(3)}
+    assert set(scene.geometry) == names
+    assert all(len(mesh.faces) == 4 * 64 for mesh in scene.geometry.values())
+
+
+def test_models_of_one_routing_go_by_their_configs(main, tmp_path, repository):
+    models = [write_config(tmp_path, repository, name=name) for name in ('first', 'second')]
+    main([*models[0], *models[1], '--clouds', '1', '--out-dir', 'out'])
+    assert set(read_page(tmp_path / 'out' / 'clouds.html').geometry) == {'input 0', 'first 0', 'second 0'}
+
+
+def test_a_page_shows_the_points_where_they_are(tmp_path):
+    cloud = np.random.RandomState(0).rand(5, 3) - 0.5
+    write_page({'a': [cloud, cloud], 'b': [cloud]}, tmp_path / 'y.html')
+    geometry = read_page(tmp_path / 'y.html').geometry
+    first, right, below = (geometry[name].vertices.reshape(5, 4, 3).mean(axis=1) for name in ('a 0', 'a 1', 'b 0'))
+    np.testing.assert_allclose(first, cloud, atol=1e-5)
+    assert (right - first)[:, 0].min() > 2 and (below - first)[:, 1].max() < -2
+    write_page({'a': [cloud]}, tmp_path / 'z.html', up='z')
+    (mesh,) = read_page(tmp_path / 'z.html').geometry.values()
+    np.testing.assert_allclose(mesh.vertices.reshape(5, 4, 3).mean(axis=1)[:, 1], cloud[:, 2], atol=1e-5)
+
+
+def test_up_is_up(tmp_path):
+    """A cloud high above another is drawn in the upper half of the picture."""
+    high = np.array([[0, 0.8, 0]]) + 0.05 * np.random.RandomState(0).randn(50, 3)
+    for up, cloud in (('y', high), ('z', high[:, [0, 2, 1]])):
+        draw_clouds({'': [cloud]}, tmp_path / 'up.png', up=up)
+        dark = np.asarray(Image.open(tmp_path / 'up.png').convert('L')) < 250
+        rows = np.flatnonzero(dark.any(axis=1)) / dark.shape[0]
+        assert rows.max() < 0.5, up
+
+
+def test_colours():
+    colors = capsule_colors(10, 4)
+    assert len({tuple(color) for color in colors}) == 4
+    np.testing.assert_array_equal(colors[:4], colors[4:8])
+    heights = height_colors(np.array([[0, 0.0, 5], [0, 1.0, 5]]), 'y')
+    assert not np.array_equal(*heights)
+    np.testing.assert_array_equal(*height_colors(np.array([[0, 0.0, 5], [0, 1.0, 5]]), 'z'))
+
+
+def test_config_without_checkpoint(main, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        main(['config.py'])
+    assert 'a CONFIG and a CHECKPOINT of each model: 1 arguments were given' in capsys.readouterr().err
