@@ -225,7 +225,7 @@ def test_no_readable_image(files_model, tmp_path, predict):
         (['{config}', '{checkpoint}', '--cfg-options', 'default_scope=mmdet'], "default_scope 'mmdet'.*mmpretrain"),
         (
             ['{config}', '{checkpoint}', 'images', '--cfg-options', 'model.head.num_classes=5'],
-            'not one of the model.*head.fc.weight',
+            'not one of this model.*head.fc.weight',
         ),
     ],
 )
