@@ -74,9 +74,10 @@ optimiser. Added memory is the peak during a step above what was in use before i
 NO_MEMORY = 'Memory was not measured: that takes a GPU, or a Linux where /proc/self/clear_refs can be written.\n'
 
 SWEEP_NOTES = """\
-{key} grows while all else stays at {held}; cost ~ {key}^exponent, fitted by least squares to the logarithms of the
-medians of {repeats} rounds. A training step is forward, backward and the release of the gradients. Added memory is the
-peak during a step above what was in use before it. What is missing ran out of memory, or cannot be trained at batch 1.
+Held at {held} while one of {keys} grows; cost ~ size^exponent, in bold, fitted by least squares to the logarithms of
+the medians of {repeats} rounds. A training step is forward, backward and the release of the gradients. Added memory is
+the peak during a step above what was in use before it. What is missing ran out of memory, or cannot be trained at
+batch 1.
 """
 
 
@@ -312,7 +313,7 @@ def run_sweep(args, command, names):
                 curves[label][key] = {'exponent': exponent, 'medians': medians}
         contestants.append({'name': name, 'curves': curves})
     notes = SWEEP_NOTES.format(
-        key=' or '.join(key for key, _ in args.sweep),
+        keys=', '.join(key for key, _ in args.sweep),
         held=', '.join(f'{key} {value}' for key, value in held.items()),
         repeats=args.repeats,
     )

@@ -14,18 +14,15 @@ confusion.png (at the largest fraction).
 import csv
 import json
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 
 import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
-from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
 from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-from rescaps_plugin.engine.config import load_config, require, set_work_dir
+from rescaps_plugin.engine.config import load_config
 from rescaps_plugin.engine.errors import UserError, user_errors
 
 
@@ -59,16 +56,10 @@ def parse_args(argv=None):
 
 def encode(args):
     """Encode both splits; gives them by name, the classes, and the folder for the results."""
-    from rescaps_plugin.pointcloud.inference import build_dataset, load_model
+    from rescaps_plugin.pointcloud.inference import build_dataset, open_model
     from rescaps_plugin.pointcloud.transfer import extract_latents
 
-    cfg = load_config(args.config, args.cfg_options)
-    require(cfg, 'model')
-    init_default_scope(cfg.get('default_scope'))
-    check_exists(args.checkpoint)
-    set_work_dir(cfg, None)
-    with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext():
-        model = load_model(cfg, args.checkpoint, args.device)
+    cfg, model = open_model(args.config, args.checkpoint, args)
     data = load_config(args.data) if args.data else cfg
     datasets = {phase: build_dataset(data, phase) for phase in ('train', 'test')}
     classes = datasets['train'].metainfo.get('classes')

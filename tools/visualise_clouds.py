@@ -9,17 +9,13 @@ coloured by the latent capsule that a point comes from; and clouds.html, all of 
 """
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from mmengine.device import get_device
-from mmengine.registry import init_default_scope
 
 import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
-from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
 from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-from rescaps_plugin.engine.config import load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import user_errors
 from rescaps_plugin.losses import chamfer_distance
 
@@ -38,25 +34,15 @@ def parse_args(argv=None):
     return args
 
 
-def load(config, checkpoint, args):
-    from rescaps_plugin.pointcloud.inference import load_model
-
-    cfg = load_config(config, args.cfg_options)
-    require(cfg, 'model')
-    check_exists(checkpoint)
-    set_work_dir(cfg, None)
-    init_default_scope(cfg.get('default_scope'))
-    with trust_checkpoint(checkpoint) if args.trust_checkpoint else nullcontext():
-        return cfg, load_model(cfg, checkpoint, args.device)
-
-
 def main(argv=None):
     args = parse_args(argv)
     with user_errors():
         pairs = list(zip(args.models[::2], args.models[1::2], strict=True))
-        loaded = [load(config, checkpoint, args) for config, checkpoint in pairs]
+        # Here, so that --help and mistaken flags do without trimesh.
         from rescaps_plugin.pointcloud.drawing import capsule_colors, draw_clouds, write_page
-        from rescaps_plugin.pointcloud.inference import build_dataset, predict
+        from rescaps_plugin.pointcloud.inference import build_dataset, open_model, predict
+
+        loaded = [open_model(config, checkpoint, args) for config, checkpoint in pairs]
 
         dataset = build_dataset(loaded[0][0], 'test')
         count = min(args.clouds, len(dataset))

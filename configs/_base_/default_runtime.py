@@ -1,29 +1,7 @@
+_base_ = './runtime.py'
+
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['rescaps_plugin.engine.checkpoint', 'rescaps_plugin.classification'])
 
-default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=100),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='auto'),
-    # so that PyTorch's safe loading, and with it --resume, can read the checkpoints
-    plain_checkpoint=dict(type='PlainCheckpointHook'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='VisualizationHook', enable=False),
-)
-
-env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
-
+default_hooks = dict(visualization=dict(type='VisualizationHook', enable=False))
 visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
-log_processor = dict(type='LogProcessor', window_size=10, by_epoch=True)
-log_level = 'INFO'
-
-load_from = None
-resume = False
-
-# Two runs of one config give one result; --seed N for another.
-randomness = dict(seed=0, deterministic=False)

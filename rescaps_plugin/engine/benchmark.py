@@ -128,7 +128,8 @@ class Quantity(NamedTuple):
     """Something to measure.
 
     Args:
-        kind: ``'parameters'``, ``'MACs'`` (multiply-adds), ``'time'`` in seconds or ``'memory'`` in bytes.
+        kind: ``'parameters'``, ``'MACs'`` (multiply-adds), ``'time'`` in seconds, ``'memory'`` in bytes, or ``'share'``
+            of time, see :func:`profile_all`.
         mode: ``'infer'`` or ``'train'``, for time and memory.
         batch: Batch size, for time and memory.
     """

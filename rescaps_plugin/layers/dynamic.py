@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rescaps_plugin.layers.checks import check_positive
 from rescaps_plugin.layers.window import WindowRouting, full_precision, softmax_over_parents, without_autocast
 
 
@@ -125,8 +126,7 @@ class DynamicRouting(WindowRouting):
         in_dim = pose_size**2 if in_dim is None else in_dim
         out_dim = pose_size**2 if out_dim is None else out_dim
         super().__init__(in_types, out_types, kernel_size, stride, padding, in_dim, out_dim)
-        if not isinstance(iterations, int) or iterations < 1:
-            raise ValueError(f'iterations must be a positive integer, got {iterations!r}')
+        check_positive(iterations=iterations)
         self.iterations = iterations
         self.coupling_grad = coupling_grad
         self.transform_std = 1 / math.sqrt(in_dim) if transform_std is None else transform_std

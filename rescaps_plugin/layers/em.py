@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescaps_plugin.layers.checks import check_positive
 from rescaps_plugin.layers.window import (
     WindowRouting,
     divide_by_mass,
@@ -202,8 +203,7 @@ class EMRouting(WindowRouting):
         transform_std: float = 0.1,
     ) -> None:
         super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
-        if not isinstance(iterations, int) or iterations < 1:
-            raise ValueError(f'iterations must be a positive integer, got {iterations!r}')
+        check_positive(iterations=iterations)
         if coordinate_addition and pose_size < 2:
             raise ValueError(f'pose_size must be at least 2 with coordinate_addition=True, got {pose_size}')
         self.iterations = iterations

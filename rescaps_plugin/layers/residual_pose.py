@@ -17,21 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescaps_plugin.layers.checks import check_choice, check_positive
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, norm_scale_shift
 from rescaps_plugin.layers.primary import PrimaryCaps
 
 ROUTINGS = ('window', 'pointwise')
 RESIDUALS = ('identity', 'ones', 'none')
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f'{name} must be one of {choices}, got {value!r}')
-
-
-def _check_positive(name: str, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f'{name} must be a positive integer, got {value!r}')
 
 
 class _ResidualPose(Deployable):
@@ -47,11 +38,9 @@ class _ResidualPose(Deployable):
         transform_std: float,
     ) -> None:
         super().__init__()
-        _check_choice('routing', routing, ROUTINGS)
-        _check_choice('residual', residual, RESIDUALS)
-        _check_positive('capsule_types', capsule_types)
-        _check_positive('kernel_size', kernel_size)
-        _check_positive('pose_size', pose_size)
+        check_choice('routing', routing, ROUTINGS)
+        check_choice('residual', residual, RESIDUALS)
+        check_positive(capsule_types=capsule_types, kernel_size=kernel_size, pose_size=pose_size)
         if routing == 'pointwise' and kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd with routing='pointwise', got {kernel_size}")
         window = kernel_size**2
@@ -163,8 +152,7 @@ class ResidualPoseRouting(_ResidualPose):
     ) -> None:
         super().__init__(in_types, kernel_size, pose_size, routing, residual, transform_std)
         out_types = in_types if out_types is None else out_types
-        _check_positive('out_types', out_types)
-        _check_positive('stride', stride)
+        check_positive(out_types=out_types, stride=stride)
         self.stride = stride
         self.padding = kernel_size // 2 if padding is None else padding
         # Windows give activations where the output stands; points give them where the input stands.
@@ -334,7 +322,7 @@ class ResidualPoseBlock(nn.Sequential):
         transform_std: float = 0.1,
     ) -> None:
         super().__init__()
-        _check_positive('num_layers', num_layers)
+        check_positive(num_layers=num_layers)
         self.primary = PrimaryCaps(in_channels, capsule_types, pose_size, stride=primary_stride, norm=norm)
         for layer in range(1, num_layers + 1):
             last = layer == num_layers

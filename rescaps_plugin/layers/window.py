@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescaps_plugin.layers.checks import check_positive
+
 
 def without_autocast(x: Tensor) -> AbstractContextManager:
     """Give a context in which products of matrices are not rounded to half precision."""
@@ -92,10 +94,7 @@ class WindowRouting(nn.Module):
         super().__init__()
         out_types = in_types if out_types is None else out_types
         self.kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        sizes = dict(in_types=in_types, out_types=out_types, stride=stride, in_dim=in_dim, out_dim=out_dim)
-        for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be a positive integer, got {value!r}')
+        check_positive(in_types=in_types, out_types=out_types, stride=stride, in_dim=in_dim, out_dim=out_dim)
         if len(self.kernel_size) != 2 or min(self.kernel_size) < 1:
             raise ValueError(f'kernel_size must be a positive integer or two, got {kernel_size!r}')
         self.padding = tuple(side // 2 if padding is None else padding for side in self.kernel_size)

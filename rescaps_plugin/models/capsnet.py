@@ -12,6 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryVectorCaps
+from rescaps_plugin.models.cfgs import cifar_cfg, digits_cfg, mnist_cfg
 from rescaps_plugin.models.routed_caps import RoutedClassifier, RoutedNetwork, checkpoint_filter_fn
 
 __all__ = ['CapsNet', 'Decoder']
@@ -159,27 +160,11 @@ class CapsNet(RoutedNetwork):
         return activation, self.decoder(pose.unflatten(1, (self.num_classes, -1)), target)
 
 
-def _cfg(input_size: tuple[int, int, int], pool_size: tuple[int, int], mean: tuple, std: tuple) -> dict:
-    return dict(
-        num_classes=10,
-        input_size=input_size,
-        pool_size=pool_size,
-        crop_pct=1.0,
-        interpolation='bicubic',
-        fixed_input_size=True,
-        mean=mean,
-        std=std,
-        first_conv='stem.conv',
-        classifier='head.routing',
-        license='apache-2.0',
-    )
-
-
 default_cfgs = generate_default_cfgs(
     {
-        'capsnet_mnist.untrained': _cfg((1, 28, 28), (6, 6), (0.1307,), (0.3081,)),
-        'capsnet_cifar.untrained': _cfg((3, 32, 32), (8, 8), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        'capsnet_tiny.untrained': _cfg((1, 16, 16), (4, 4), (0.3129,), (0.3550,)),
+        'capsnet_mnist.untrained': mnist_cfg(pool_size=(6, 6), classifier='head.routing'),
+        'capsnet_cifar.untrained': cifar_cfg(pool_size=(8, 8), classifier='head.routing'),
+        'capsnet_tiny.untrained': digits_cfg(pool_size=(4, 4), classifier='head.routing'),
     }
 )
 

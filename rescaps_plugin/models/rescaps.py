@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, fuse_layers, norm_scale_shift
+from rescaps_plugin.models.cfgs import affnist_cfg, cifar_cfg, mnist_cfg, smallnorb_cfg, untrained_cfg
+from rescaps_plugin.models.network import CapsuleNetwork
 from rescaps_plugin.models.release import is_release_state_dict, map_release_state_dict
 
 __all__ = ['CapsuleClassifier', 'ResCaps', 'ResCapsTrunk']
@@ -61,7 +63,7 @@ class Stem(Deployable):
         self.norm = nn.Identity()
 
 
-class ResCapsTrunk(nn.Module):
+class ResCapsTrunk(CapsuleNetwork):
     """Stem and residual pose blocks, shared by the timm model and the OpenMMLab backbone.
 
     Feature levels are the stem and the blocks. A network of one block has too few for a pyramid, so there they are the
@@ -131,11 +133,6 @@ class ResCapsTrunk(nn.Module):
         """The modules behind ``feature_info``: each reads the one before it."""
         return [self.stem, *(self.blocks if len(self.blocks) > 1 else self.blocks[0])]
 
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the blocks in the backward pass, for less memory."""
-        self.grad_checkpointing = enable
-
     def forward_features(self, x: Tensor) -> Tensor:
         """Give the capsule map of the last block, ``[b, num_features, h, w]``."""
         x = self.stem(x)
@@ -147,37 +144,6 @@ class ResCapsTrunk(nn.Module):
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         """Run a block, or a layer of one, with gradient checkpointing where that is set."""
         return checkpoint_seq([block], x) if self.grad_checkpointing else block(x)
-
-    @torch.jit.ignore
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = 'NCHW',
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Give the outputs of the feature levels.
-
-        Args:
-            x: Images ``[b, in_chans, h, w]``.
-            indices: Levels of ``feature_info``: the last ``n`` for an int, all for None.
-            norm: Without effect; capsule maps are not normalised between blocks.
-            stop_early: Whether to stop at the last level asked for.
-            output_fmt: ``'NCHW'``.
-            intermediates_only: Whether to leave the final features out.
-        """
-        if output_fmt != 'NCHW':
-            raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
-        levels = self.levels()
-        take_indices, max_index = feature_take_indices(len(levels), indices)
-        intermediates = []
-        for index, level in enumerate(levels[: max_index + 1] if stop_early else levels):
-            x = self.run_block(level, x) if index > 0 else level(x)
-            if index in take_indices:
-                intermediates.append(x)
-        return intermediates if intermediates_only else (x, intermediates)
 
     @torch.jit.ignore
     def fuse(self) -> nn.Module:
@@ -364,30 +330,12 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     return state_dict
 
 
-def _cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
-    return (
-        dict(
-            num_classes=10,
-            input_size=input_size,
-            # Four blocks, each rounding up.
-            pool_size=(-(-input_size[1] // 16), -(-input_size[2] // 16)),
-            crop_pct=1.0,
-            interpolation='bicubic',
-            fixed_input_size=True,
-            mean=mean,
-            std=std,
-            first_conv='stem.conv',
-            classifier=('head.primary.pose', 'head.routing'),
-            license='apache-2.0',
-        )
-        | kwargs
-    )
-
-
-_mnist = partial(_cfg, (1, 28, 28), (0.1307,), (0.3081,))
-_affnist = partial(_cfg, (1, 40, 40), (0.0640,), (0.2127,))
-_smallnorb = partial(_cfg, (1, 32, 32), (0.0,), (1.0,), num_classes=5)  # images are standardised one by one
-_cifar = partial(_cfg, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+_CLASSIFIER = dict(classifier=('head.primary.pose', 'head.routing'))
+# Four blocks, each rounding up.
+_mnist = partial(mnist_cfg, **_CLASSIFIER, pool_size=(2, 2))
+_affnist = partial(affnist_cfg, **_CLASSIFIER, pool_size=(3, 3))
+_smallnorb = partial(smallnorb_cfg, **_CLASSIFIER, pool_size=(2, 2))
+_cifar = partial(cifar_cfg, **_CLASSIFIER, pool_size=(2, 2))
 
 default_cfgs = generate_default_cfgs(
     {
@@ -409,10 +357,11 @@ default_cfgs = generate_default_cfgs(
         'rescaps_cifar_2b_3l.untrained': _cifar(pool_size=(16, 16)),
         'rescaps_tiny.untrained': _cifar(),
         'rescaps_small.untrained': _cifar(),
-        'rescaps_imagenet.untrained': _cfg(
+        'rescaps_imagenet.untrained': untrained_cfg(
             (3, 224, 224),
             IMAGENET_DEFAULT_MEAN,
             IMAGENET_DEFAULT_STD,
+            **_CLASSIFIER,
             num_classes=1000,
             pool_size=(4, 4),
             crop_pct=0.875,

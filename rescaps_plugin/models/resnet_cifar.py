@@ -7,6 +7,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
+from rescaps_plugin.models.cfgs import cifar_cfg
+
 __all__ = ['ResNetCifar']
 
 
@@ -34,22 +36,8 @@ class ResNetCifar(ResNet):
         ]
 
 
-def _cfg() -> dict:
-    return dict(
-        num_classes=10,
-        input_size=(3, 32, 32),
-        pool_size=(4, 4),
-        crop_pct=1.0,
-        interpolation='bicubic',
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-        first_conv='conv1',
-        classifier='fc',
-        license='apache-2.0',
-    )
-
-
-default_cfgs = generate_default_cfgs({'resnet18_cifar.untrained': _cfg(), 'resnet101_cifar.untrained': _cfg()})
+_cfg = cifar_cfg(pool_size=(4, 4), first_conv='conv1', classifier='fc', fixed_input_size=False)
+default_cfgs = generate_default_cfgs({'resnet18_cifar.untrained': _cfg, 'resnet101_cifar.untrained': _cfg})
 
 
 def _create_resnet_cifar(variant: str, pretrained: bool = False, **kwargs) -> ResNetCifar:

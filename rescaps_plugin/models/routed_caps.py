@@ -15,11 +15,12 @@ from functools import partial
 import torch
 from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from timm.models.resnet import BasicBlock, make_blocks
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
+from rescaps_plugin.models.cfgs import cifar_cfg, mnist_cfg, smallnorb_cfg
+from rescaps_plugin.models.network import CapsuleNetwork
 
 __all__ = ['RoutedCaps', 'RoutedClassifier', 'RoutedNetwork']
 
@@ -169,7 +170,7 @@ class RoutedClassifier(nn.Module):
         return self.capsules(x)[:, -self.num_classes :]
 
 
-class RoutedNetwork(nn.Module):
+class RoutedNetwork(CapsuleNetwork):
     """What networks of :class:`RoutedClassifier` have in common as timm models.
 
     Subclasses set ``feature_info``, ``num_features``, ``_classifier`` and ``levels``.
@@ -179,16 +180,6 @@ class RoutedNetwork(nn.Module):
         self.num_classes = num_classes
         self.head = self._classifier(num_classes, global_pool=global_pool)
         self.head_hidden_size = self.head.num_features
-
-    @torch.jit.ignore
-    def levels(self) -> list[nn.Module]:
-        """The modules behind ``feature_info``: each reads the one before it."""
-        raise NotImplementedError
-
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute the capsule layers in the backward pass, for less memory."""
-        self.grad_checkpointing = enable
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
@@ -205,37 +196,6 @@ class RoutedNetwork(nn.Module):
         """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
         self._set_classifier(num_classes, self.head.global_pool if global_pool is None else global_pool)
         self.head.train(self.training)
-
-    @torch.jit.ignore
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = 'NCHW',
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Give the outputs of the feature levels.
-
-        Args:
-            x: Images ``[b, in_chans, h, w]``.
-            indices: Levels of ``feature_info``: the last ``n`` for an int, all for None.
-            norm: Without effect; there is no last normalisation.
-            stop_early: Whether to stop at the last level asked for.
-            output_fmt: ``'NCHW'``.
-            intermediates_only: Whether to leave the final features out.
-        """
-        if output_fmt != 'NCHW':
-            raise ValueError(f"output_fmt must be 'NCHW', got {output_fmt!r}")
-        levels = self.levels()
-        take_indices, max_index = feature_take_indices(len(levels), indices)
-        intermediates = []
-        for index, level in enumerate(levels[: max_index + 1] if stop_early else levels):
-            x = level(x)
-            if index in take_indices:
-                intermediates.append(x)
-        return intermediates if intermediates_only else (x, intermediates)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Give the last capsule map, ``[b, num_features, h, w]``."""
@@ -379,28 +339,9 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
     return state_dict
 
 
-def _cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
-    return (
-        dict(
-            num_classes=10,
-            input_size=input_size,
-            pool_size=None,
-            crop_pct=1.0,
-            interpolation='bicubic',
-            fixed_input_size=True,
-            mean=mean,
-            std=std,
-            first_conv='stem.conv',
-            classifier='head.routing',
-            license='apache-2.0',
-        )
-        | kwargs
-    )
-
-
-_mnist = partial(_cfg, (1, 28, 28), (0.1307,), (0.3081,))
-_smallnorb = partial(_cfg, (1, 32, 32), (0.0,), (1.0,), num_classes=5)  # images are standardised one by one
-_cifar = partial(_cfg, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+_mnist = partial(mnist_cfg, classifier='head.routing')
+_smallnorb = partial(smallnorb_cfg, classifier='head.routing')
+_cifar = partial(cifar_cfg, classifier='head.routing')
 
 default_cfgs = generate_default_cfgs(
     {
@@ -435,25 +376,30 @@ def _create(variant: str, pretrained: bool = False, **kwargs) -> RoutedCaps:
     )
 
 
+_EM_CAPS = dict(routing='em', capsule_types=(32, 32, 32), strides=(2, 1))
+_RCCAPS = dict(capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True)
+_RCCAPS_TINY = dict(capsule_types=(4, 4, 4, 4), strides=(2, 1, 1), padding=1, stem_padding=2, residual=True)
+_SRCAPS = dict(
+    routing='self', capsule_types=(32, 32), strides=(2,), padding=1, norm=True, stem='resnet20', stem_channels=16
+)
+
+
 @register_model
 def em_caps_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """EM-Caps for 28x28 MNIST digits: 32 types in every layer (B = C = D = 32 of the paper)."""
-    model_args = dict(routing='em', capsule_types=(32, 32, 32), strides=(2, 1))
-    return _create('em_caps_mnist', pretrained, **dict(model_args, **kwargs))
+    return _create('em_caps_mnist', pretrained, **(_EM_CAPS | kwargs))
 
 
 @register_model
 def em_caps_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """EM-Caps for 32x32 crops of smallNORB views: 32 types in every layer (B = C = D = 32 of the paper)."""
-    model_args = dict(routing='em', capsule_types=(32, 32, 32), strides=(2, 1))
-    return _create('em_caps_smallnorb', pretrained, **dict(model_args, **kwargs))
+    return _create('em_caps_smallnorb', pretrained, **(_EM_CAPS | kwargs))
 
 
 @register_model
 def em_caps_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """EM-Caps for 32x32 CIFAR images: 32 types in every layer (B = C = D = 32 of the paper)."""
-    model_args = dict(routing='em', capsule_types=(32, 32, 32), strides=(2, 1))
-    return _create('em_caps_cifar', pretrained, **dict(model_args, **kwargs))
+    return _create('em_caps_cifar', pretrained, **(_EM_CAPS | kwargs))
 
 
 @register_model
@@ -472,22 +418,19 @@ def em_caps_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
 @register_model
 def rccaps_em_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps over EM routing for 28x28 MNIST digits: four capsule layers, three with residuals."""
-    model_args = dict(routing='em', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True)
-    return _create('rccaps_em_mnist', pretrained, **dict(model_args, **kwargs))
+    return _create('rccaps_em_mnist', pretrained, **(_RCCAPS | dict(routing='em') | kwargs))
 
 
 @register_model
 def rccaps_em_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps over EM routing for 32x32 crops of smallNORB views: four capsule layers, three with residuals."""
-    model_args = dict(routing='em', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True)
-    return _create('rccaps_em_smallnorb', pretrained, **dict(model_args, **kwargs))
+    return _create('rccaps_em_smallnorb', pretrained, **(_RCCAPS | dict(routing='em') | kwargs))
 
 
 @register_model
 def rccaps_em_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps over EM routing for 32x32 CIFAR images: four capsule layers, three with residuals."""
-    model_args = dict(routing='em', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True)
-    return _create('rccaps_em_cifar', pretrained, **dict(model_args, **kwargs))
+    return _create('rccaps_em_cifar', pretrained, **(_RCCAPS | dict(routing='em') | kwargs))
 
 
 @register_model
@@ -496,102 +439,53 @@ def rccaps_em_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
 
     The inverse temperature is that of ``em_caps_tiny``.
     """
-    model_args = dict(
-        routing='em',
-        capsule_types=(4, 4, 4, 4),
-        strides=(2, 1, 1),
-        padding=1,
-        stem_padding=2,
-        residual=True,
-        inverse_temperature=0.08,
+    return _create(
+        'rccaps_em_tiny',
+        pretrained,
+        **(_RCCAPS_TINY | dict(routing='em', inverse_temperature=0.08) | kwargs),
     )
-    return _create('rccaps_em_tiny', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
 def rccaps_dynamic_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps over dynamic routing for 28x28 MNIST digits: four capsule layers, three with residuals."""
-    model_args = dict(
-        routing='dynamic', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True
-    )
-    return _create('rccaps_dynamic_mnist', pretrained, **dict(model_args, **kwargs))
+    return _create('rccaps_dynamic_mnist', pretrained, **(_RCCAPS | dict(routing='dynamic') | kwargs))
 
 
 @register_model
 def rccaps_dynamic_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps over dynamic routing for 32x32 crops of smallNORB views: four capsule layers, three with residuals."""
-    model_args = dict(
-        routing='dynamic', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True
-    )
-    return _create('rccaps_dynamic_smallnorb', pretrained, **dict(model_args, **kwargs))
+    return _create('rccaps_dynamic_smallnorb', pretrained, **(_RCCAPS | dict(routing='dynamic') | kwargs))
 
 
 @register_model
 def rccaps_dynamic_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps over dynamic routing for 32x32 CIFAR images: four capsule layers, three with residuals."""
-    model_args = dict(
-        routing='dynamic', capsule_types=(32, 32, 32, 32, 32), strides=(2, 1, 1, 1), padding=1, residual=True
-    )
-    return _create('rccaps_dynamic_cifar', pretrained, **dict(model_args, **kwargs))
+    return _create('rccaps_dynamic_cifar', pretrained, **(_RCCAPS | dict(routing='dynamic') | kwargs))
 
 
 @register_model
 def rccaps_dynamic_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps of 4 types over dynamic routing, padded for small images, which a CPU trains in minutes."""
-    model_args = dict(
-        routing='dynamic',
-        capsule_types=(4, 4, 4, 4),
-        strides=(2, 1, 1),
-        padding=1,
-        stem_padding=2,
-        residual=True,
-    )
-    return _create('rccaps_dynamic_tiny', pretrained, **dict(model_args, **kwargs))
+    return _create('rccaps_dynamic_tiny', pretrained, **(_RCCAPS_TINY | dict(routing='dynamic') | kwargs))
 
 
 @register_model
 def srcaps_resnet20_mnist(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """Self-routing behind a ResNet-20 for 28x28 MNIST digits: 32 types of primary and other capsules."""
-    model_args = dict(
-        routing='self',
-        capsule_types=(32, 32),
-        strides=(2,),
-        padding=1,
-        norm=True,
-        stem='resnet20',
-        stem_channels=16,
-    )
-    return _create('srcaps_resnet20_mnist', pretrained, **dict(model_args, **kwargs))
+    return _create('srcaps_resnet20_mnist', pretrained, **(_SRCAPS | kwargs))
 
 
 @register_model
 def srcaps_resnet20_smallnorb(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """Self-routing behind a ResNet-20 for 32x32 crops of smallNORB views: 32 types of primary and other capsules."""
-    model_args = dict(
-        routing='self',
-        capsule_types=(32, 32),
-        strides=(2,),
-        padding=1,
-        norm=True,
-        stem='resnet20',
-        stem_channels=16,
-    )
-    return _create('srcaps_resnet20_smallnorb', pretrained, **dict(model_args, **kwargs))
+    return _create('srcaps_resnet20_smallnorb', pretrained, **(_SRCAPS | kwargs))
 
 
 @register_model
 def srcaps_resnet20_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """Self-routing behind a ResNet-20 for 32x32 CIFAR images: 32 types of primary and other capsules."""
-    model_args = dict(
-        routing='self',
-        capsule_types=(32, 32),
-        strides=(2,),
-        padding=1,
-        norm=True,
-        stem='resnet20',
-        stem_channels=16,
-    )
-    return _create('srcaps_resnet20_cifar', pretrained, **dict(model_args, **kwargs))
+    return _create('srcaps_resnet20_cifar', pretrained, **(_SRCAPS | kwargs))
 
 
 @register_model

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, default_collate
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.checkpoint import check_exists, load_weights, trust_checkpoint
+from rescaps_plugin.engine.config import load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.extras import import_extra
 from rescaps_plugin.pointcloud.drawing import capsule_colors
@@ -41,6 +43,29 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE:
         raise UserError(f'config {cfg.filename}: model.type must be PointCapsAE, it is {type(model).__name__}.')
     load_weights(model, checkpoint)
     return model.to(device).eval()
+
+
+def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, PointCapsAE]:
+    """Read a config and load a checkpoint of its model, as a tool's arguments ask for.
+
+    Args:
+        config: Path of the config, or ``package::path``.
+        checkpoint: Path or URL.
+        args: Arguments of :func:`~rescaps_plugin.engine.cli.add_config_arguments`, and ``device``.
+
+    Returns:
+        The config, with a ``work_dir``, and the model, in eval mode.
+
+    Raises:
+        UserError: As :func:`load_model`; or the config or checkpoint does not exist.
+    """
+    cfg = load_config(config, args.cfg_options)
+    require(cfg, 'model')
+    init_default_scope(cfg.get('default_scope'))
+    check_exists(checkpoint)
+    set_work_dir(cfg, None)
+    with trust_checkpoint(checkpoint) if args.trust_checkpoint else nullcontext():
+        return cfg, load_model(cfg, checkpoint, args.device)
 
 
 def build_dataset(cfg: Config, phase: str) -> BaseDataset:

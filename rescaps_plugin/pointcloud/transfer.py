@@ -95,21 +95,26 @@ def fit_svm(features: np.ndarray, labels: np.ndarray, seed: int) -> tuple[Pipeli
     counts = counts[counts > 0]
     if len(counts) < 2:
         raise UserError(f'transfer needs two classes or more, the training clouds are all of class {labels[0]}')
-    svm = import_extra('sklearn.svm', 'pointcloud').LinearSVC(dual='auto', tol=1e-3, max_iter=5000, random_state=seed)
-    selection = import_extra('sklearn.model_selection', 'pointcloud')
-    scaler = import_extra('sklearn.preprocessing', 'pointcloud').StandardScaler()
-    classifier = import_extra('sklearn.pipeline', 'pointcloud').Pipeline([('scale', scaler), ('svm', svm)])
+    import_extra('sklearn', 'pointcloud')
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    svm = LinearSVC(dual='auto', tol=1e-3, max_iter=5000, random_state=seed)
+    classifier = Pipeline([('scale', StandardScaler()), ('svm', svm)])
     folds = min(FOLDS, counts.min())
     if folds < 2:
         penalty = PENALTIES[len(PENALTIES) // 2]
         return classifier.set_params(svm__C=penalty).fit(features, labels), penalty
-    search = selection.GridSearchCV(
+    search = GridSearchCV(
         classifier,
         {'svm__C': PENALTIES},
-        cv=selection.StratifiedKFold(folds, shuffle=True, random_state=seed),
+        cv=StratifiedKFold(folds, shuffle=True, random_state=seed),
     )
     with warnings.catch_warnings():
         # With a large C the solver can stop short of its tolerance; cross-validation judges what it has found.
-        warnings.simplefilter('ignore', import_extra('sklearn.exceptions', 'pointcloud').ConvergenceWarning)
+        warnings.simplefilter('ignore', ConvergenceWarning)
         search.fit(features, labels)
     return search.best_estimator_, search.best_params_['svm__C']
