@@ -140,8 +140,8 @@ def check(config, num_classes, shape):
 
 def test_every_config_is_tested(repository):
     paths = (repository / 'configs' / '_base_' / 'datasets').glob('*.py')
-    point_clouds = {'digitclouds', 'kicad40', 'modelnet40', 'shapenetcore'}
-    assert {path.stem for path in paths} - point_clouds == set(CONFIGS)
+    # Those of point clouds are tested with their configs.
+    assert {path.stem for path in paths if 'ChamferMetric' not in path.read_text()} == set(CONFIGS)
 
 
 @pytest.mark.parametrize('name', CONFIGS)

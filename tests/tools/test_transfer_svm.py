@@ -59,7 +59,10 @@ def test_clouds_of_another_config(main, model, tmp_path):
     [
         (['nope.py', '{1}'], 'config nope.py does not exist'),
         (['{0}', 'nope.pth'], 'checkpoint nope.pth does not exist'),
-        (['{0}', '{1}', '--cfg-options', 'model.latent_dim=8'], 'not one of this model'),
+        (
+            ['{0}', '{1}', '--cfg-options', 'model.latent_dim=8'],
+            r'rpr\.pth is not one of this model:\n  size mismatch',
+        ),
         (['{0}', '{1}', '--cfg-options', 'train_dataloader=None'], 'has no train_dataloader'),
     ],
 )
