@@ -1,0 +1,58 @@
+# DUTS-TR for training, DUTS-TE for validation, and the five sets of the papers' tables for testing, each as its archive
+# unpacks in data/DUTS, data/ECSSD, data/HKU-IS, data/PASCAL-S and data/DUT-OMRON. To test on some of them:
+# --cfg-options test_dataloader.dataset.use=ECSSD,HKU-IS. The size of the network's input is the model's, in
+# SaliencyDataPreProcessor.
+data_root = 'data/'
+pack = dict(type='PackSegInputs', meta_keys=('dataset', 'img_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'))
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadSaliencyMask'),
+    dict(type='RandomBorderCrop', max_ratio=1 / 8),
+    dict(type='RandomFlip', prob=0.5),
+    pack,
+]
+
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadSaliencyMask'),
+    pack,
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    # Batch normalisation may find too little in the last batch of an epoch.
+    drop_last=True,
+    dataset=dict(type='DUTSDataset', data_root=data_root + 'DUTS', split='train', pipeline=train_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+)
+
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    dataset=dict(type='DUTSDataset', data_root=data_root + 'DUTS', split='test', pipeline=test_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+val_evaluator = dict(type='SODMetric')
+
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    dataset=dict(
+        type='SODBenchmark',
+        sets={
+            'DUTS-TE': dict(type='DUTSDataset', data_root=data_root + 'DUTS', split='test'),
+            'ECSSD': dict(type='ECSSDDataset', data_root=data_root + 'ECSSD'),
+            'HKU-IS': dict(type='HKUISDataset', data_root=data_root + 'HKU-IS'),
+            'PASCAL-S': dict(type='PASCALSDataset', data_root=data_root + 'PASCAL-S'),
+            'DUT-OMRON': dict(type='DUTOMRONDataset', data_root=data_root + 'DUT-OMRON'),
+        },
+        pipeline=test_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_evaluator = dict(type='SODMetric')

@@ -1,0 +1,12 @@
+_base_ = './runtime.py'
+
+default_scope = 'mmseg'
+custom_imports = dict(imports=['rescaps_plugin.engine.checkpoint', 'rescaps_plugin.saliency'])
+
+default_hooks = dict(
+    logger=dict(interval=50),
+    # the first metric of the first set: max F-measure
+    checkpoint=dict(save_best='auto', rule='greater'),
+    visualization=dict(type='SegVisualizationHook'),
+)
+visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')

@@ -1,0 +1,85 @@
+"""Transforms of images and masks in mmseg's ``TRANSFORMS``, where ``LoadImageFromFile`` also checks what it loads."""
+
+from __future__ import annotations
+
+import mmseg.datasets.transforms  # noqa: F401  (registers MMCV's LoadImageFromFile, which gives way)
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmseg.registry import TRANSFORMS
+
+from rescaps_plugin.engine.images import ImageError
+from rescaps_plugin.engine.loading import LoadCheckedImageFromFile
+from rescaps_plugin.saliency.masks import read_mask
+
+TRANSFORMS.register_module('LoadImageFromFile', force=True, module=LoadCheckedImageFromFile)
+
+
+@TRANSFORMS.register_module()
+class LoadSaliencyMask(BaseTransform):
+    """Load the mask of an image, of any format that :func:`~rescaps_plugin.saliency.masks.read_mask` reads.
+
+    A sample without ``seg_map_path`` passes as it is, so that the pipeline of a test set also serves for images alone.
+
+    Args:
+        backend_args: Arguments of MMEngine's file backend.
+    """
+
+    def __init__(self, backend_args: dict | None = None) -> None:
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        """Load ``seg_map_path`` and note ``gt_seg_map``, uint8 ``[height, width]``: 1 where salient, else 0.
+
+        Raises:
+            ImageError: The file cannot be used, or its size is not that of the image.
+        """
+        path = results.get('seg_map_path')
+        if path is None:
+            return results
+        mask = read_mask(path, self.backend_args)
+        size = results.get('ori_shape', mask.shape)
+        if mask.shape != tuple(size[:2]):
+            sizes = ' and '.join(f'{width} x {height}' for height, width in (mask.shape, size[:2]))
+            raise ImageError(f'{path}: the mask and its image {results["img_path"]} differ in size: {sizes} pixels')
+        results['gt_seg_map'] = mask.astype(np.uint8)
+        results['seg_fields'].append('gt_seg_map')
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+@TRANSFORMS.register_module()
+class RandomBorderCrop(BaseTransform):
+    """Cut off up to a part of each side, at random places: ICON's crop of up to an eighth.
+
+    Args:
+        max_ratio: Largest part of the height, and of the width, that is cut off. Defaults to 1/8.
+
+    Raises:
+        ValueError: ``max_ratio`` is not in [0, 1).
+    """
+
+    def __init__(self, max_ratio: float = 1 / 8) -> None:
+        if not 0 <= max_ratio < 1:
+            raise ValueError(f'RandomBorderCrop: max_ratio must be at least 0 and below 1, not {max_ratio!r}')
+        self.max_ratio = max_ratio
+
+    @cache_randomness
+    def draw(self, shape: tuple[int, int]) -> tuple[slice, slice]:
+        """Draw which rows and columns of an image of ``shape`` stay."""
+        cut = [np.random.randint(int(size * self.max_ratio) + 1) for size in shape]
+        start = [np.random.randint(each + 1) for each in cut]
+        return tuple(slice(s, size - c + s) for size, c, s in zip(shape, cut, start, strict=True))
+
+    def transform(self, results: dict) -> dict:
+        """Cut ``img`` and the maps of ``seg_fields`` alike, and set ``img_shape``."""
+        kept = self.draw(results['img'].shape[:2])
+        for key in ('img', *results.get('seg_fields', ())):
+            results[key] = results[key][kept]
+        results['img_shape'] = results['img'].shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(max_ratio={self.max_ratio})'
