@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/pointcaps_small.py',
     '../_base_/datasets/digitclouds.py',
-    '../_base_/schedules/adam_cycle_20e.py',
+    '../_base_/schedules/adam_cycle_10e.py',
     '../_base_/pointcloud_runtime.py',
 ]
 

@@ -2,10 +2,9 @@
 _base_ = [
     '../_base_/models/pointcaps_small.py',
     '../_base_/datasets/kicad40.py',
-    '../_base_/schedules/adam_cycle_20e.py',
+    '../_base_/schedules/adam_cycle_10e.py',
     '../_base_/pointcloud_runtime.py',
 ]
 
-model = dict(num_points=1024)
 optim_wrapper = dict(optimizer=dict(lr=0.002))
 auto_scale_lr = dict(base_batch_size=16)

@@ -1,4 +1,4 @@
-# KiCad40, 2,208 and 471 electronic parts of 40 classes in ModelNet40's format, at 1024 of their 2048 points.
+# KiCad40, 2,208 and 471 electronic parts of 40 classes in ModelNet40's format, at 512 of their 2048 points.
 dataset_type = 'ModelNet40'
 
 # Augmentation goes in between: RandomRotatePoints, RandomScalePoints, RandomJitterPoints, RandomDropPoints. What comes
@@ -11,7 +11,7 @@ train_dataloader = dict(
     persistent_workers=False,
     # Residual pose routing normalises over the clouds of a batch, which the last one of an epoch may have too few of.
     drop_last=True,
-    dataset=dict(type=dataset_type, data_root='data/kicad40', num_points=1024, split='train', pipeline=pipeline),
+    dataset=dict(type=dataset_type, data_root='data/kicad40', num_points=512, split='train', pipeline=pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
 )
@@ -20,7 +20,7 @@ val_dataloader = dict(
     batch_size=16,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(type=dataset_type, data_root='data/kicad40', num_points=1024, split='test', pipeline=pipeline),
+    dataset=dict(type=dataset_type, data_root='data/kicad40', num_points=512, split='test', pipeline=pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
 )

@@ -1,0 +1,12 @@
+# SGD for 12 epochs, for heads on a pretrained backbone: the learning rate rises and falls linearly, by iteration; the
+# backbone's is a tenth.
+optim_wrapper = dict(
+    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
+    paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = dict(type='TriangularLR', begin=0, end=12, by_epoch=True, convert_to_iter_based=True)
+train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=8)
