@@ -22,20 +22,22 @@ from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
-import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.dataset import default_collate
-from mmengine.registry import init_default_scope
-from mmengine.structures import BaseDataElement
-from timm.utils import reparameterize_model
-from torch import Tensor, nn
-
-from rescaps_plugin import __version__
-from rescaps_plugin.engine.checkpoint import check_exists, load_weights, trust_checkpoint
-from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-from rescaps_plugin.engine.config import load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import UserError, user_errors
-from rescaps_plugin.engine.export import FORMATS, Export, find_format, quantize, replacing
+
+with user_errors():
+    import torch
+    from mmengine.config import Config, ConfigDict
+    from mmengine.dataset import default_collate
+    from mmengine.registry import init_default_scope
+    from mmengine.structures import BaseDataElement
+    from timm.utils import reparameterize_model
+    from torch import Tensor, nn
+
+    from rescaps_plugin import __version__
+    from rescaps_plugin.engine.checkpoint import check_exists, load_weights, trust_checkpoint
+    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
+    from rescaps_plugin.engine.config import load_config, require, set_work_dir
+    from rescaps_plugin.engine.export import FORMATS, Export, find_format, quantize, replacing
 
 # Images of the test set that --check compares, and the difference that it allows.
 CHECK_IMAGES = 64

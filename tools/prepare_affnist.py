@@ -11,13 +11,16 @@ inside. The images depend only on the seed, the number of the digit and the numb
 import argparse
 import os
 
-import numpy as np
-from mmengine.utils import track_iter_progress
+from rescaps_plugin.engine.errors import user_errors
 
-from rescaps_plugin.classification.datasets import IDXMNIST
-from rescaps_plugin.classification.datasets.affnist import IMAGES_NAME, LABELS_NAME, PER_DIGIT, SIZE
-from rescaps_plugin.classification.datasets.array_files import idx_header
-from rescaps_plugin.classification.transforms import place_affine
+with user_errors():
+    import numpy as np
+    from mmengine.utils import track_iter_progress
+
+    from rescaps_plugin.classification.datasets import IDXMNIST
+    from rescaps_plugin.classification.datasets.affnist import IMAGES_NAME, LABELS_NAME, PER_DIGIT, SIZE
+    from rescaps_plugin.classification.datasets.array_files import idx_header
+    from rescaps_plugin.classification.transforms import place_affine
 
 ROTATION = 20.0
 SHEAR = 0.2
@@ -65,8 +68,7 @@ def transform_digits(digits, seed, number):
         )
 
 
-def main(argv=None):
-    args = parse_args(argv)
+def write_set(args):
     digits, labels = IDXMNIST(args.mnist, split='test', lazy_init=True).load_arrays()
     os.makedirs(args.out, exist_ok=True)
     images_path, labels_path = os.path.join(args.out, IMAGES_NAME), os.path.join(args.out, LABELS_NAME)
@@ -80,6 +82,12 @@ def main(argv=None):
         file.write(idx_header(labels.shape) + labels.tobytes())
     os.replace(f'{images_path}.part', images_path)
     print(f'\n{args.per_digit * len(digits)} images and {len(digits)} labels are in {args.out}')
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    with user_errors():
+        write_set(args)
 
 
 if __name__ == '__main__':

@@ -16,14 +16,16 @@ import json
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
-from mmengine.device import get_device
-
-import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
-from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-from rescaps_plugin.engine.config import load_config
 from rescaps_plugin.engine.errors import UserError, user_errors
+
+with user_errors():
+    import numpy as np
+    from matplotlib.figure import Figure
+    from mmengine.device import get_device
+
+    import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
+    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
+    from rescaps_plugin.engine.config import load_config
 
 
 def fraction(text):

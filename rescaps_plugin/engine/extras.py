@@ -6,6 +6,16 @@ from types import ModuleType
 
 from rescaps_plugin.engine.errors import UserError
 
+# Extras of this project that bring each package that tools and configs import before they do anything.
+EXTRAS = {
+    'mmengine': ('classification', 'saliency', 'pointcloud'),
+    'mmcv': ('classification', 'saliency'),
+    'mmpretrain': ('classification',),
+    'mmseg': ('saliency',),
+    'matplotlib': ('classification', 'pointcloud'),
+    'scipy': ('classification', 'pointcloud'),
+}
+
 
 def import_extra(module: str, extra: str) -> ModuleType:
     """Import a module of an optional dependency.
@@ -22,5 +32,28 @@ def import_extra(module: str, extra: str) -> ModuleType:
     """
     package = module.partition('.')[0]
     if find_spec(package) is None:
-        raise UserError(f"{package} is not installed: pip install 'rescaps[{extra}]' brings it.")
+        raise UserError(describe_missing(package, extra))
     return import_module(module)
+
+
+def explain_import_error(error: BaseException | None) -> str | None:
+    """Say what installs the package that a failed import wants.
+
+    Args:
+        error: The error, or one that was raised while it was handled: mmengine hides the package's name behind two.
+
+    Returns:
+        One line; None if no package of :data:`EXTRAS` is missing.
+    """
+    while error is not None:
+        package = (error.name or '').partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
+        if package in EXTRAS and find_spec(package) is None:
+            return describe_missing(package, *EXTRAS[package])
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def describe_missing(package: str, *extras: str) -> str:
+    """Say that a package is missing, and which of the project's extras bring it."""
+    choices = ' or '.join(f"pip install 'rescaps[{extra}]'" for extra in extras)
+    return f'{package} is not installed: {choices} brings it.'

@@ -58,6 +58,7 @@ class CapsNet(RoutedNetwork):
         num_classes: Number of classes; 0 for features. Defaults to 10.
         in_chans: Channels of the image. Defaults to 1.
         img_size: Image height and width, in pixels. Defaults to 28.
+        global_pool: ``'flatten'``, or ``''`` for unpooled features without classes. Defaults to ``'flatten'``.
         stem_channels: Channels of the convolution. Defaults to 256.
         capsule_types: Types of the primary capsules. Defaults to 32.
         kernel_size: Kernel of both convolutions. Defaults to 9.
@@ -79,6 +80,7 @@ class CapsNet(RoutedNetwork):
         num_classes: int = 10,
         in_chans: int = 1,
         img_size: int | tuple[int, int] = 28,
+        global_pool: str = 'flatten',
         stem_channels: int = 256,
         capsule_types: int = 32,
         kernel_size: int = 9,
@@ -116,9 +118,9 @@ class CapsNet(RoutedNetwork):
         )
         self._decoder = partial(Decoder, dim=class_dim, image_shape=(in_chans, *image_size))
         self.reconstruction = reconstruction
-        self._set_classifier(num_classes)
+        self._set_classifier(num_classes, global_pool)
 
-    def _set_classifier(self, num_classes: int, global_pool: str = 'flatten') -> None:
+    def _set_classifier(self, num_classes: int, global_pool: str) -> None:
         super()._set_classifier(num_classes, global_pool)
         self.decoder = self._decoder(num_classes) if self.reconstruction and num_classes > 0 else None
 

@@ -176,7 +176,7 @@ class RoutedNetwork(CapsuleNetwork):
     Subclasses set ``feature_info``, ``num_features``, ``_classifier`` and ``levels``.
     """
 
-    def _set_classifier(self, num_classes: int, global_pool: str = 'flatten') -> None:
+    def _set_classifier(self, num_classes: int, global_pool: str) -> None:
         self.num_classes = num_classes
         self.head = self._classifier(num_classes, global_pool=global_pool)
         self.head_hidden_size = self.head.num_features
@@ -216,6 +216,7 @@ class RoutedCaps(RoutedNetwork):
         num_classes: Number of classes; 0 for features. Defaults to 10.
         in_chans: Channels of the image. Defaults to 3.
         img_size: Image height and width, in pixels. Defaults to 32.
+        global_pool: ``'flatten'``, or ``''`` for unpooled features without classes. Defaults to ``'flatten'``.
         routing: ``'em'``, ``'dynamic'`` or ``'self'``. Defaults to ``'em'``.
         capsule_types: Types of the primary capsules and of every capsule layer. Defaults to (32, 32, 32).
         strides: Stride of every capsule layer, whose windows are 3x3. Defaults to (2, 1).
@@ -242,6 +243,7 @@ class RoutedCaps(RoutedNetwork):
         num_classes: int = 10,
         in_chans: int = 3,
         img_size: int | tuple[int, int] = 32,
+        global_pool: str = 'flatten',
         routing: str = 'em',
         capsule_types: Sequence[int] = (32, 32, 32),
         strides: Sequence[int] = (2, 1),
@@ -310,7 +312,7 @@ class RoutedCaps(RoutedNetwork):
             pose_size=pose_size,
             **routing_args,
         )
-        self._set_classifier(num_classes)
+        self._set_classifier(num_classes, global_pool)
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:

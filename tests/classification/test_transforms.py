@@ -197,3 +197,14 @@ def test_area_resize_halves_by_the_mean():
     image = np.random.RandomState(0).normal(size=(96, 96, 2)).astype(np.float32)
     found = TRANSFORMS.build(dict(type='Resize', scale=(48, 48), interpolation='area'))(dict(img=image))['img']
     np.testing.assert_allclose(found, image.reshape(48, 2, 48, 2, 2).mean(axis=(1, 3)), atol=1e-5)
+
+
+def test_grayscale_weighs_blue_green_red_and_passes_grey():
+    transform = TRANSFORMS.build(dict(type='Grayscale'))
+    bgr = np.random.RandomState(0).randint(0, 256, (5, 6, 3), np.uint8)
+    grey = transform(dict(img=bgr))['img']
+    assert grey.shape == (5, 6) and grey.dtype == np.uint8
+    np.testing.assert_allclose(grey, bgr @ (0.114, 0.587, 0.299), atol=1)
+    for shape in ((5, 6), (5, 6, 1), (5, 6, 2), (5, 3)):
+        image = np.ones(shape, np.float32)
+        assert transform(dict(img=image))['img'] is image

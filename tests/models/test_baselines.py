@@ -79,6 +79,8 @@ def test_pooled_unpooled_and_removed_heads(name):
         torch.testing.assert_close(model(x), features)
         model.reset_classifier(6, 'flatten')
         assert model(x).shape == (1, 6) and model.num_classes == 6
+        assert timm.create_model(name, num_classes=0, global_pool='')(x).shape == features.shape
+        assert timm.create_model(name, num_classes=0)(x).shape == pooled.shape
 
 
 @every_form

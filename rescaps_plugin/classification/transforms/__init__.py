@@ -4,9 +4,11 @@ import mmpretrain.datasets.transforms  # noqa: F401  (registers MMCV's LoadImage
 from mmpretrain.registry import TRANSFORMS
 
 from rescaps_plugin.classification.transforms.affine import RandomAffinePlacement, place_affine
+from rescaps_plugin.classification.transforms.grayscale import Grayscale
 from rescaps_plugin.classification.transforms.standardize import Standardize
+from rescaps_plugin.classification.transforms.warp import AffineWarp, warp_affine
 from rescaps_plugin.engine.loading import LoadCheckedImageFromFile
 
 TRANSFORMS.register_module('LoadImageFromFile', force=True, module=LoadCheckedImageFromFile)
 
-__all__ = ['RandomAffinePlacement', 'Standardize', 'place_affine']
+__all__ = ['AffineWarp', 'Grayscale', 'RandomAffinePlacement', 'Standardize', 'place_affine', 'warp_affine']

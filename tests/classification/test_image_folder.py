@@ -1,0 +1,82 @@
+"""Folders of images: whole ones are read, what is missing or out of place is named."""
+
+import cv2
+import numpy as np
+import pytest
+from mmpretrain.registry import DATASETS
+
+from rescaps_plugin.classification.datasets import ImageFolder, ImageNetFolder
+
+SOURCE = 'Get it from https://example.org/images'
+LETTERS = ('a', 'b', 'c')
+
+
+def make(folder, *names, images=2):
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for number in range(images):
+            cv2.imwrite(str(folder / name / f'{number}.png'), np.zeros((4, 4, 3), np.uint8))
+
+
+def load(folder, classes=LETTERS, **arguments):
+    metainfo = {} if classes is None else dict(classes=classes)
+    return ImageFolder(data_root=str(folder), data_prefix='train', metainfo=metainfo, source=SOURCE, **arguments)
+
+
+def test_folders_are_classes(tmp_path):
+    make(tmp_path / 'train', *LETTERS)
+    for classes in (LETTERS, None):
+        dataset = load(tmp_path, classes)
+        assert dataset.CLASSES == LETTERS
+        assert dataset.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+        assert dataset[5]['img_path'].endswith('train/c/1.png')
+
+
+def test_annotations_and_unlabelled_folders_are_mmpretrains(tmp_path):
+    make(tmp_path / 'train', 'x', images=3)
+    (tmp_path / 'train.txt').write_text('x/0.png 2\nx/2.png 0\n')
+    assert load(tmp_path, ann_file='train.txt').get_gt_labels().tolist() == [2, 0]
+    assert len(load(tmp_path, with_label=False)) == 3
+
+
+def test_what_is_missing_is_named_with_its_source(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        load(tmp_path)
+    expected = f'{tmp_path / "train"} is missing; it is to hold a folder of images (.bmp, .jpeg, .jpg, .pgm, .png,'
+    assert str(error.value).startswith(expected) and str(error.value).endswith(SOURCE)
+    make(tmp_path / 'train', *LETTERS)
+    with pytest.raises(FileNotFoundError, match=f'train.txt is missing; .* an image and its label. {SOURCE}'):
+        load(tmp_path, ann_file='train.txt')
+
+
+@pytest.mark.parametrize(
+    ('names', 'classes', 'message'),
+    [
+        (('a', 'c'), LETTERS, 'named a, b, c; found a, c'),
+        (('a', 'b', 'd'), LETTERS, 'named a, b, c; found a, b, d'),
+        (LETTERS, ('c', 'b', 'a'), 'named c, b, a; found a, b, c'),
+        ((), None, 'found none'),
+    ],
+)
+def test_folders_that_would_get_other_numbers_are_refused(tmp_path, names, classes, message):
+    (tmp_path / 'train').mkdir()
+    make(tmp_path / 'train', *names)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, classes)
+
+
+def test_empty_class_is_refused(tmp_path):
+    make(tmp_path / 'train', 'a', 'c')
+    make(tmp_path / 'train', 'b', images=0)
+    with pytest.raises(ValueError, match='train: no images in b'):
+        load(tmp_path)
+
+
+def test_imagenet_keeps_its_names(tmp_path):
+    make(tmp_path / 'train', *(f'n{number:08}' for number in range(1000)), images=1)
+    dataset = DATASETS.build(dict(type='ImageNetFolder', data_root=str(tmp_path), split='train'))
+    assert isinstance(dataset, ImageNetFolder)
+    assert dataset.get_gt_labels().tolist() == list(range(1000))
+    assert dataset.CLASSES[0] == 'tench, Tinca tinca'
+    with pytest.raises(FileNotFoundError, match=r'val is missing; .*Get it from'):
+        ImageNetFolder(data_root=str(tmp_path), split='val', source=SOURCE)
