@@ -5,6 +5,22 @@
 
 from rescaps_plugin.saliency import datasets, transforms
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
+from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
+from rescaps_plugin.saliency.losses import BCEIoULoss, ContourIoULoss, StructureLoss
 from rescaps_plugin.saliency.metric import SODMetric
+from rescaps_plugin.saliency.schedules import TriangularLR
+from rescaps_plugin.saliency.weights import EfficientNetLite0Weights
 
-__all__ = ['SODMetric', 'SaliencyDataPreProcessor', 'datasets', 'transforms']
+__all__ = [
+    'BCEIoULoss',
+    'ContourIoULoss',
+    'EfficientNetLite0Weights',
+    'ICONHead',
+    'SODMetric',
+    'SaliencyDataPreProcessor',
+    'StructureLoss',
+    'TSPOAHead',
+    'TriangularLR',
+    'datasets',
+    'transforms',
+]

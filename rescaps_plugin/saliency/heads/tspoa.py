@@ -1,0 +1,223 @@
+"""TSPOANet: part-object relations by two streams of capsules, with the capsule routing of one's choice.
+
+Liu, Zhang, Zhang, Han, *Employing Deep Part-Object Relationships for Salient Object Detection*, ICCV 2019; with
+residual pose routing Liu et al. 2024, Sec. V-C.
+
+Levels are numbered from the finest, 1, to the deepest, as the layers of VGG are.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier, create_routing
+from rescaps_plugin.saliency.heads.base import SaliencyHead, resize
+
+_TWO_STREAM_EM = dict(type='em', streams=2, iterations=2)
+_CE_CONTOUR = (dict(type='CrossEntropyLoss', use_sigmoid=True), dict(type='ContourIoULoss'))
+CLASSES = 2
+
+
+def _upsample(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Build the transposed convolution that doubles a map, and its ReLU."""
+    deconv = nn.ConvTranspose2d(in_channels, out_channels, 5, stride=2, padding=2, output_padding=1)
+    return nn.Sequential(deconv, nn.ReLU())
+
+
+class DilatedConvs(nn.Module):
+    """A level seen by 3x3 convolutions of several dilations, side by side, with a ReLU.
+
+    Args:
+        in_channels: Channels of the level.
+        channels: Channels of the output, shared among the dilations.
+        dilations: Dilations. Defaults to (1, 3, 5, 7).
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: ``[b, channels, h, w]``
+    """
+
+    def __init__(self, in_channels: int, channels: int, dilations: Sequence[int] = (1, 3, 5, 7)) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(in_channels, channels // len(dilations), 3, padding=dilation, dilation=dilation)
+            for dilation in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(torch.cat([conv(x) for conv in self.convs], dim=1))
+
+
+class CapsuleStreams(nn.Module):
+    """Capsules of parts, routed to those of wholes in one stream or in two that share the types (Liu et al. 2019).
+
+    Each stream is a capsule layer of 3x3 windows and stride 2, which keeps its types, and one of stride 1, which halves
+    them.
+
+    Args:
+        in_channels: Channels of the feature map.
+        capsule_types: Primary capsule types, of all streams.
+        routing: Name of the routing: ``'em'``, ``'dynamic'`` or ``'self'``.
+        streams: Number of streams, which divides the types. Defaults to 1.
+        **kwargs: Arguments of the routing's layers.
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: a capsule map ``[b, capsule_types / 2 * 17, ceil(h / 2), ceil(w / 2)]``
+
+    Raises:
+        ValueError: If the streams cannot share the types evenly.
+    """
+
+    def __init__(self, in_channels: int, capsule_types: int, routing: str, streams: int = 1, **kwargs) -> None:
+        super().__init__()
+        types, rest = divmod(capsule_types, streams)
+        if rest or types % 2:
+            raise ValueError(f'streams must share {capsule_types} capsule types in even numbers, got {streams}')
+        self.primary = nn.ModuleList(PrimaryCaps(in_channels, types, activation=True) for _ in range(streams))
+        self.streams = nn.ModuleList(
+            nn.Sequential(
+                create_routing(routing, types, stride=2, **kwargs), create_routing(routing, types, types // 2, **kwargs)
+            )
+            for _ in range(streams)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [stream(primary(x)) for primary, stream in zip(self.primary, self.streams, strict=True)]
+        # Poses of all streams first, then their activations.
+        split = [(16 * m.shape[1] // 17, m.shape[1] // 17) for m in maps]
+        poses, activations = zip(*(m.split(sizes, dim=1) for m, sizes in zip(maps, split, strict=True)), strict=True)
+        return torch.cat([*poses, *activations], dim=1)
+
+
+class VotedObjects(nn.Module):
+    """Activations of class capsules, background and salient, by a routing of votes: streams and one layer over them.
+
+    Args:
+        in_channels: Channels of the feature map.
+        capsule_types: Primary capsule types, of all streams.
+        routing: Name of the routing: ``'em'``, ``'dynamic'`` or ``'self'``.
+        streams: Number of streams. Defaults to 1.
+        **kwargs: Arguments of the routing's layers.
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: ``[b, 2, ceil(h / 2), ceil(w / 2)]``, in (0, 1)
+    """
+
+    def __init__(self, in_channels: int, capsule_types: int, routing: str, streams: int = 1, **kwargs) -> None:
+        super().__init__()
+        self.streams = CapsuleStreams(in_channels, capsule_types, routing, streams, **kwargs)
+        self.classes = create_routing(routing, capsule_types // 2, CLASSES, kernel_size=1, **kwargs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classes(self.streams(x))[:, -CLASSES:]
+
+
+class ResidualPoseObjects(nn.Module):
+    """The same by residual pose routing: two blocks, the first strided, and the class capsules of a ResPC layer.
+
+    A ResPC layer of one location stands at every position of the map (Liu et al. 2024, Sec. IV-A, V-C).
+
+    Args:
+        in_channels: Channels of the feature map.
+        capsule_types: Capsule types of the first block; the second has half as many.
+        **kwargs: Arguments of :class:`~rescaps_plugin.layers.ResidualPoseBlock`: ``num_layers``, ``routing``, ...
+
+    Shape:
+        - input: ``[b, in_channels, h, w]``
+        - output: ``[b, 2, ceil(h / 2), ceil(w / 2)]``, in (0, 1)
+    """
+
+    def __init__(self, in_channels: int, capsule_types: int, **kwargs) -> None:
+        super().__init__()
+        parts = ResidualPoseBlock(in_channels, capsule_types, primary_stride=2, **kwargs)
+        wholes = ResidualPoseBlock(parts.out_channels, capsule_types // 2, primary_stride=1, norm=True, **kwargs)
+        self.blocks = nn.Sequential(parts, wholes, PrimaryCaps(wholes.out_channels, CLASSES, norm=True))
+        self.classes = ResidualPoseClassifier(CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(x)
+        return self.classes(x).unflatten(1, (CLASSES, *x.shape[2:]))
+
+
+def object_capsules(in_channels: int, capsule_types: int, routing: dict) -> nn.Module:
+    """Build :class:`ResidualPoseObjects` for ``dict(type='rpr', ...)`` and :class:`VotedObjects` for other routings."""
+    routing = dict(routing)
+    name = routing.pop('type')
+    if name == 'rpr':
+        return ResidualPoseObjects(in_channels, capsule_types, **routing)
+    return VotedObjects(in_channels, capsule_types, name, **routing)
+
+
+@MODELS.register_module()
+class TSPOAHead(SaliencyHead):
+    """Decoder of TSPOANet: features of all levels, and capsules that tell objects from their parts (Liu et al. 2019).
+
+    Args:
+        in_channels: Channels of two or more levels of features, finest first, each half the size of the one before.
+        channels: Channels of the features: 32 for each of four dilations. Defaults to 128.
+        primary_channels: Channels that primary capsules are made from. Defaults to 16.
+        capsule_types: Primary capsule types. Defaults to 16.
+        decoder_channels: Channels of the transposed convolutions after the capsules. Defaults to 32.
+        routing: Capsule routing. ``dict(type='em' | 'dynamic' | 'self', streams=1 | 2, ...)`` with arguments of its
+            layers, or ``dict(type='rpr', ...)`` with those of two residual pose blocks. Defaults to two streams of EM
+            routing, 2 iterations.
+        loss_decode: Losses. Defaults to cross-entropy and contour IoU.
+        **kwargs: Other arguments of :class:`~rescaps_plugin.saliency.heads.base.SaliencyHead`.
+
+    Shape:
+        - input: the backbone's outputs, of which the levels are ``[b, in_channels[i], h, w]``
+        - output: logits ``[b, 1, h, w]`` of the finest level's size: the salient class's minus the background's, whose
+          sigmoid is the softmax of both
+
+    Raises:
+        ValueError: If a size does not go with another, or no routing has that name.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int = 128,
+        primary_channels: int = 16,
+        capsule_types: int = 16,
+        decoder_channels: int = 32,
+        routing: dict = _TWO_STREAM_EM,
+        loss_decode: dict | Sequence[dict] = _CE_CONTOUR,
+        **kwargs,
+    ) -> None:
+        super().__init__(in_channels, channels, loss_decode, **kwargs)
+        self.laterals = nn.ModuleList(DilatedConvs(size, channels) for size in in_channels)
+        self.ups = nn.ModuleList(_upsample(channels, channels) for _ in in_channels[1:])
+        self.merges = nn.ModuleList(nn.Conv2d(2 * channels, channels, 1) for _ in in_channels[1:])
+        self.reduce = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, primary_channels, 3, stride=2, padding=1),
+            nn.ReLU(),
+        )
+        self.capsules = object_capsules(primary_channels, capsule_types, routing)
+        self.decoder = nn.Sequential(
+            _upsample(CLASSES, decoder_channels), *(_upsample(decoder_channels, decoder_channels) for _ in range(2))
+        )
+        self.predictor = nn.Conv2d(decoder_channels, CLASSES, 1)
+
+    def object_activations(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Sequence[int]]:
+        """Give the activations of background and salient capsules, ``[b, 2, h, w]``, and the finest level's size."""
+        *finer, level = (
+            layer(level) for layer, level in zip(self.laterals, self._transform_inputs(inputs), strict=True)
+        )
+        for lateral, up, merge in zip(finer[::-1], self.ups, self.merges, strict=True):
+            level = merge(torch.cat([resize(up(level), lateral.shape[2:]), lateral], dim=1))
+        return self.capsules(self.reduce(level)), level.shape[2:]
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        activation, size = self.object_activations(inputs)
+        background, salient = self.predictor(self.decoder(activation)).split(1, dim=1)
+        return resize(salient - background, size)
+
+    def side_outputs(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        return dict(saliency=self.forward(inputs))
