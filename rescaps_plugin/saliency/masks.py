@@ -108,7 +108,10 @@ def check_pairs(first: dict[str, str], second: dict[str, str], first_kind: str, 
     Raises:
         PairError: Names the first file that lacks its counterpart, and says how many do.
     """
-    for here, there, kind, other in ((first, second, first_kind, second_kind), (second, first, second_kind, first_kind)):
+    for here, there, kind, other in (
+        (first, second, first_kind, second_kind),
+        (second, first, second_kind, first_kind),
+    ):
         alone = sorted(here.keys() - there.keys())
         if alone:
             more = f', and so do {len(alone) - 1} more' if len(alone) > 1 else ''
