@@ -6,6 +6,7 @@ residual pose routing Liu et al. 2024, Sec. V-C.
 Levels are numbered from the finest, 1, to the deepest, as the layers of VGG are.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -25,6 +26,17 @@ def _upsample(in_channels: int, out_channels: int) -> nn.Sequential:
     """Build the transposed convolution that doubles a map, and its ReLU."""
     deconv = nn.ConvTranspose2d(in_channels, out_channels, 5, stride=2, padding=2, output_padding=1)
     return nn.Sequential(deconv, nn.ReLU())
+
+
+def _keep_variance(module: nn.Module) -> None:
+    """Draw a convolution before a ReLU so that, without normalisation, maps keep their variance (He et al. 2015)."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        inputs = module.in_channels * module.weight[0, 0].numel()
+        if isinstance(module, nn.ConvTranspose2d):
+            # An output pixel is reached by one offset of the window in so many.
+            inputs /= module.stride[0] * module.stride[1]
+        nn.init.normal_(module.weight, std=math.sqrt(2 / inputs))
+        nn.init.zeros_(module.bias)
 
 
 class DilatedConvs(nn.Module):
@@ -204,6 +216,8 @@ class TSPOAHead(SaliencyHead):
             _upsample(CLASSES, decoder_channels), *(_upsample(decoder_channels, decoder_channels) for _ in range(2))
         )
         self.predictor = nn.Conv2d(decoder_channels, CLASSES, 1)
+        for part in (self.laterals, self.ups, self.reduce, self.decoder):
+            part.apply(_keep_variance)
 
     def object_activations(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Sequence[int]]:
         """Give the activations of background and salient capsules, ``[b, 2, h, w]``, and the finest level's size."""
