@@ -6,9 +6,9 @@
 
 The autoencoder is not trained any further. Training and test clouds are those of the config, or of another one
 (--data), as its test pipeline prepares them. Features are scaled to zero mean and unit variance over the training
-clouds; the C of the SVM is searched by cross-validation among them. Writes to work_dirs/<config>/transfer: latents.h5
-(latent capsules and labels of both splits), transfer.json (accuracy at every fraction of the labels), classes.csv and
-confusion.png (at the largest fraction).
+clouds; the C of the SVM is that of 0.001, 0.01, 0.1, 1, 10 which classifies best in 3-fold cross-validation among them.
+Writes to work_dirs/<config>/transfer: latents.h5 (latent capsules and labels of both splits), transfer.json (accuracy
+and C at every fraction of the labels), classes.csv and confusion.png (at the largest fraction).
 """
 
 import csv

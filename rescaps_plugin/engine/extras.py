@@ -10,9 +10,9 @@ from rescaps_plugin.engine.errors import UserError
 EXTRAS = {
     'mmengine': ('classification', 'saliency', 'pointcloud'),
     'mmcv': ('classification', 'saliency'),
-    'mmpretrain': ('classification',),
+    'mmpretrain': ('classification', 'saliency'),
     'mmseg': ('saliency',),
-    'matplotlib': ('classification', 'pointcloud'),
+    'matplotlib': ('classification', 'saliency', 'pointcloud'),
     'scipy': ('classification', 'pointcloud'),
 }
 

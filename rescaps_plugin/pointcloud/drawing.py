@@ -67,7 +67,7 @@ def draw_clouds(
             color = (height_colors(cloud, up) if color is None else color) / 255
             axis.scatter(*(cloud[:, order] * signs).T, s=2, c=color, linewidths=0)
             axis.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
-            axis.set_box_aspect((1, 1, 1), zoom=1.6)
+            axis.set_box_aspect((1, 1, 1), zoom=1.5)
             axis.view_init(elev=15, azim=-70)
             axis.set_title((titles or {}).get(name, [''] * columns)[column], fontsize=8, y=1)
         place = line[0].get_position()
