@@ -51,9 +51,6 @@ Run = Callable[[Tensor], Tensor]
 class Scores(nn.Module):
     """A classifier that gives the scores its predictions have.
 
-    What the head puts behind its raw output is part of its ``predict``, which takes the batch apart and cannot be
-    exported; so it is found by trying.
-
     Args:
         classifier: The classifier, in evaluation.
         images: Images to try ``[b, c, h, w]``.
@@ -63,28 +60,14 @@ class Scores(nn.Module):
     """
 
     def __init__(self, classifier: nn.Module, images: Tensor) -> None:
+        from rescaps_plugin.classification.inference import find_score_activation
+
         super().__init__()
         self.classifier = classifier
-        raw, scores = classifier(images), predict_scores(classifier, images)
-        fitting = (
-            activation
-            for activation in (nn.Identity(), nn.Softmax(dim=1), nn.Sigmoid())
-            if torch.is_tensor(raw) and raw.shape == scores.shape and torch.allclose(activation(raw), scores)
-        )
-        self.activation = next(fitting, None)
-        if self.activation is None:
-            raise UserError(
-                'the scores that this model predicts are not its raw output, nor the softmax or the sigmoid of that; '
-                'such a model cannot be exported.'
-            )
+        self.activation = find_score_activation(classifier, images)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.activation(self.classifier(images))
-
-
-def predict_scores(classifier: nn.Module, images: Tensor) -> Tensor:
-    """Predict the scores ``[b, classes]`` of images."""
-    return torch.stack([sample.pred_score for sample in classifier(images, mode='predict')])
 
 
 class ClassifierExporter:
@@ -174,6 +157,8 @@ class ClassifierExporter:
 
     def reference(self, images: Tensor) -> Tensor:
         """Give what PyTorch predicts, in the training form, ``[b, classes]``."""
+        from rescaps_plugin.classification.inference import predict_scores
+
         return predict_scores(self.model, images).cpu()
 
     @staticmethod

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, default_collate
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from rescaps_plugin.engine.checkpoint import check_exists, load_weights, trust_checkpoint
-from rescaps_plugin.engine.config import load_config, require, set_work_dir
+from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.config import require
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.extras import import_extra
+from rescaps_plugin.engine.opening import open_trained
 from rescaps_plugin.pointcloud.drawing import capsule_colors
 from rescaps_plugin.pointcloud.files import CloudError, read_points
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
@@ -59,13 +59,7 @@ def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, P
     Raises:
         UserError: As :func:`load_model`; or the config or checkpoint does not exist.
     """
-    cfg = load_config(config, args.cfg_options)
-    require(cfg, 'model')
-    init_default_scope(cfg.get('default_scope'))
-    check_exists(checkpoint)
-    set_work_dir(cfg, None)
-    with trust_checkpoint(checkpoint) if args.trust_checkpoint else nullcontext():
-        return cfg, load_model(cfg, checkpoint, args.device)
+    return open_trained(config, checkpoint, args, load_model)
 
 
 def build_dataset(cfg: Config, phase: str) -> BaseDataset:

@@ -378,6 +378,7 @@ def test_smallnorb_viewpoints_are_disjoint_and_complete(tmp_path, stereo, argume
         dataset = SmallNORB(str(tmp_path), stereo=stereo, **{argument: choice})
         found[choice] = pair_numbers(dataset)
         assert len(dataset) == len(found[choice]) * (2 if stereo == 'views' else 1)
+        np.testing.assert_array_equal(dataset.info, arrays['info'].repeat(2 if stereo == 'views' else 1, axis=0))
         assert dataset.get_gt_labels().sum() * len(found[choice]) == len(dataset) * sum(
             arrays['cat'][number] for number in found[choice]
         )

@@ -10,9 +10,9 @@ from mmengine.dataset import default_collate
 from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 from timm.utils import reparameterize_model
-from torch.utils.data import DataLoader
 
 from rescaps_plugin.engine.config import load_config
+from tests.tools.digits import train_epoch
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install 'rescaps[export]'")
 SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
@@ -37,20 +37,7 @@ def config(repository):
 
 @pytest.fixture(scope='module')
 def model(config):
-    """A network after an epoch of training, in evaluation: its scores tell digits apart."""
-    cfg = load_config(config)
-    torch.manual_seed(0)
-    model = get_model(cfg)
-    digits = DATASETS.build(dict(cfg.val_dataloader.dataset, split='train'))
-    loader = DataLoader(digits, batch_size=32, shuffle=True, drop_last=True, collate_fn=default_collate)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    model.train()
-    for batch in loader:
-        data = model.data_preprocessor(batch, training=True)
-        optimizer.zero_grad()
-        model(**data, mode='loss')['loss'].backward()
-        optimizer.step()
-    return model.eval()
+    return train_epoch(config)
 
 
 @pytest.fixture(scope='module')

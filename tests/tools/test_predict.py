@@ -210,7 +210,7 @@ def test_truncated_image_is_named_and_the_others_predicted(files_model, images, 
 
 def test_no_readable_image(files_model, tmp_path, predict):
     (tmp_path / 'empty.png').touch()
-    with pytest.raises(SystemExit, match='empty.png: cannot identify image file'):
+    with pytest.raises(SystemExit, match='empty.png: the file is empty'):
         predict(*files_model, tmp_path / 'empty.png')
 
 

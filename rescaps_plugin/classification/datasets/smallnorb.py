@@ -44,6 +44,9 @@ class SmallNORB(ArrayDataset):
             largest) or ``'all'``.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline``.
 
+    Attributes:
+        info: int32 ``[n, 4]``, the info file's row of every image, whether its viewpoint is used or not.
+
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: An argument is unknown, or a file is truncated or damaged or does not fit the others.
@@ -82,6 +85,7 @@ class SmallNORB(ArrayDataset):
                 f'{self.data_root}: the dat, cat and info files of {STEMS[self.split]} must describe the same pairs, '
                 f'found {len(pairs)}, {len(labels)} and {len(info)}'
             )
+        self.info = info if self.stereo != 'views' else info.repeat(2, axis=0)
         self.wanted = self._viewpoints(info, ELEVATION, self.elevation, ELEVATIONS, FAMILIAR_ELEVATIONS)
         self.wanted &= self._viewpoints(info, AZIMUTH, self.azimuth, AZIMUTHS, FAMILIAR_AZIMUTHS)
         if self.stereo == 'channels':

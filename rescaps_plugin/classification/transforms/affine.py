@@ -10,6 +10,22 @@ from mmpretrain.registry import TRANSFORMS
 from scipy import ndimage
 
 
+def affine_matrix(rotation: float = 0.0, shear: float = 0.0, scale: Sequence[float] = (1.0, 1.0)) -> np.ndarray:
+    """Give the linear part of an affine transform, rotation after shear after scaling, in coordinates (row, column).
+
+    Args:
+        rotation: Angle in degrees, counter-clockwise.
+        shear: Columns by which a row is moved per row.
+        scale: Factors of height and width.
+
+    Returns:
+        Matrix ``[2, 2]``, ``R S D`` in ``y = R S D x``.
+    """
+    angle = np.deg2rad(rotation)
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, 0], [shear, 1]]) @ np.diag(scale)
+
+
 def place_affine(
     image: np.ndarray,
     size: int,
@@ -20,8 +36,8 @@ def place_affine(
 ) -> np.ndarray:
     """Transform a digit and put it on a black square canvas, all of its ink inside.
 
-    The linear part is rotation after shear after scaling, ``y = R S D x`` in coordinates (row, column). Pixels between
-    the source's are interpolated linearly in double precision, so that every machine makes the same image.
+    The linear part is that of :func:`affine_matrix`. Pixels between the source's are interpolated linearly in double
+    precision, so that every machine makes the same image.
 
     Args:
         image: uint8 digit ``[height, width]`` on black (0).
@@ -41,9 +57,7 @@ def place_affine(
     ink = np.stack(np.nonzero(image))
     if not ink.size:
         return np.zeros((size, size), np.uint8)
-    angle = np.deg2rad(rotation)
-    cos, sin = np.cos(angle), np.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, 0], [shear, 1]]) @ np.diag(scale)
+    linear = affine_matrix(rotation, shear, scale)
     # Linear interpolation spreads a pixel over the open square of side 2 around it, which the map turns into a
     # parallelogram of this half height and half width.
     reach = np.abs(linear).sum(axis=1)

@@ -1,0 +1,161 @@
+"""Trained classifiers at work: opening them, their scores, and test sets with images transformed on the way."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmpretrain import get_model
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.transforms.utils import get_transform_idx
+from mmpretrain.models import BaseClassifier
+from torch import Tensor, nn
+
+from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.opening import open_trained
+
+
+def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier:
+    """Build the classifier of a config and load a checkpoint of it.
+
+    Args:
+        cfg: The config.
+        checkpoint: Path or URL.
+        device: Where the model runs.
+
+    Returns:
+        The model, in eval mode.
+
+    Raises:
+        UserError: The config's model is no image classifier, or the checkpoint is one of another model.
+    """
+    if cfg.get('default_scope') != 'mmpretrain':
+        raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it may be mmpretrain.')
+    model = get_model(cfg, device=device)
+    if not isinstance(model, BaseClassifier):
+        raise UserError(f'config {cfg.filename} has model.type {cfg.model.type}, which is not an image classifier.')
+    load_weights(model, checkpoint)
+    return model.eval()
+
+
+def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Config, BaseClassifier]:
+    """Read a config of mmpretrain and load a checkpoint of its classifier, as a tool's arguments ask for.
+
+    Args:
+        config: Path of the config, or ``package::path``.
+        checkpoint: Path or URL.
+        args: Arguments of :func:`~rescaps_plugin.engine.cli.add_config_arguments`, and ``device``.
+
+    Returns:
+        The config, with a ``work_dir``, and the model, in eval mode.
+
+    Raises:
+        UserError: As :func:`load_classifier`; or the config or checkpoint does not exist.
+    """
+    cfg, model = open_trained(config, checkpoint, args, load_classifier)
+    require(cfg, 'test_dataloader')
+    return cfg, model
+
+
+def insert_transforms(dataset: dict, transforms: Sequence[dict]) -> dict:
+    """Give the config of a data set whose images are transformed when the pipeline is done with them.
+
+    Args:
+        dataset: Config of the data set, such as ``cfg.test_dataloader.dataset``.
+        transforms: Configs of transforms to put in front of the pipeline's ``PackInputs``: there images have the size
+            that the network takes.
+
+    Returns:
+        The config; the one given stays.
+
+    Raises:
+        UserError: Its pipeline has no ``PackInputs``.
+    """
+    dataset = deepcopy(dataset)
+    index = get_transform_idx(dataset.get('pipeline', []), 'PackInputs')
+    if index < 0:
+        raise UserError(f'data set {dataset["type"]} has no pipeline with PackInputs, where its images end.')
+    dataset['pipeline'][index:index] = [*transforms]
+    return dataset
+
+
+@torch.no_grad()
+def predict_dataset(
+    model: BaseClassifier, dataset: BaseDataset, indices: Sequence[int], batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Predict classes of samples.
+
+    Args:
+        model: The model, in eval mode.
+        dataset: The data set.
+        indices: Which samples.
+        batch_size: Images at a time.
+
+    Returns:
+        Predicted and true classes, both ``[n]``, on the CPU.
+    """
+    predicted, truth = [], []
+    for start in range(0, len(indices), batch_size):
+        batch = [dataset[index] for index in indices[start : start + batch_size]]
+        for sample in model.test_step(default_collate(batch)):
+            predicted.append(sample.pred_label.item())
+            truth.append(sample.gt_label.item())
+    return torch.tensor(predicted), torch.tensor(truth)
+
+
+def predict_scores(classifier: nn.Module, images: Tensor) -> Tensor:
+    """Predict the scores ``[b, classes]`` of images ``[b, c, h, w]`` as the data preprocessor leaves them."""
+    return torch.stack([sample.pred_score for sample in classifier(images, mode='predict')])
+
+
+def find_score_activation(classifier: nn.Module, images: Tensor) -> nn.Module:
+    """Find what turns a classifier's raw output into the scores that it predicts.
+
+    That is part of its head's ``predict``, which takes the batch apart; so it is found by trying.
+
+    Args:
+        classifier: The classifier, in evaluation.
+        images: Images to try ``[b, c, h, w]``.
+
+    Returns:
+        ``nn.Identity`` (the output is scores already, such as activations of class capsules), ``nn.Softmax`` or
+        ``nn.Sigmoid``.
+
+    Raises:
+        UserError: None of these gives the predictions' scores.
+    """
+    raw, scores = classifier(images), predict_scores(classifier, images)
+    for activation in (nn.Identity(), nn.Softmax(dim=1), nn.Sigmoid()):
+        if torch.is_tensor(raw) and raw.shape == scores.shape and torch.allclose(activation(raw), scores):
+            return activation
+    raise UserError(
+        'the scores that this model predicts are not its raw output, nor the softmax or the sigmoid of that; such a '
+        'model cannot be exported or attacked.'
+    )
+
+
+def load_images(dataset: BaseDataset, indices: Sequence[int]) -> dict[str, Any]:
+    """Load samples as one batch.
+
+    Args:
+        dataset: The data set.
+        indices: Which samples.
+
+    Returns:
+        ``inputs`` ``[n, c, h, w]``, as the pipeline leaves them, and ``data_samples``.
+
+    Raises:
+        UserError: The images are not of one size.
+    """
+    samples = [dataset[index] for index in indices]
+    shapes = sorted({tuple(sample['inputs'].shape) for sample in samples})
+    if len(shapes) > 1:
+        raise UserError(f'the test pipeline leaves images of different sizes, [channels, height, width]: {shapes[:3]}.')
+    return default_collate(samples)

@@ -1,0 +1,192 @@
+"""``tools/robustness.py`` on Digits, with networks that know them a little, and on data that know viewpoints."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from PIL import Image
+
+import rescaps_plugin.classification  # noqa: F401
+from tests.classification.test_datasets import norb_arrays, write_norb
+from tests.tools.digits import train_epoch
+
+pytest.importorskip('art', reason="needs pip install 'rescaps[robustness]'")
+QUICK = ('--attack-images', 20, '--epsilons', 0.05, 0.2, '--steps', 4, '--queries', 10, '--draws', 2)
+
+
+@pytest.fixture(scope='module')
+def models(repository, tmp_path_factory):
+    """Configs and checkpoints of a ResCaps and of a small CNN that learned the same digits."""
+    folder = tmp_path_factory.mktemp('models')
+    cnn = folder / 'cnn.py'
+    cnn.write_text(
+        f'_base_ = {str(repository / "configs/resnet_cifar/resnet18_digits.py")!r}\n'
+        "model = dict(_delete_=True, type='TimmClassifier', model_name='test_resnet', num_classes=10, in_chans=1,\n"
+        "             loss=dict(type='CrossEntropyLoss'))\n"
+    )
+    pairs = []
+    for config in (repository / 'configs/rescaps/digits.py', cnn):
+        checkpoint = folder / f'{config.stem}.pth'
+        torch.save({'state_dict': train_epoch(str(config)).state_dict()}, checkpoint)
+        pairs.append((str(config), str(checkpoint)))
+    return pairs
+
+
+@pytest.fixture
+def test(load_tool, tmp_path, monkeypatch):
+    """Call the tool in this process; gives its results and its page."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        load_tool('robustness').main([*map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
+        report = json.loads((tmp_path / 'out/robustness.json').read_text())
+        return report['results'], (tmp_path / 'out/robustness.md').read_text()
+
+    return call
+
+
+def test_as_a_user_types_it(run_tool, models, tmp_path):
+    result = run_tool('robustness', *models[0], *models[1], *QUICK, '--max-images', 60, '--angles', -40, 0, 40)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / 'work_dirs/digits/robustness'
+    assert {path.name for path in folder.iterdir()} == {
+        'robustness.json',
+        'robustness.md',
+        'rotation.png',
+        'attack.png',
+    }
+    report = json.loads((folder / 'robustness.json').read_text())
+    assert [model['name'] for model in report['models']] == ['digits', 'cnn']
+    results = report['results']
+    assert list(results) == ['affine', 'rotation', 'attack']
+
+    for name in ('digits', 'cnn'):
+        affine, rotation = results['affine']['accuracy'][name], results['rotation']['accuracy'][name]
+        assert affine['familiar'] == rotation[1] > 60
+        assert affine['transformed'] == pytest.approx(np.mean(affine['draws'])) < affine['familiar']
+        assert affine['draws'][0] != affine['draws'][1]
+        assert max(rotation[0], rotation[2]) < rotation[1]
+
+    attack = results['attack']
+    assert attack['images'] == 20 and attack['settings']['objective'] == 'margin'
+    assert attack['transfer'].keys() == {'digits', 'cnn'} and list(attack['transfer']['digits']) == ['cnn']
+    for name in ('digits', 'cnn'):
+        white_box = attack['white_box'][name]
+        assert set(white_box) == {'noise', 'fgsm', 'bim', 'pgd', 'square'}
+        assert white_box['pgd'][1]['accuracy'] < white_box['noise'][1]['accuracy']
+        assert attack['clean'][name]['loss'] < white_box['pgd'][0]['loss'] < white_box['pgd'][1]['loss']
+    # The lines on the screen are those of the page, and say what the numbers say.
+    lines = re.findall(r'^(?:PASS|FAIL)  .+$', result.stdout, re.MULTILINE)
+    assert lines == attack['lines'] and len(lines) == 18
+    page = (folder / 'robustness.md').read_text()
+    assert all(f'- {line}' in page for line in lines)
+    for check, line in zip(attack['checks'], lines, strict=True):
+        assert line.startswith('PASS' if check['passed'] else 'FAIL')
+    for name in ('rotation.png', 'attack.png'):
+        picture = np.asarray(Image.open(folder / name).convert('RGB')).reshape(-1, 3)
+        assert len(np.unique(picture, axis=0)) > 50
+
+
+def test_the_same_seed_gives_the_same_and_another_model_beside_it_changes_nothing(test, models):
+    arguments = ('--modes', 'affine', 'attack', '--max-images', 40, *QUICK)
+    both, _ = test(*models[0], *models[1], *arguments)
+    alone, _ = test(*models[1], *arguments)
+    assert alone['affine']['accuracy']['cnn'] == both['affine']['accuracy']['cnn']
+    assert alone['attack']['white_box']['cnn'] == both['attack']['white_box']['cnn']
+    assert alone['attack']['transfer'] == {'cnn': {}}
+    other, _ = test(*models[1], *arguments, '--seed', 1)
+    assert other['affine']['accuracy']['cnn']['draws'] != alone['affine']['accuracy']['cnn']['draws']
+    assert other['attack']['white_box']['cnn']['pgd'] != alone['attack']['white_box']['cnn']['pgd']
+    assert other['attack']['clean'] == alone['attack']['clean']
+
+
+def test_cross_entropy_of_activations_and_double_precision_are_choices(test, models):
+    arguments = (*models[0], '--modes', 'attack', *QUICK)
+    margin, _ = test(*arguments)
+    entropy, page = test(*arguments, '--objective', 'cross-entropy')
+    double, _ = test(*arguments, '--double')
+    assert 'objective cross-entropy' in page
+    losses = [found['attack']['white_box']['digits']['fgsm'][1]['loss'] for found in (margin, entropy, double)]
+    assert losses[0] > losses[1]  # what is measured is the margin, whatever was attacked
+    assert losses[0] == pytest.approx(losses[2], abs=0.02) and losses[0] != losses[2]
+    assert margin['attack']['clean']['digits']['accuracy'] == double['attack']['clean']['digits']['accuracy']
+
+
+NORB = """
+_base_ = {base!r}
+model = dict(backbone=dict(capsule_types=(2, 2, 2, 2)), head=dict(in_channels=34))
+train_dataloader = dict(dataset=dict(data_root={root!r}, azimuth='familiar'))
+val_dataloader = dict(dataset=dict(data_root={root!r}))
+test_dataloader = val_dataloader
+"""
+
+
+@pytest.fixture
+def norb(tmp_path, repository):
+    """A config of the viewpoint experiment and a checkpoint of its network as it starts."""
+    write_norb(tmp_path, norb_arrays(side=96), stem='smallnorb-5x01235x9x18x6x2x96x96-testing')
+    config = tmp_path / 'norb.py'
+    base = str(repository / 'configs/rescaps/kicad_norb_small.py')
+    config.write_text(NORB.format(base=base, root=str(tmp_path)))
+    torch.manual_seed(0)
+    cfg = Config.fromfile(config)
+    checkpoint = tmp_path / 'norb.pth'
+    torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, checkpoint)
+    return str(config), str(checkpoint)
+
+
+def test_viewpoints(test, norb):
+    results, page = test(*norb, '--max-images', 324, '--angles', 0, 90, '--draws', 1)
+    assert list(results) == ['affine', 'viewpoint', 'rotation']  # standardised images have no pixels to attack
+    found = results['viewpoint']['norb']
+    assert found['trained_on'] == {'azimuth': 'familiar', 'elevation': 'all'}
+    assert set(found['azimuth']['curve']) <= {str(20 * step) for step in range(18)}
+    assert set(found['elevation']['curve']) == {str(30 + 5 * step) for step in range(9)}
+    for axis, share in (('azimuth', 1 / 3), ('elevation', 1 / 3)):
+        mean = share * found[axis]['familiar'] + (1 - share) * found[axis]['novel']
+        assert mean == pytest.approx(results['affine']['accuracy']['norb']['familiar'], abs=3)
+    assert '| norb, azimuth | familiar |' in page
+
+
+def test_mistakes(test, models, norb, capsys, monkeypatch):
+    (first, second), config = models, models[0][0]
+
+    def message(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            test(*arguments)
+        return f'{stop.value.code}{capsys.readouterr().err}'
+
+    assert 'a CONFIG and a CHECKPOINT of each model: 3 arguments' in message(*first, config)
+    assert 'viewpoint needs data sets that know viewpoints, SmallNORB, not Digits' in message(
+        *first, '--modes', 'viewpoint'
+    )
+    assert 'norb tests on other images than digits' in message(*first, *norb)
+    assert 'images in bytes, and the test pipeline of norb leaves torch.float32' in message(*norb, '--modes', 'attack')
+    assert '--epsilons must rise, in (0, 1], not [0.2, 0.1]' in message(*first, '--epsilons', 0.2, 0.1)
+    assert 'checkpoint nowhere.pth does not exist' in message(config, 'nowhere.pth')
+    assert 'is not one of this model' in message(config, second[1])
+    monkeypatch.setattr('rescaps_plugin.engine.extras.find_spec', lambda package: None)
+    assert "art is not installed: pip install 'rescaps[robustness]'" in message(*first, '--modes', 'attack')
+
+
+def test_affnist_stands_beside_mnist_placed_as_in_training(load_tool, repository):
+    """What is compared, without the data themselves."""
+    tool = load_tool('robustness')
+    cfg = Config.fromfile(repository / 'configs/rescaps/affnist_small.py')
+    model = tool.Model('affnist', cfg, '', None, None)
+    seen = []
+
+    def accuracies(models, datasets, args, label):
+        seen.extend(datasets)
+        return {'affnist': [99.0, 90.0]}
+
+    tool.accuracies = accuracies
+    found = tool.run_affine([model], tool.parse_args(['config', 'checkpoint']))
+    familiar, affine = seen
+    assert (familiar['type'], familiar['split']) == ('IDXMNIST', 'test')
+    assert familiar['pipeline'][0]['type'] == 'RandomAffinePlacement' and affine['type'] == 'AffNIST'
+    assert found['accuracy']['affnist'] == {'familiar': 99.0, 'transformed': 90.0, 'draws': [90.0]}

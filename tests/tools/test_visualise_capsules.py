@@ -1,0 +1,133 @@
+"""``tools/visualise_capsules.py`` on Digits, with networks that know them a little."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain import get_model
+from mmpretrain.registry import DATASETS
+from PIL import Image
+
+from rescaps_plugin.engine.config import load_config
+from tests.tools.digits import train_epoch
+
+PICTURES = ('activations.png', 'equivariance.png', 'part_whole.png')
+
+
+@pytest.fixture(scope='module')
+def rescaps(repository, tmp_path_factory):
+    """Config and checkpoint of a ResCaps."""
+    config = str(repository / 'configs/rescaps/digits.py')
+    checkpoint = tmp_path_factory.mktemp('rescaps') / 'model.pth'
+    torch.save({'state_dict': train_epoch(config).state_dict()}, checkpoint)
+    return config, str(checkpoint)
+
+
+@pytest.fixture
+def untrained(repository, tmp_path):
+    """Write a checkpoint of a config's network as it starts."""
+
+    def write(name):
+        config = str(repository / 'configs' / f'{name}.py')
+        torch.manual_seed(0)
+        checkpoint = tmp_path / 'untrained.pth'
+        torch.save({'state_dict': get_model(load_config(config)).state_dict()}, checkpoint)
+        return config, str(checkpoint)
+
+    return write
+
+
+@pytest.fixture
+def visualise(load_tool, tmp_path, monkeypatch):
+    """Call the tool in this process; gives its numbers."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        load_tool('visualise_capsules').main([*map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
+        return json.loads((tmp_path / 'out/capsules.json').read_text())
+
+    return call
+
+
+def colours(path):
+    """How many different colours a picture has."""
+    return len(np.unique(np.asarray(Image.open(path).convert('RGB')).reshape(-1, 3), axis=0))
+
+
+def test_as_a_user_types_it(run_tool, rescaps, tmp_path):
+    result = run_tool('visualise_capsules', *rescaps, '--images', 2, '--curve-images', 24)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / 'work_dirs/digits/capsules'
+    assert f'to {folder.relative_to(tmp_path)}' in result.stdout
+    for name in PICTURES:
+        assert colours(folder / name) > 100, name
+        assert (folder / name).stat().st_size < 200_000, name
+    numbers = json.loads((folder / 'capsules.json').read_text())
+    assert numbers['images'] == 24
+    for found in numbers['equivariance'].values():
+        middle = len(found['transforms']) // 2
+        assert found['transforms'][middle] == 0
+        layers = found['layers']
+        assert list(layers) == [*(f'blocks.{block}.routing2' for block in range(4)), 'head.caps.routing']
+        for layer in layers.values():
+            assert layer['activation'][middle] == layer['pose'][middle] == 0
+            assert layer['residual'][middle] < 1e-4
+            # What turns or shifts more, changes more; the ends against the neighbours of the middle.
+            assert min(layer['pose'][0], layer['pose'][-1]) > max(layer['pose'][middle - 1], layer['pose'][middle + 1])
+    parts = numbers['part_whole']
+    assert list(parts['kernel norms']) == list(parts['lost without the part'])
+    for matrices in parts.values():
+        for name, matrix in matrices.items():
+            assert np.shape(matrix) == ((10, 10) if name.startswith('head') else (4, 4))
+            np.testing.assert_allclose(np.sum(matrix, axis=1), 1, atol=1e-5)
+
+
+def test_given_files_stand_for_the_test_set(visualise, rescaps, tmp_path):
+    digits = DATASETS.build(dict(type='Digits', split='test', pipeline=[]))
+    indices = [index * len(digits) // 3 for index in range(3)]
+    (tmp_path / 'files').mkdir()
+    for number, index in enumerate(indices):
+        Image.fromarray(digits[index]['img']).save(tmp_path / f'files/{number}.png')
+    of_files = visualise(*rescaps, 'files', '--curve-images', 3)
+    of_set = visualise(*rescaps, '--curve-images', 3)
+    assert of_files['part_whole'] == of_set['part_whole']
+    assert of_files['equivariance'] == of_set['equivariance']
+    one = visualise(*rescaps, 'files/0.png')
+    layer = one['equivariance']['rotation, degrees']['layers']['blocks.0.routing2']
+    assert layer['residual'] is None and layer['pose'][0] > 0
+    assert (
+        one['equivariance']['rotation, degrees']['example']
+        == (of_files['equivariance']['rotation, degrees']['example'])
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'layers'),
+    [
+        ('capsnet/capsnet_digits', {'head.routing': (10, 8)}),
+        ('em_caps/em_caps_digits', {'layers.0.routing': (4, 4), 'head.routing': (10, 4)}),
+        ('srcaps/srcaps_digits', {'head.routing': (10, 4)}),
+    ],
+)
+def test_other_routings(visualise, untrained, name, layers, tmp_path):
+    numbers = visualise(*untrained(name), '--images', 1, '--curve-images', 6)
+    assert list(numbers['part_whole']) == ['lost without the part']  # kernels are of residual pose routing
+    found = numbers['part_whole']['lost without the part']
+    assert {layer: np.shape(found[layer]) for layer in layers} == layers
+    assert all(colours(tmp_path / 'out' / picture) > 50 for picture in PICTURES)
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'message'),
+    [
+        ('resnet_cifar/resnet18_digits', [], 'resnet18_digits.py: the model has no capsule layers'),
+        ('rescaps/digits_ones', ['nowhere.png'], 'INPUT nowhere.png does not exist'),
+        ('rescaps/digits_ones', ['broken.png'], 'broken.png: not an image'),
+    ],
+)
+def test_mistakes(visualise, untrained, tmp_path, name, arguments, message):
+    (tmp_path / 'broken.png').write_text('no image')
+    with pytest.raises(SystemExit) as stop:
+        visualise(*untrained(name), *arguments)
+    assert message in str(stop.value.code)
