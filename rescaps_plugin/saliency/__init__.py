@@ -9,7 +9,7 @@ from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
 from rescaps_plugin.saliency.losses import BCEIoULoss, ContourIoULoss, StructureLoss
 from rescaps_plugin.saliency.metric import SODMetric
 from rescaps_plugin.saliency.schedules import TriangularLR
-from rescaps_plugin.saliency.weights import EfficientNetLite0Weights
+from rescaps_plugin.saliency.weights import EfficientNetLite0Weights, TIMMWeights
 
 __all__ = [
     'BCEIoULoss',
@@ -19,6 +19,7 @@ __all__ = [
     'SODMetric',
     'SaliencyDataPreProcessor',
     'StructureLoss',
+    'TIMMWeights',
     'TSPOAHead',
     'TriangularLR',
     'datasets',

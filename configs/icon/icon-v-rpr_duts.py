@@ -1,0 +1,4 @@
+# ICON-V-RPR: the same with residual pose routing.
+_base_ = './icon-v_duts.py'
+
+model = dict(decode_head=dict(routing=dict(_delete_=True, type='rpr')))

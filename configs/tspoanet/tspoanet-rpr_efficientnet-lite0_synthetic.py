@@ -1,0 +1,11 @@
+# TSPOANet with residual pose routing on drawn objects, which need no files: a minute on a CPU.
+_base_ = [
+    '../_base_/models/tspoanet_efficientnet-lite0.py',
+    '../_base_/datasets/synthetic_sod.py',
+    '../_base_/schedules/sgd_triangular_12e.py',
+    '../_base_/saliency_runtime.py',
+]
+
+model = dict(data_preprocessor=dict(train_sizes=[64, 96], test_size=96))
+train_cfg = dict(max_epochs=2)
+param_scheduler = dict(end=2)
