@@ -52,8 +52,8 @@ class SaliencyDataPreProcessor(SegDataPreProcessor):
             len(probabilities) != len(self.train_sizes) or min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6
         ):
             raise ValueError(
-                f'SaliencyDataPreProcessor: probabilities must be {len(self.train_sizes)} numbers that add up to 1, one '
-                f'for each of train_sizes, not {probabilities!r}'
+                f'SaliencyDataPreProcessor: probabilities must be {len(self.train_sizes)} numbers that add up to 1, '
+                f'one for each of train_sizes, not {probabilities!r}'
             )
         self.probabilities = probabilities
         self.seed = None

@@ -24,6 +24,18 @@ METRIC_NAMES = ('maxF', 'meanF', 'adpF', 'wF', 'maxE', 'meanE', 'adpE', 'S', 'MA
 THRESHOLDS = np.arange(255, -1, -1)
 
 
+class WholeSmeasure(Smeasure):
+    """PySODMetrics' S-measure, also where a salient region ends at the image's border.
+
+    It parts an image at the middle of the salient region in four, of which two are empty then: they have no weight, and
+    no similarity.
+    """
+
+    def ssim(self, pred: np.ndarray, gt: np.ndarray) -> float:
+        """Give the similarity of a map and a mask ``[height, width]``."""
+        return super().ssim(pred, gt) if gt.size else 0.0
+
+
 class MapScores(NamedTuple):
     """Scores of one saliency map; curves are float64 ``[256]`` over :data:`THRESHOLDS`."""
 
@@ -59,7 +71,7 @@ def score_map(saliency: np.ndarray, mask: np.ndarray) -> MapScores:
             recall=RecallHandler(with_dynamic=True, with_adaptive=False),
         )
     )
-    metrics = (f_measure, MAE(), Smeasure(), WeightedFmeasure(), Emeasure())
+    metrics = (f_measure, MAE(), WholeSmeasure(), WeightedFmeasure(), Emeasure())
     results = {}
     for metric in metrics:
         metric.step(pred, gt, normalize=False)
@@ -105,6 +117,14 @@ def summarise(scores: Sequence[MapScores]) -> tuple[dict[str, float], dict[str, 
     )
     curves = dict(threshold=THRESHOLDS, precision=mean.precision, recall=mean.recall, f=mean.f, e=mean.e)
     return {name: float(metrics[name]) for name in METRIC_NAMES}, curves
+
+
+def metrics_table(rows: Sequence[Mapping[str, str | float]]) -> str:
+    """Lay rows of metrics out for a screen; the first has every column."""
+    table = PrettyTable(list(rows[0]))
+    for row in rows:
+        table.add_row([f'{value:.4f}' if isinstance(value, float) else value for value in row.values()])
+    return table.get_string()
 
 
 def save_curves(curves: Mapping[str, np.ndarray], folder: str | Path, name: str) -> Path:
@@ -183,8 +203,8 @@ class SODMetric(BaseMetric):
             mask = sample['gt_sem_seg']['data'][0]
             if mask.shape != saliency.shape:
                 raise ValueError(
-                    f'{path}: the map {tuple(saliency.shape)} and the mask {tuple(mask.shape)} differ in size. Load the '
-                    'mask after any Resize of the test pipeline.'
+                    f'{path}: the map {tuple(saliency.shape)} and the mask {tuple(mask.shape)} differ in size. Load '
+                    'the mask after any Resize of the test pipeline.'
                 )
             if mask.max() > 1:
                 raise ValueError(f'{path}: a mask must have labels 0 and 1 only, it has {mask.max().item()}')
@@ -203,13 +223,12 @@ class SODMetric(BaseMetric):
         by_set = {}
         for name, scores in results:
             by_set.setdefault(name, []).append(MapScores(*scores))
-        metrics = {}
-        table = PrettyTable(['data set', 'images', *METRIC_NAMES])
+        metrics, rows = {}, []
         for name, scores in by_set.items():
             row, curves = summarise(scores)
             metrics.update({f'{name}/{metric}': value for metric, value in row.items()})
-            table.add_row([name, len(scores), *(f'{value:.4f}' for value in row.values())])
+            rows.append({'data set': name, 'images': len(scores), **row})
             if self.curve_dir is not None:
                 save_curves(curves, self.curve_dir, name)
-        print_log('\n' + table.get_string(), logger='current')
+        print_log(f'\n{metrics_table(rows)}', logger='current')
         return metrics

@@ -125,8 +125,8 @@ class SyntheticSOD(BaseSegDataset):
             idx: Number of the sample.
 
         Returns:
-            ``img``, uint8 ``[height, width, 3]``, with ``img_shape`` and ``ori_shape``; ``gt_seg_map``, uint8 ``[height,
-            width]`` of 0 and 1; ``img_path``, a name that no file has; and ``dataset``.
+            ``img``, uint8 ``[height, width, 3]``, with ``img_shape`` and ``ori_shape``; ``gt_seg_map``, uint8
+            ``[height, width]`` of 0 and 1; ``img_path``, a name that no file has; and ``dataset``.
         """
         info = super().get_data_info(idx)
         number = info.pop('number')

@@ -1,0 +1,144 @@
+"""``tools/predict.py`` for classifiers: the class and score of images."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.structures import BaseDataElement
+from mmpretrain import ImageClassificationInferencer
+from mmpretrain.datasets import build_dataset
+from rich.progress import track
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from rescaps_plugin.classification.image_files import ImageFiles, reads_bgr
+from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.files import find_files, spread
+from rescaps_plugin.engine.images import ImageError
+from rescaps_plugin.engine.tables import write_table
+
+# Images at a time where --batch-size does not say, in the picture, and rows on the screen.
+BATCH_SIZE = 32
+PICTURE_TILES = 25
+SCREEN_ROWS = 10
+
+
+def predict(cfg: Config, args: Namespace) -> list[str]:
+    """Predict the classes of images with an mmpretrain classifier.
+
+    Args:
+        cfg: The config.
+        args: Arguments of the tool.
+
+    Returns:
+        What went wrong with the images that could not be predicted.
+    """
+    inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=args.device)
+    checkpoint = load_weights(inferencer.model, args.checkpoint)
+    inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
+
+    if args.inputs:
+        samples = ImageFiles(find_files(args.inputs, 'images', IMG_EXTENSIONS), inferencer.config, inferencer.model)
+    else:
+        samples = build_dataset(cfg.test_dataloader.dataset)
+    indices = spread(len(samples), args.max_images)
+
+    batch_size = args.batch_size or BATCH_SIZE
+    rows, tiles, failures = [], [], []
+    for start in track(range(0, len(indices), batch_size), 'Predicting'):
+        batch = load_samples(samples, indices[start : start + batch_size], failures)
+        if not batch:
+            continue
+        inputs = default_collate(list(batch.values()))
+        results = inferencer.postprocess(inferencer.forward(inputs), None)
+        for (index, sample), result in zip(batch.items(), results, strict=True):
+            rows.append(describe(index, sample['data_samples'], result, inferencer.classes))
+            tiles.append(sample['inputs'])
+        del tiles[PICTURE_TILES:]
+
+    if rows:
+        report(rows)
+        write_table(rows, args.out_dir / f'predictions.{args.format}')
+        draw_picture(tiles, rows, reads_bgr(inferencer.config), args.out_dir / 'predictions.png')
+    return failures
+
+
+def load_samples(samples: Sequence[dict], indices: Sequence[int], failures: list[str]) -> dict[int, dict]:
+    """Load the samples of one batch by index; what cannot be read goes to ``failures`` instead."""
+    batch = {}
+    for index in indices:
+        try:
+            batch[index] = samples[index]
+        except ImageError as error:
+            failures.append(str(error))
+    shapes = {tuple(sample['inputs'].shape) for sample in batch.values()}
+    if len(shapes) > 1:
+        raise UserError(
+            f'the test pipeline leaves images of different sizes, [channels, height, width]: {sorted(shapes)[:3]}. '
+            'Put a Resize into it, or use --batch-size 1.'
+        )
+    return batch
+
+
+def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequence[str] | None) -> dict:
+    """Make the row of one image: its name, the class predicted, the score, and the true class where it is known."""
+
+    def name(label: int) -> str:
+        return str(label) if classes is None else classes[label]
+
+    row = {
+        'image': sample.get('img_path', index),
+        'class': name(result['pred_label']),
+        'score': round(result['pred_score'], 6),
+    }
+    if 'gt_label' in sample:
+        row['truth'] = ' '.join(name(label) for label in sample.gt_label.tolist())
+    return row
+
+
+def report(rows: Sequence[dict]) -> None:
+    """Print the first rows and, where the truth is known, how many are right."""
+    for row in rows[:SCREEN_ROWS]:
+        truth = f', truth {row["truth"]}' if 'truth' in row else ''
+        print(f'image {row["image"]}: {row["class"]} ({row["score"]:.3f}){truth}')
+    if len(rows) > SCREEN_ROWS:
+        print(f'... and {len(rows) - SCREEN_ROWS} more')
+    known = [row for row in rows if 'truth' in row]
+    if known:
+        right = sum(row['class'] == row['truth'] for row in known)
+        print(f'{right} of {len(known)} predictions are right')
+
+
+def draw_picture(tiles: Sequence[torch.Tensor], rows: Sequence[dict], bgr: bool, path: Path) -> None:
+    """Draw what the model was shown ``[c, h, w]`` under its predictions; a wrong one is red."""
+    columns = min(len(tiles), math.ceil(math.sqrt(PICTURE_TILES)))
+    height = math.ceil(len(tiles) / columns)
+    figure = Figure(figsize=(1.5 * columns, 1.8 * height), layout='constrained')
+    axes = figure.subplots(height, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis('off')
+    for axis, tile, row in zip(axes.flat, tiles, rows, strict=False):
+        colored = len(tile) == 3
+        image = (tile.flip(0) if bgr and colored else tile)[: 3 if colored else 1].permute(1, 2, 0).float()
+        low, high = (0, 255) if tile.dtype == torch.uint8 else (image.min(), image.max())
+        image = ((image - low) / max(high - low, 1)).expand(-1, -1, 3)
+        axis.imshow(image.numpy())
+        lines = [f'{shorten(row["class"], 16)} ({row["score"]:.2f})']
+        if 'truth' in row:
+            lines.append(f'truth {shorten(row["truth"], 16)}')
+        wrong = 'truth' in row and row['class'] != row['truth']
+        axis.set_title('\n'.join(lines), fontsize=9, color='tab:red' if wrong else 'black')
+    figure.savefig(path, dpi=120)
+    print(f'wrote {path}')
+
+
+def shorten(text: str, length: int) -> str:
+    """Give a text of at most ``length`` letters."""
+    return text if len(text) <= length else f'{text[: length - 1]}…'
