@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 MARKERS = 'osD^vPX*'
 COLORS = [f'C{index}' for index in range(10)]
@@ -19,7 +20,7 @@ def draw_curves(
     xlabel: str,
     ylabels: Sequence[str],
 ) -> None:
-    """Draw lines in panels side by side.
+    """Draw lines in panels, three side by side.
 
     Args:
         panels: By the title of a panel and the name of a line, its x and y; None leaves a gap.
@@ -27,8 +28,13 @@ def draw_curves(
         xlabel: Name of the x axis.
         ylabels: Names of the y axes, one for each panel.
     """
-    figure = Figure(figsize=(0.6 + 3.1 * len(panels), 3.4), layout='constrained')
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(0.6 + 3.1 * columns, 0.4 + 2.8 * rows), layout='constrained')
+    grid = figure.subplots(rows, columns, squeeze=False)
+    axes = grid.flat[: len(panels)]
+    for axis in grid.flat[len(panels) :]:
+        axis.axis('off')
     for axis, (title, lines), ylabel in zip(axes, panels.items(), ylabels, strict=True):
         for (label, (xs, ys)), marker in zip(lines.items(), MARKERS * len(lines), strict=False):
             values = [float('nan') if y is None else y for y in ys]
@@ -47,6 +53,7 @@ def style_axis(axis: Axes, title: str, xlabel: str, ylabel: str) -> None:
     axis.set_xlabel(xlabel, fontsize=8)
     axis.set_ylabel(ylabel, fontsize=8)
     axis.tick_params(labelsize=7)
+    axis.xaxis.set_major_locator(MaxNLocator(6))
     axis.grid(color='0.92', linewidth=0.6)
     for spine in ('top', 'right'):
         axis.spines[spine].set_visible(False)
@@ -147,4 +154,4 @@ def draw_equivariance(followed: Mapping[str, Mapping], path: Path) -> None:
         style_axis(pose, 'change of poses; dashed: left by a linear map', xlabel, 'relative change')
         for axis in (activation, pose):
             axis.set_ylim(bottom=0)
-    figure.savefig(path, dpi=85)
+    figure.savefig(path, dpi=75)
