@@ -5,6 +5,7 @@ from rescaps_plugin.layers.em import EMRouting
 from rescaps_plugin.layers.primary import PrimaryCaps
 from rescaps_plugin.layers.residual_pose import ResidualPoseBlock, ResidualPoseClassifier, ResidualPoseRouting
 from rescaps_plugin.layers.routing import create_routing
+from rescaps_plugin.layers.rpr_conv import RPRConv2d, RPRNeck, RPRPlugin
 from rescaps_plugin.layers.self_routing import SelfRouting
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     'EMRouting',
     'PrimaryCaps',
     'PrimaryVectorCaps',
+    'RPRConv2d',
+    'RPRNeck',
+    'RPRPlugin',
     'ResidualPoseBlock',
     'ResidualPoseClassifier',
     'ResidualPoseRouting',

@@ -13,8 +13,8 @@ class Deployable(nn.Module):
 
     deployed: torch.jit.Final[bool]
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.deployed = False
 
     def _fold(self) -> None:
@@ -64,7 +64,14 @@ def fold_input_norm(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
 
 
 def conv_from_kernel(
-    kernel: Tensor, scale: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int = 1
+    kernel: Tensor,
+    scale: Tensor | None,
+    bias: Tensor | None,
+    stride: int | tuple[int, int],
+    padding: int | str | tuple[int, int],
+    groups: int = 1,
+    dilation: int | tuple[int, int] = 1,
+    padding_mode: str = 'zeros',
 ) -> nn.Conv2d:
     """Build a convolution from its ``kernel`` [o, i, h, w], scaled by ``scale`` [o] per output, and its ``bias``."""
     out_channels, in_channels, height, width = kernel.shape
@@ -74,12 +81,14 @@ def conv_from_kernel(
         (height, width),
         stride,
         padding,
-        groups=groups,
+        dilation,
+        groups,
         bias=bias is not None,
+        padding_mode=padding_mode,
         device=kernel.device,
         dtype=kernel.dtype,
     )
-    conv.weight.copy_(kernel * scale[:, None, None, None])
+    conv.weight.copy_(kernel if scale is None else kernel * scale[:, None, None, None])
     if bias is not None:
         conv.bias.copy_(bias)
     return conv

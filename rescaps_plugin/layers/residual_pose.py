@@ -25,6 +25,42 @@ ROUTINGS = ('window', 'pointwise')
 RESIDUALS = ('identity', 'ones', 'none')
 
 
+def pose_transform(weight: Tensor, one: Tensor, rows: Tensor) -> Tensor:
+    """Give the matrices of ``p -> p (1 + w)`` on flattened poses.
+
+    They are block-diagonal, one block per pose row. Composing with them takes ``p`` times the multiplications of
+    composing row by row, and a seventh of the time: a BLAS has nothing to work with in products of 4x4 matrices.
+
+    Args:
+        weight: ``w``, ``[k, n, p, p]``; one offset stands for all.
+        one: The ``1``, ``[p, p]``.
+        rows: The identity matrix, ``[p, p]``.
+
+    Returns:
+        Matrices ``[k, n, d, e]``, from the entries ``e`` of ``p`` to those of ``p (1 + w)``.
+    """
+    transform = torch.einsum('ir,knmj->knijrm', rows, one + weight)
+    return transform.flatten(4, 5).flatten(2, 3)
+
+
+def compose_kernel(weight: Tensor, transform: Tensor, kernel_size: tuple[int, int], groups: int = 1) -> Tensor:
+    """Compose the kernel that reads ``p`` from the one that reads ``p (1 + w)``.
+
+    It is laid out channels-last: that is how the products come, and how convolutions want it.
+
+    Args:
+        weight: Weights on transformed poses, ``[k, n, o / groups, d]``: each type has those of its own group's outputs.
+        transform: What :func:`pose_transform` gives.
+        kernel_size: Height and width of the window.
+        groups: Groups that the types, and the outputs that read them, are in. Defaults to 1.
+
+    Returns:
+        Kernel ``[o, n * e / groups, height, width]``.
+    """
+    kernel = torch.matmul(weight, transform).unflatten(1, (groups, -1)).permute(1, 3, 0, 2, 4)
+    return kernel.flatten(3, 4).flatten(0, 1).unflatten(1, kernel_size).permute(0, 3, 1, 2)
+
+
 class _ResidualPose(Deployable):
     """What ResP and ResPC share: the pose transform (eq. 9), and the activations read from it (eqs. 10, 11)."""
 
@@ -75,24 +111,10 @@ class _ResidualPose(Deployable):
         self.activation_norm.reset_parameters()
 
     def _transform(self) -> Tensor:
-        """Give the matrices of ``p -> p (1 + w)`` on flattened poses, ``[k, n, d, e]``.
-
-        They are block-diagonal, one block per pose row. Composing with them takes ``p`` times the multiplications of
-        composing row by row, and a seventh of the time: a BLAS has nothing to work with in products of 4x4 matrices.
-        """
-        transform = torch.einsum('ir,knmj->knijrm', self.rows, self.one + self.weight)
-        return transform.flatten(4, 5).flatten(2, 3)
+        return pose_transform(self.weight, self.one, self.rows)
 
     def _compose(self, weight: Tensor, transform: Tensor, groups: int = 1) -> Tensor:
-        """Compose the kernel ``[o, n * e / groups, k, k]`` that reads ``p`` from the one that reads ``p (1 + w)``.
-
-        ``weight`` is ``[k, n, o, d]``, where with groups each type has output channels of its own. The kernel is laid
-        out channels-last: that is how the products come, and how convolutions want it.
-        """
-        kernel = torch.matmul(weight, transform)
-        kernel = kernel.permute(2, 0, 1, 3) if groups == 1 else kernel.permute(1, 2, 0, 3)
-        in_channels = self.pose_channels // groups
-        return kernel.reshape(-1, self.kernel_size, self.kernel_size, in_channels).permute(0, 3, 1, 2)
+        return compose_kernel(weight, transform, (self.kernel_size, self.kernel_size), groups)
 
 
 class ResidualPoseRouting(_ResidualPose):
