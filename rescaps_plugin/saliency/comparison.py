@@ -68,14 +68,12 @@ def run_detector(images: ImageSet, cfg: Config, model: BaseSegmentor) -> Method:
     return run
 
 
-def read_maps(images: ImageSet, folder: Path, resize: bool) -> Method:
-    """Read maps that are saved in a folder."""
+def read_maps(images: ImageSet, indices: Sequence[int], folder: Path, resize: bool) -> Method:
+    """Read maps of some of the images, by their numbers, that are saved in a folder."""
     maps = list_stems(folder, SUFFIXES)
-    lacking = sorted(set(images.stems) - maps.keys())
+    lacking = [images.stems[index] for index in indices if images.stems[index] not in maps]
     if lacking:
-        raise PairError(
-            f'{folder} lacks the maps of {len(lacking)} of {len(images.stems)} images, such as {lacking[0]}'
-        )
+        raise PairError(f'{folder} lacks the maps of {len(lacking)} of {len(indices)} images, such as {lacking[0]}')
 
     def run(indices: Sequence[int]) -> list[np.ndarray]:
         return [read_map(maps[images.stems[i]], images.mask(i), f'of {images.stems[i]}', resize) for i in indices]

@@ -58,7 +58,11 @@ class SODDataset(BaseSegDataset):
         name: str | None = None,
         **kwargs,
     ) -> None:
-        if stem_range is not None and (len(stem_range) != 2 or not all(isinstance(stem, str) for stem in stem_range)):
+        if stem_range is not None and not (
+            isinstance(stem_range, (list, tuple))
+            and len(stem_range) == 2
+            and all(isinstance(stem, str) for stem in stem_range)
+        ):
             raise ValueError(f'{type(self).__name__}: stem_range must be two strings, not {stem_range!r}')
         self.name = name or self.NAME or Path(data_root).name or 'SOD'
         self.stem_range = stem_range

@@ -1,0 +1,182 @@
+"""``tools/predict.py`` on detectors of what is red."""
+
+import csv
+import os
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tools.saliency import BOXES, SIZES, write_detector, write_images
+
+pytest.importorskip('mmseg')
+pytest.importorskip('py_sod_metrics')
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_images(tmp_path / 'data')
+    return tmp_path / 'data'
+
+
+@pytest.fixture
+def detector(tmp_path, data, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return write_detector(tmp_path, data)
+
+
+@pytest.fixture
+def predict(load_tool, tmp_path, detector):
+    def call(*arguments):
+        load_tool('predict').main([*detector, *map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
+        return read_rows(tmp_path)
+
+    return call
+
+
+def read_rows(tmp_path):
+    with (tmp_path / 'out' / 'predictions.csv').open() as file:
+        return list(csv.DictReader(file))
+
+
+def overlap(path, name):
+    """Intersection over union of a saved map and the box of an image."""
+    saved = Image.open(path)
+    assert saved.mode == 'L' and saved.size == SIZES[name][::-1]
+    top, left, bottom, right = BOXES[name]
+    mask = np.zeros(SIZES[name], bool)
+    mask[top:bottom, left:right] = True
+    found = np.asarray(saved) > 127
+    return (found & mask).sum() / (found | mask).sum()
+
+
+def test_folder_as_a_user_types_it(detector, data, run_tool, repository, tmp_path):
+    path = f'{repository}{os.pathsep}{tmp_path}'
+    result = run_tool(
+        'predict', *detector, data / 'images', '--overlay', '--cutout', '--out-dir', 'out', PYTHONPATH=path
+    )
+    assert result.returncode == 0, result.stderr
+    rows = read_rows(tmp_path)
+    assert [row['map'] for row in rows] == ['maps/a.png', 'maps/b.png', 'maps/c.png']
+    for row, name in zip(rows, SIZES, strict=True):
+        assert overlap(tmp_path / 'out' / row['map'], name) > 0.85
+        image = np.asarray(Image.open(data / 'images' / f'{name}.png'))
+        cut = Image.open(tmp_path / 'out' / row['cutout'])
+        assert cut.mode == 'RGBA'
+        np.testing.assert_array_equal(np.asarray(cut)[..., :3], image)
+        np.testing.assert_array_equal(np.asarray(cut)[..., 3], np.asarray(Image.open(tmp_path / 'out' / row['map'])))
+        tinted = np.asarray(Image.open(tmp_path / 'out' / row['overlay']))
+        assert tinted.shape == image.shape and not np.array_equal(tinted, image)
+        # Far from the box nothing changes.
+        np.testing.assert_array_equal(tinted[:2, :2], image[:2, :2])
+    assert 'maps/a.png' in result.stdout and (tmp_path / 'out' / 'predictions.png').is_file()
+
+
+def test_test_set_beside_its_masks(predict, capsys):
+    rows = predict()
+    assert [row['map'] for row in rows] == [f'maps/Boxes/{name}.png' for name in SIZES]
+    assert all(float(row['MAE']) < 0.1 and float(row['maxF']) > 0.85 for row in rows)
+    mean = np.mean([float(row['MAE']) for row in rows])
+    assert f'mean MAE of 3 images: {mean:.4f}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('size', [(64, 48), (37, 51)])
+def test_video(predict, tmp_path, size):
+    """Every frame gives a map, and the overlays are a video again."""
+    encoder = cv2.VideoWriter_fourcc(*'MJPG')
+    video = cv2.VideoWriter(str(tmp_path / 'clip.avi'), encoder, 12, size)
+    for number in range(5):
+        frame = np.full((size[1], size[0], 3), 40, np.uint8)
+        frame[10:30, 5 * number : 5 * number + 15] = (20, 20, 240)
+        video.write(frame)
+    video.release()
+    # The encoder leaves out the last row or column of odd sides.
+    size = cv2.VideoCapture(str(tmp_path / 'clip.avi')).read()[1].shape[1::-1]
+    rows = predict(tmp_path / 'clip.avi', '--overlay', '--cutout')
+    assert [row['map'] for row in rows] == [f'maps/clip/{number:06d}.png' for number in range(5)]
+    for number, row in enumerate(rows):
+        saliency = np.asarray(Image.open(tmp_path / 'out' / row['map']))
+        assert saliency.shape == size[::-1]
+        columns = np.flatnonzero((saliency > 127).any(axis=0))
+        assert abs(columns.mean() - (5 * number + 7)) < 2
+        assert row['overlay'] == 'overlays/clip.mp4'
+    tinted = cv2.VideoCapture(str(tmp_path / 'out' / 'overlays' / 'clip.mp4'))
+    frames = []
+    while (read := tinted.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == 5 and tinted.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
+    assert frames[0].shape[1::-1] == size
+
+
+def test_max_images_are_spread(predict, tmp_path, data):
+    assert [row['image'] for row in predict(data / 'images', '--max-images', 2)] == [
+        str(data / 'images' / name) for name in ('a.png', 'b.png')
+    ]
+
+
+def test_files_of_one_name_stay_apart(predict, data, tmp_path):
+    (data / 'images' / 'more').mkdir()
+    with Image.open(data / 'images' / 'a.png') as image:
+        image.save(data / 'images' / 'a.bmp')
+        image.save(data / 'images' / 'more' / 'a.png')
+    rows = predict(data / 'images')
+    names = {'maps/a.bmp.png', 'maps/a.png.png', 'maps/b.png', 'maps/c.png', 'maps/more/a.png'}
+    assert {row['map'] for row in rows} == names
+    assert all((tmp_path / 'out' / name).is_file() for name in names)
+
+
+def test_grey_deep_and_tiny_images(predict, tmp_path):
+    """Whatever reads as an image has a map of its size."""
+    folder = tmp_path / 'odd'
+    folder.mkdir()
+    Image.fromarray(np.full((9, 7), 200, np.uint8)).save(folder / 'grey.png')
+    Image.fromarray(np.full((9, 7), 60000, np.uint16)).save(folder / 'deep.png')
+    Image.new('RGB', (1, 1), (250, 0, 0)).save(folder / 'pixel.png')
+    rows = {row['map']: row for row in predict(folder, '--cutout')}
+    assert [rows[f'maps/{name}.png']['salient'] for name in ('grey', 'deep', 'pixel')] == ['1.0'] * 3
+    assert Image.open(tmp_path / 'out' / 'maps' / 'pixel.png').size == (1, 1)
+
+
+def test_broken_files_are_named_and_the_others_predicted(predict, data, tmp_path):
+    content = (data / 'images' / 'b.png').read_bytes()
+    (data / 'images' / 'b.png').write_bytes(content[: len(content) // 2])
+    (data / 'images' / 'clip.mp4').write_text('no video')
+    with pytest.raises(SystemExit) as stop:
+        predict(data / 'images')
+    message = str(stop.value.code)
+    assert '2 inputs could not be read' in message
+    assert 'b.png: truncated' in message and 'clip.mp4: no frame of this video can be read' in message
+    assert [row['map'] for row in read_rows(tmp_path)] == ['maps/a.png', 'maps/c.png']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['nowhere'], 'INPUT nowhere does not exist'),
+        (['--cfg-options', 'default_scope=mmengine', '--overlay'], '--overlay and --cutout are of saliency maps'),
+        (
+            ['--cfg-options', 'model.decode_head.out_channels=19', 'model.decode_head.num_classes=19'],
+            '1 or 2 out_channels, it is EncoderDecoder with 19',
+        ),
+        (
+            ['data/images', '--cfg-options', 'model.data_preprocessor.test_size=None'],
+            'images of a batch differ in size.*--batch-size 1',
+        ),
+    ],
+)
+def test_mistakes(predict, options, message):
+    with pytest.raises(SystemExit, match=message):
+        predict(*options)
+
+
+def test_mmsegs_own_inferencer(detector, data):
+    from mmseg.apis import MMSegInferencer
+
+    config, checkpoint = detector
+    inferencer = MMSegInferencer(model=config, weights=checkpoint, device='cpu')
+    found = inferencer(str(data / 'images' / 'b.png'))['predictions']
+    top, left, bottom, right = BOXES['b']
+    assert found.shape == SIZES['b']
+    assert found[top + 2 : bottom - 2, left + 2 : right - 2].all() and not found[:top].any()
