@@ -30,7 +30,7 @@ def parse_args(argv=None):
     parser.add_argument('--rows', type=positive_int, default=6, help='images in the picture (default: 6)')
     parser.add_argument('--show', nargs='+', metavar='STEM', help='these in the picture, by names without suffix')
     parser.add_argument('--resize', action='store_true', help='bring saved maps of another size to that of their masks')
-    parser.add_argument('--batch-size', type=positive_int, default=8, help='images at a time (default: 8)')
+    parser.add_argument('--batch-size', type=positive_int, default=1, help='images at a time (default: 1)')
     parser.add_argument('--device', default=get_device(), help='cpu, cuda, cuda:1, ... (default: %(default)s)')
     parser.add_argument('--out-dir', type=Path, help='folder to write to')
     add_config_arguments(parser)

@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--max-images', type=positive_int, help='take so many, and so many frames of a video, at even distances'
     )
     parser.add_argument(
-        '--batch-size', type=positive_int, help='images or clouds at a time (default: 32, for saliency maps 8)'
+        '--batch-size', type=positive_int, help='images or clouds at a time (default: 32, for saliency maps 1)'
     )
     parser.add_argument('--device', default=get_device(), help='cpu, cuda, cuda:1, ... (default: %(default)s)')
     saliency = parser.add_argument_group('saliency maps')

@@ -180,6 +180,9 @@ class SODMetric(BaseMetric):
         **kwargs: Arguments of :class:`mmengine.evaluator.BaseMetric`: ``collect_device``, ``prefix``.
     """
 
+    # The data sets' names take a prefix's place.
+    default_prefix = ''
+
     def __init__(self, curve_dir: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         self.curve_dir = curve_dir

@@ -21,8 +21,9 @@ from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureRe
 from rescaps_plugin.saliency.masks import SALIENT
 from rescaps_plugin.saliency.metric import score_map
 
-# Images at a time where --batch-size does not say, in the picture, and rows on the screen.
-BATCH_SIZE = 8
+# Images at a time where --batch-size does not say: MMSegmentation warns of every batch whose images differ in size.
+BATCH_SIZE = 1
+# Images in the picture, and rows on the screen.
 PICTURE_ROWS = 8
 SCREEN_ROWS = 10
 

@@ -30,7 +30,8 @@ train_dataloader = dict(
 )
 
 val_dataloader = dict(
-    batch_size=8,
+    # MMSegmentation warns of every batch whose images differ in size.
+    batch_size=1,
     num_workers=4,
     persistent_workers=True,
     dataset=dict(type='DUTSDataset', data_root=data_root + 'DUTS', split='test', pipeline=test_pipeline),
@@ -39,7 +40,7 @@ val_dataloader = dict(
 val_evaluator = dict(type='SODMetric')
 
 test_dataloader = dict(
-    batch_size=8,
+    batch_size=1,
     num_workers=4,
     persistent_workers=True,
     dataset=dict(

@@ -20,7 +20,8 @@ train_dataloader = dict(
 )
 
 val_dataloader = dict(
-    batch_size=8,
+    # MMSegmentation warns of every batch whose images differ in size.
+    batch_size=1,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(type=dataset_type, split='test', num_images=50, pipeline=test_pipeline),
