@@ -55,8 +55,9 @@ def configure(args):
         cfg.randomness.seed = args.seed
     if args.deterministic:
         cfg.randomness.deterministic = True
-    if args.resume is not None:
-        configure_resume(cfg, args.resume)
+    resume = args.resume or (cfg.get('resume') and (cfg.get('load_from') or 'auto'))
+    if resume:
+        configure_resume(cfg, resume)
     configure_amp(cfg, args.amp)
     return cfg
 

@@ -9,7 +9,10 @@ restores it. A file that is not plain is refused, unless the user vouches for th
 import inspect
 import pickle
 import re
+import sys
 import warnings
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +27,12 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, find_latest_checkpoint, load_checkpoint
+from mmengine.runner import Runner, load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.saving import last_checkpoint
 
 # Key of the dictionaries that stand for an object; its value names the object's type.
 _TYPE = '__type__'
@@ -128,11 +132,13 @@ class PlainCheckpointHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace the checkpoint's entries by the objects they stand for."""
         checkpoint.update(from_plain(checkpoint))
+        # No checkpoint of MMEngine has this, and resuming would run it as Python.
+        checkpoint.get('meta', {}).pop('config', None)
 
 
 @HOOKS.register_module()
 class MatchCheckpointHook(Hook):
-    """Refuse a checkpoint that leaves a parameter of the model unset, which MMEngine only warns of.
+    """Refuse a checkpoint that leaves a parameter of the model unset, which MMEngine only warns of, or not finite.
 
     For testing and resuming, where such a checkpoint is one of another model. Entries the model has no place for are
     MMEngine's warning still: checkpoints may carry, for instance, auxiliary heads that a test leaves out.
@@ -143,11 +149,33 @@ class MatchCheckpointHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        _expect_match(model, runner.cfg.load_from)
+        _expect_match(model, runner.cfg.load_from, _class_counts(checkpoint.get('meta', {}), runner.cfg))
 
 
-def _expect_match(model: nn.Module, filename: str) -> None:
-    """Make the model's next ``load_state_dict`` raise :class:`CheckpointError` if it leaves anything unset."""
+def _class_counts(meta: dict[str, Any], cfg: Config) -> str:
+    """Say how many classes a checkpoint was trained for where the config has other numbers of them."""
+    texts = str(meta.get('cfg', '')), cfg.pretty_text
+    theirs, ours = (', '.join(dict.fromkeys(re.findall(r'\bnum_classes=(\d+)', text))) for text in texts)
+    if not theirs or not ours or theirs == ours:
+        return ''
+    return f'It was trained with num_classes {theirs}; the config has {ours}.'
+
+
+def broken_weights(model: nn.Module) -> list[str]:
+    """Name the parameters of a model that are not finite and the buffers that hold NaN."""
+    # A buffer may be infinite on purpose: masks are.
+    parameters = [name for name, value in model.named_parameters() if not value.isfinite().all()]
+    return parameters + [name for name, value in model.named_buffers() if value.isnan().any()]
+
+
+def _expect_match(model: nn.Module, filename: str, hint: str = '') -> None:
+    """Make the model's next ``load_state_dict`` raise :class:`CheckpointError` if it leaves a weight unset or broken.
+
+    Args:
+        model: The model.
+        filename: The checkpoint, for the message.
+        hint: What may explain a mismatch.
+    """
     # The model's own hooks may rename or resize entries while they are loaded, so only the outcome counts.
     errors: list[list[str]] = []
 
@@ -162,7 +190,13 @@ def _expect_match(model: nn.Module, filename: str) -> None:
         if problems:
             shown = '\n  '.join(problems[:10])
             more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
-            raise CheckpointError(f'checkpoint {filename} is not one of this model:\n  {shown}{more}')
+            explained = f'{shown}{more}' + (f'\n  {hint}' if hint else '')
+            raise CheckpointError(f'checkpoint {filename} is not one of this model:\n  {explained}')
+        if broken := broken_weights(module):
+            raise CheckpointError(
+                f'checkpoint {filename} holds weights that are not finite ({", ".join(broken[:10])}): its training '
+                'diverged. Take an earlier one.'
+            )
 
     before = model.register_load_state_dict_pre_hook(remember)
     after = model.register_load_state_dict_post_hook(verify)
@@ -244,19 +278,60 @@ def configure_resume(cfg: Config, resume: str) -> None:
 
     Args:
         cfg: The runner's config, with ``work_dir``; ``resume`` and ``load_from`` are changed in place.
-        resume: A checkpoint, or ``'auto'`` for the latest in ``work_dir``: where there is none yet, training starts
-            as if it had not been asked to resume.
+        resume: A checkpoint, or ``'auto'`` for the latest in ``work_dir`` that is whole: where there is none yet,
+            training starts as if it had not been asked to resume.
 
     Raises:
         CheckpointError: The checkpoint does not exist.
     """
     if resume == 'auto':
-        resume = find_latest_checkpoint(cfg.work_dir)
+        resume = find_whole_checkpoint(cfg.work_dir)
         if resume is None:
+            cfg.resume = False
             return
-        moved = Path(cfg.work_dir, Path(resume).name)
-        if moved.is_file():  # MMEngine writes down the absolute path, which a renamed work directory outlives
-            resume = str(moved)
     check_exists(resume)
     cfg.resume = True
     cfg.load_from = resume
+
+
+def find_whole_checkpoint(work_dir: str | Path) -> str | None:
+    """Find the checkpoint that training can go on from: the latest that is not torn.
+
+    Args:
+        work_dir: The work directory.
+
+    Returns:
+        The one that the directory names as its latest; where that is gone or torn, which a warning says, the one
+        written last among its others, without the best ones, which have no state of the optimizer. None if there is
+        none.
+    """
+    named = last_checkpoint(work_dir)
+    folder = Path(work_dir)
+    candidates = []
+    if named is not None:
+        moved = Path(work_dir, Path(named).name)
+        # What is written down is an absolute path, which a renamed work directory outlives.
+        candidates.append(moved if moved.exists() else Path(named))
+        folder = candidates[0].parent
+    others = [path for path in folder.glob('*.pth') if not path.name.startswith('best_') and path not in candidates]
+    candidates += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in candidates:
+        problem = _torn(path)
+        if problem is None:
+            return str(path)
+        print(f'warning: checkpoint {path} {problem}: it is skipped.', file=sys.stderr)
+    return None
+
+
+def _torn(path: Path) -> str | None:
+    """Say what is wrong with a checkpoint file; None if every part of it is there, and as it was written."""
+    if path.is_dir():  # a sharded one
+        return next(filter(None, map(_torn, sorted(path.glob('*.pth')))), None)
+    if not path.is_file():
+        return 'does not exist'
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+        return f'is torn ({error})'
+    return None if damaged is None else f'is damaged ({damaged})'

@@ -13,16 +13,23 @@ def prepare_cpu_ddp(cfg: Config) -> None:
     """Make ``launcher='pytorch'`` work on a CPU: MMEngine would select a CUDA device, whatever the backend.
 
     Joins a ``gloo`` process group, which the runner then finds initialised, and has the model wrapped without
-    ``device_ids``. With an accelerator, or with another launcher, nothing changes.
+    ``device_ids``, or sharded on the CPU where the config shards it. Batch normalisations are left to each process:
+    PyTorch synchronises them on accelerators alone. With an accelerator, or with another launcher, nothing changes.
 
     Args:
-        cfg: The runner's config; ``model_wrapper_cfg`` is changed in place.
+        cfg: The runner's config; ``model_wrapper_cfg``, ``sync_bn`` and ``strategy`` are changed in place.
     """
     if cfg.get('launcher') != 'pytorch' or get_device() != 'cpu':
         return
     if not dist.is_initialized():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
         dist.init_process_group('gloo', timeout=None if timeout is None else timedelta(seconds=timeout))
+    if cfg.get('sync_bn') is not None:
+        cfg.sync_bn = None
+    strategy = cfg.get('strategy')
+    if strategy is not None and strategy.get('type') == 'FSDPStrategy':
+        strategy.setdefault('model_wrapper', {}).setdefault('device_id', 'cpu')
+        return
     if cfg.get('model_wrapper_cfg') is None:
         # What MMEngine wraps with when it is not told.
         cfg.model_wrapper_cfg = dict(

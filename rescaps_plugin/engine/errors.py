@@ -1,10 +1,15 @@
 """Errors that are the user's to mend: the tools print their message, without a traceback."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pickle import UnpicklingError
 from urllib.error import URLError
+
+# 128 and the number of the signal, as shells count.
+INTERRUPTED = 130
+LOST_PEER = r'Connection (closed|reset) by peer|gloo/transport|NCCL (communicator|error)|Timed out waiting'
 
 
 class UserError(Exception):
@@ -13,19 +18,21 @@ class UserError(Exception):
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn the user's mistakes inside the block into one line on stderr and exit code 1.
+    """Turn what the user or the machine is to blame for inside the block into one line on stderr and an exit code.
 
-    Missing files and packages count as such; every other exception keeps its traceback. Around the imports of a tool it
-    names the extra that brings what is missing.
+    The code is 1, and 130 after Ctrl-C. These count as such; every other exception keeps its traceback: a mistake of
+    the user, a file that is missing or cannot be written, a failed download, a checkpoint that PyTorch refuses to
+    unpickle, the end of a worker of a data loader or of another process of the job, a missing package: around the
+    imports of a tool it names the extra that brings it.
 
     Raises:
-        SystemExit: on a :class:`UserError`, a missing file or package, a failed download, or a checkpoint that PyTorch
-            refuses to unpickle.
+        SystemExit: On any of these.
     """
     try:
         yield
-    except (UserError, FileNotFoundError, UnpicklingError) as error:
-        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        print('interrupted: what is saved is whole, and tools/train.py goes on from it with --resume.', file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except ImportError as error:
         # Here, for it raises the errors of this module.
         from rescaps_plugin.engine.extras import explain_import_error
@@ -39,3 +46,22 @@ def user_errors() -> Iterator[None]:
             f'error: what is not on this machine could not be downloaded: {error.reason}. Get the data set or '
             'checkpoint elsewhere, and put it where the config says (data_root, load_from).'
         )
+    except (UserError, OSError, UnpicklingError) as error:
+        sys.exit(f'error: {_without_worker_traceback(str(error))}')
+    except RuntimeError as error:
+        message = str(error)
+        if 'DataLoader worker' in message and 'Caught' not in message:
+            sys.exit(
+                f'error: {message.strip()} Where memory ran out, less of it is taken by a smaller num_workers of the '
+                'data loader. Checkpoints saved so far are whole.'
+            )
+        if re.search(LOST_PEER, message):
+            sys.exit(
+                f'error: another process of this job is gone; its own message says why. Here: {message.splitlines()[0]}'
+            )
+        raise
+
+
+def _without_worker_traceback(message: str) -> str:
+    """Give the last line of what a worker of a data loader wrote in place of its error's message."""
+    return message.strip().splitlines()[-1] if message.startswith('Caught ') else message

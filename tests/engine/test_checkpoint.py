@@ -356,7 +356,7 @@ class TestConfigureResume:
     def test_latest(self, cfg, tmp_path, renamed):
         run = tmp_path / 'run'
         run.mkdir()
-        (run / 'epoch_3.pth').touch()
+        torch.save({}, run / 'epoch_3.pth')
         (run / 'last_checkpoint').write_text(str(run / 'epoch_3.pth'))
         if renamed:
             cfg.work_dir = str(run.rename(tmp_path / 'elsewhere'))

@@ -1,0 +1,214 @@
+"""Processes that run a tool and may be killed at a chosen moment.
+
+They are forked from one that has imported everything, so that each costs what it does and not what it imports.
+"""
+
+import errno
+import importlib.util
+import multiprocessing
+import os
+import runpy
+import shutil
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+CONTEXT = multiprocessing.get_context('forkserver')
+CONTEXT.set_forkserver_preload(['mmpretrain.models', 'rescaps_plugin.classification', 'rescaps_plugin.pointcloud'])
+LIMIT = 300
+
+
+class Finished:
+    """How a process ended: its exit code, negative for a signal, and what it printed."""
+
+    def __init__(self, code, output):
+        self.code = code
+        self.output = output
+
+
+def start(tool, *arguments, folder, log, prepare=None, **environment):
+    """Start ``python tools/<tool>.py ...`` in a folder.
+
+    ``prepare`` is the name of a function of this module and its arguments, to be called in the process before.
+    """
+    call = (tool, [str(argument) for argument in arguments], str(folder), str(log), prepare, environment)
+    # By its path: the name of this module is one that other packages have too.
+    process = CONTEXT.Process(target=runpy.run_path, args=(__file__, dict(CALL=call), '__process__'))
+    process.start()
+    return process
+
+
+def run(tool, *arguments, folder, prepare=None, **environment):
+    """Run a tool to its end."""
+    log = Path(folder, 'output.txt')
+    return wait(start(tool, *arguments, folder=folder, log=log, prepare=prepare, **environment), log)
+
+
+def wait(process, log):
+    """Wait for the end of a process."""
+    process.join(LIMIT)
+    if process.is_alive():
+        process.kill()
+        raise TimeoutError(f'{LIMIT} s and no end: {Path(log).read_text()[-2000:]}')
+    return Finished(process.exitcode, Path(log).read_text())
+
+
+def run_together(tool, *arguments, folder, processes=2, prepare=None):
+    """Run a tool in processes that work together, as torchrun starts them; gives how each ended."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        port = listener.getsockname()[1]
+    started = []
+    for rank in range(processes):
+        names = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+        log = Path(folder, f'output_{rank}.txt')
+        process = start(
+            tool,
+            *arguments,
+            '--launcher',
+            'pytorch',
+            folder=folder,
+            log=log,
+            prepare=prepare,
+            **{name: str(value) for name, value in names.items()},
+        )
+        started.append((process, log))
+    return [wait(*each) for each in started]
+
+
+def _run(tool, arguments, folder, log, prepare, environment):
+    with open(log, 'w') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, 'w', buffering=1) for number in (1, 2))
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    os.environ.update(environment)
+    # A test runner's process may ignore it, and what it forks with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    import torch
+
+    torch.set_num_threads(1)
+    if prepare is not None:
+        name, *details = prepare
+        globals()[name](*details)
+    spec = importlib.util.spec_from_file_location(f'tools_{tool}', REPOSITORY / 'tools' / f'{tool}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        module.main(arguments)
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    else:
+        code = 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def signal_at(moment, detail, number=signal.SIGKILL):
+    """Send this process a signal at a moment of its training.
+
+    ``moment`` is ``'iteration'`` or ``'validation'``, whose ``detail`` counts calls, or ``'writing'``, ``'written'``,
+    ``'replaced'``: half of a file is on the disk, all of it under another name, all in its place. ``detail`` is then a
+    part of its name.
+    """
+    from mmengine.runner import ValLoop
+
+    from rescaps_plugin.engine import resume
+
+    def patch(owner, name, before=None, after=None):
+        original = getattr(owner, name)
+
+        def patched(*args, **kwargs):
+            if before:
+                before(*args)
+            result = original(*args, **kwargs)
+            if after:
+                after(*args)
+            return result
+
+        setattr(owner, name, patched)
+
+    calls = iter(range(1, 10**6))
+
+    def count(*args):
+        if next(calls) == detail:
+            os.kill(os.getpid(), number)
+
+    def halve(descriptor):
+        if detail in os.readlink(f'/proc/self/fd/{descriptor}'):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            os.kill(os.getpid(), number)
+
+    def strike(source, target):
+        if detail in str(target):
+            os.kill(os.getpid(), number)
+
+    if moment == 'iteration':
+        patch(resume._PlacedLoop, 'run_iter', before=count)
+    elif moment == 'validation':
+        patch(ValLoop, 'run_iter', before=count)
+    elif moment == 'writing':
+        patch(os, 'fsync', before=halve)
+    else:
+        patch(os, 'replace', **{dict(written='before', replaced='after')[moment]: strike})
+
+
+def signal_rank(rank, *details):
+    """As :func:`signal_at`, in one of the processes that work together."""
+    if os.environ['RANK'] == str(rank):
+        signal_at(*details)
+
+
+def kill_worker():
+    """Let a worker of a data loader be killed while it loads."""
+    from mmengine.dataset import BaseDataset
+    from torch.utils.data import get_worker_info
+
+    load = BaseDataset.__getitem__
+
+    def killed(self, index):
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(self, index)
+
+    BaseDataset.__getitem__ = killed
+
+
+def fill_disk(name):
+    """Let the disk be full when a file is written."""
+    synchronise = os.fsync
+
+    def full(descriptor):
+        if name in os.readlink(f'/proc/self/fd/{descriptor}'):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        synchronise(descriptor)
+
+    os.fsync = full
+
+
+def delete_folder(folder, iteration):
+    """Delete a folder at an iteration."""
+    from rescaps_plugin.engine import resume
+
+    train, calls = resume._PlacedLoop.run_iter, iter(range(1, 10**6))
+
+    def deleting(self, *args):
+        if next(calls) == iteration:
+            shutil.rmtree(folder)
+        train(self, *args)
+
+    resume._PlacedLoop.run_iter = deleting
+
+
+if __name__ == '__process__':
+    _run(*CALL)  # noqa: F821

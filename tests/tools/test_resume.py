@@ -1,0 +1,108 @@
+"""Training that is killed, at any moment and again and again, ends with the weights of one that was not."""
+
+import pytest
+import torch
+
+pytest.importorskip('mmpretrain')
+
+from tests.processes import run
+
+DIGITS = """
+_base_ = {configs!r} + '/rescaps/digits.py'
+model = dict(backbone=dict(capsule_types=(2, 2, 2, 2)), head=dict(in_channels=34))
+train_dataloader = dict(batch_size=16, dataset=dict(indices=40))
+val_dataloader = test_dataloader = dict(batch_size=16, dataset=dict(indices=20))
+train_cfg = dict(max_epochs=3)
+# It depends on the validations, each of which counts as a failure.
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=2, by_epoch=True, convert_to_iter_based=True),
+    dict(type='ReduceOnPlateauLR', monitor='accuracy/top1', rule='greater', threshold=100.0, patience=0, by_epoch=True)]
+"""
+
+CLOUDS = """
+_base_ = {configs!r} + '/pointcaps/pointcaps-rpr_digitclouds.py'
+model = dict(
+    num_points=32, channels=(8, 16), primary_capsules=8, latent_capsules=8, latent_dim=6,
+    routing_cfg=dict(capsule_types=2))
+train_dataloader = dict(
+    batch_size=4, sampler=dict(type={sampler!r}), dataset=dict(num_points=32, indices=18))
+val_dataloader = test_dataloader = dict(batch_size=8, dataset=dict(num_points=32, indices=10))
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=9, val_interval=4)
+optim_wrapper = dict(accumulative_counts=2)
+param_scheduler = dict(_delete_=True, type='LinearLR', start_factor=0.1, begin=0, end=9, by_epoch=False)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3, max_keep_ckpts=1))
+log_processor = dict(by_epoch=False)
+"""
+
+MID_EPOCH = ('default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=2')
+ONE_KEPT = 'default_hooks.checkpoint.max_keep_ckpts=1'
+WORKERS = ('train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True')
+
+CASES = {
+    'digits, by epoch': (
+        DIGITS,
+        ['train_cfg.val_interval=1'],
+        [
+            ('writing', 'epoch_1.pth'),
+            ('replaced', 'epoch_1.pth'),
+            ('validation', 1),
+            ('written', 'best_'),
+            ('iteration', 2),
+            ('written', 'last_checkpoint'),
+            ('writing', 'epoch_3.pth'),
+        ],
+    ),
+    'digits, inside epochs, one checkpoint kept': (
+        DIGITS,
+        [*MID_EPOCH, ONE_KEPT],
+        [('iteration', 4), ('written', 'iter_4.pth'), ('writing', 'iter_6.pth'), ('replaced', 'iter_8.pth')],
+    ),
+    'clouds, by iteration': (
+        CLOUDS.replace('{sampler!r}', "'InfiniteSampler', shuffle=True"),
+        [ONE_KEPT],
+        [('iteration', 5), ('writing', 'iter_6.pth'), ('iteration', 5)],
+    ),
+    'clouds, by iteration over epochs': (
+        CLOUDS.replace('{sampler!r}', "'DefaultSampler', shuffle=True"),
+        [ONE_KEPT],
+        [('iteration', 8)],
+    ),
+}
+
+
+def same(one, two):
+    """Whether nested data is equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(two) and all(map(same, one, two))
+    return one == two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', CASES)
+def test_killed_again_and_again(tmp_path, repository, case):
+    text, options, deaths = CASES[case]
+    (tmp_path / 'small.py').write_text(text.replace('{configs!r}', repr(str(repository / 'configs'))))
+    whole = run('train', 'small.py', '--work-dir', 'whole', '--cfg-options', *options, folder=tmp_path)
+    assert whole.code == 0, whole.output
+
+    # With other workers than the run that it is compared to.
+    killed = 'small.py', '--work-dir', 'killed', '--resume', '--cfg-options', *options, *WORKERS
+    for death in deaths:
+        dead = run('train', *killed, folder=tmp_path, prepare=('signal_at', *death))
+        assert dead.code == -9, f'{death}: {dead.output}'
+        for path in tmp_path.glob('killed/*.pth'):
+            torch.load(path, weights_only=True)
+    rest = run('train', *killed, folder=tmp_path)
+    assert rest.code == 0, rest.output
+    assert 'resumed epoch' in rest.output
+
+    assert {path.name for path in tmp_path.glob('whole/*.pth')} <= {path.name for path in tmp_path.glob('killed/*.pth')}
+    last = torch.load((tmp_path / 'whole' / 'last_checkpoint').read_text(), weights_only=True)
+    again = torch.load((tmp_path / 'killed' / 'last_checkpoint').read_text(), weights_only=True)
+    for part in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert same(last[part], again[part]), part
+    assert last['meta']['iter'] == again['meta']['iter'] == 9
