@@ -345,7 +345,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         choices=OBJECTIVES,
         default='margin',
         help="of the attacks: the margin of log-odds, or the libraries' own, cross-entropy of raw outputs, which "
-        'capsule activations weaken (default: margin)',
+        'saturated activations can weaken (default: margin)',
     )
     parser.add_argument(
         '--double', action='store_true', help='attack in float64, where the check finds gradients of zero'

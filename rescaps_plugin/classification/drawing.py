@@ -142,7 +142,7 @@ def draw_equivariance(followed: Mapping[str, Mapping], path: Path) -> None:
         one.plot(xs, np.array(example['pose']), linewidth=0.9)
         one.plot(xs, example['activation'], color='black', linewidth=2, label='activation')
         one.legend(fontsize=7, frameon=False)
-        style_axis(one, f'one image: pose entries of {example["capsule"]}', xlabel, 'value')
+        style_axis(one, f'{example["capsule"]}: its pose, one image', xlabel, 'value')
         for (name, layer), color in zip(found['layers'].items(), COLORS * len(found['layers']), strict=False):
             activation.plot(xs, layer['activation'], color=color, linewidth=1.2, label=name)
             if layer['pose'] is not None:
@@ -150,8 +150,8 @@ def draw_equivariance(followed: Mapping[str, Mapping], path: Path) -> None:
             if layer['residual'] is not None:
                 pose.plot(xs, layer['residual'], color=color, linewidth=1.2, linestyle='--')
         activation.legend(fontsize=6, frameon=False)
-        style_axis(activation, 'change of activations (0: invariant)', xlabel, 'relative change')
-        style_axis(pose, 'change of poses; dashed: left by a linear map', xlabel, 'relative change')
+        style_axis(activation, 'change of activations', xlabel, 'relative change')
+        style_axis(pose, 'change of poses; dashed: less a linear map', xlabel, 'relative change')
         for axis in (activation, pose):
             axis.set_ylim(bottom=0)
     figure.savefig(path, dpi=75)
