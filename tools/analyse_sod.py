@@ -27,6 +27,7 @@ def parse_args(argv=None):
     parser.add_argument('--images', type=Path, help='folder of images, with --masks')
     parser.add_argument('--masks', type=Path, help='folder of masks, with --images')
     parser.add_argument('--max-images', type=positive_int, help='take so many, at even distances (default: all)')
+    parser.add_argument('--common', action='store_true', help='take only images whose maps all folders have')
     parser.add_argument('--rows', type=positive_int, default=6, help='images in the picture (default: 6)')
     parser.add_argument('--show', nargs='+', metavar='STEM', help='these in the picture, by names without suffix')
     parser.add_argument('--resize', action='store_true', help='bring saved maps of another size to that of their masks')

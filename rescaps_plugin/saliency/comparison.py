@@ -73,7 +73,9 @@ def read_maps(images: ImageSet, indices: Sequence[int], folder: Path, resize: bo
     maps = list_stems(folder, SUFFIXES)
     lacking = [images.stems[index] for index in indices if images.stems[index] not in maps]
     if lacking:
-        raise PairError(f'{folder} lacks the maps of {len(lacking)} of {len(indices)} images, such as {lacking[0]}')
+        raise PairError(
+            f'{folder} lacks the maps of {len(lacking)} of {len(indices)} images, such as {lacking[0]}; see --common'
+        )
 
     def run(indices: Sequence[int]) -> list[np.ndarray]:
         return [read_map(maps[images.stems[i]], images.mask(i), f'of {images.stems[i]}', resize) for i in indices]
@@ -108,7 +110,13 @@ def compare(methods: Mapping[str, tuple[Path, str | None]], args: Namespace, out
         if checkpoint is not None
     }
     images = open_set(args, next((cfg for cfg, _ in opened.values()), None))
-    indices = spread(len(images.stems), args.max_images)
+    indices = list(range(len(images.stems)))
+    if args.common:
+        saved = [list_stems(path, SUFFIXES) for path, checkpoint in methods.values() if checkpoint is None]
+        indices = [index for index in indices if all(images.stems[index] in maps for maps in saved)]
+        if not indices:
+            raise PairError('--common: the folders have the map of no image in common')
+    indices = [indices[index] for index in spread(len(indices), args.max_images)]
     shown = choose(images, indices, args)
     indices = sorted({*indices, *shown})
 

@@ -67,6 +67,8 @@ def test_saved_maps_alone(main, data, tmp_path):
     (tmp_path / 'perfect' / 'b.png').unlink()
     with pytest.raises(SystemExit, match='perfect lacks the maps of 1 of 3 images, such as b'):
         main('perfect', '--images', data / 'images', '--masks', data / 'masks', out='out')
+    rows = main('perfect', '--images', data / 'images', '--masks', data / 'masks', '--common', out='out')
+    assert rows['perfect']['images'] == 2
 
 
 @pytest.mark.parametrize(

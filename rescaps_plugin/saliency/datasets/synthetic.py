@@ -60,8 +60,9 @@ def draw_object(random: np.random.RandomState, shape: tuple[int, int]) -> list[n
         size = radius if part == 0 else radius * random.uniform(0.4, 0.7)
         corners = random.choice([3, 4, 5, 40])
         angles = around + np.arange(2 * corners) * np.pi / corners
-        # Every other point lies further in: a star, or where it is not, a polygon, or with many points, an ellipse.
-        inner = random.choice([0.6, np.cos(np.pi / corners)]) if part == 0 else np.cos(np.pi / corners)
+        # Every other point lies further in: on the sides of a polygon (an ellipse, with many corners) or of a star.
+        star = part == 0 and corners < 40 and random.rand() < 0.5
+        inner = 0.6 if star else np.cos(np.pi / corners)
         reach = size * np.where(np.arange(2 * corners) % 2, inner, 1)
         stretch = np.array([1, random.uniform(0.6, 1)])
         points = middle + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1) * stretch
