@@ -17,7 +17,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context('forkserver')
-CONTEXT.set_forkserver_preload(['mmpretrain.models', 'rescaps_plugin.classification', 'rescaps_plugin.pointcloud'])
+# The project first, as in the tools: it makes mmcv-lite suffice for what follows.
+CONTEXT.set_forkserver_preload(['rescaps_plugin', 'rescaps_plugin.classification', 'rescaps_plugin.pointcloud'])
 LIMIT = 300
 
 

@@ -6,32 +6,17 @@ import torch
 pytest.importorskip('mmpretrain')
 
 from tests.processes import run
+from tests.tools.small import CLOUDS, DIGITS, write
 
-DIGITS = """
-_base_ = {configs!r} + '/rescaps/digits.py'
-model = dict(backbone=dict(capsule_types=(2, 2, 2, 2)), head=dict(in_channels=34))
-train_dataloader = dict(batch_size=16, dataset=dict(indices=40))
-val_dataloader = test_dataloader = dict(batch_size=16, dataset=dict(indices=20))
-train_cfg = dict(max_epochs=3)
 # It depends on the validations, each of which counts as a failure.
+PLATEAU = """
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=2, by_epoch=True, convert_to_iter_based=True),
     dict(type='ReduceOnPlateauLR', monitor='accuracy/top1', rule='greater', threshold=100.0, patience=0, by_epoch=True)]
 """
 
-CLOUDS = """
-_base_ = {configs!r} + '/pointcaps/pointcaps-rpr_digitclouds.py'
-model = dict(
-    num_points=32, channels=(8, 16), primary_capsules=8, latent_capsules=8, latent_dim=6,
-    routing_cfg=dict(capsule_types=2))
-train_dataloader = dict(
-    batch_size=4, sampler=dict(type={sampler!r}), dataset=dict(num_points=32, indices=18))
-val_dataloader = test_dataloader = dict(batch_size=8, dataset=dict(num_points=32, indices=10))
-train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=9, val_interval=4)
+ACCUMULATED = """
 optim_wrapper = dict(accumulative_counts=2)
-param_scheduler = dict(_delete_=True, type='LinearLR', start_factor=0.1, begin=0, end=9, by_epoch=False)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=3, max_keep_ckpts=1))
-log_processor = dict(by_epoch=False)
 """
 
 MID_EPOCH = ('default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=2')
@@ -40,7 +25,7 @@ WORKERS = ('train_dataloader.num_workers=2', 'train_dataloader.persistent_worker
 
 CASES = {
     'digits, by epoch': (
-        DIGITS,
+        DIGITS + PLATEAU,
         ['train_cfg.val_interval=1'],
         [
             ('writing', 'epoch_1.pth'),
@@ -53,17 +38,17 @@ CASES = {
         ],
     ),
     'digits, inside epochs, one checkpoint kept': (
-        DIGITS,
+        DIGITS + PLATEAU,
         [*MID_EPOCH, ONE_KEPT],
         [('iteration', 4), ('written', 'iter_4.pth'), ('writing', 'iter_6.pth'), ('replaced', 'iter_8.pth')],
     ),
     'clouds, by iteration': (
-        CLOUDS.replace('{sampler!r}', "'InfiniteSampler', shuffle=True"),
+        CLOUDS.replace('{sampler!r}', "'InfiniteSampler'") + ACCUMULATED,
         [ONE_KEPT],
         [('iteration', 5), ('writing', 'iter_6.pth'), ('iteration', 5)],
     ),
     'clouds, by iteration over epochs': (
-        CLOUDS.replace('{sampler!r}', "'DefaultSampler', shuffle=True"),
+        CLOUDS.replace('{sampler!r}', "'DefaultSampler'") + ACCUMULATED,
         [ONE_KEPT],
         [('iteration', 8)],
     ),
@@ -85,7 +70,7 @@ def same(one, two):
 @pytest.mark.parametrize('case', CASES)
 def test_killed_again_and_again(tmp_path, repository, case):
     text, options, deaths = CASES[case]
-    (tmp_path / 'small.py').write_text(text.replace('{configs!r}', repr(str(repository / 'configs'))))
+    write(tmp_path, repository, text)
     whole = run('train', 'small.py', '--work-dir', 'whole', '--cfg-options', *options, folder=tmp_path)
     assert whole.code == 0, whole.output
 

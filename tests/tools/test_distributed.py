@@ -1,0 +1,76 @@
+"""Two processes do what one does with the doubled batch; where one dies, the other does not wait for it."""
+
+import pytest
+import torch
+
+pytest.importorskip('mmpretrain')
+
+from tests.processes import run, run_together
+from tests.tools.small import CLOUDS, DIGITS, SALIENCY, write
+
+# Normalisation is synchronised on accelerators alone, so that here it takes no statistics of the batch. In evaluation
+# mode, the point decoder's grid is fixed too.
+FROZEN = """
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module(force=True)
+class Frozen(Hook):
+    def before_train_iter(self, runner, *args, **kwargs):
+        runner.model.eval()
+"""
+
+SAME_FOR_BOTH = """
+custom_imports = dict(imports=['rescaps_plugin.engine.checkpoint', {package!r}, 'frozen'])
+custom_hooks = [dict(type='Frozen')]
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01))
+param_scheduler = []
+"""
+
+# The config, its batch size, and how many samples to validate on: the last one is given to both processes.
+DOMAINS = {'classification': (DIGITS, 16, 19), 'saliency': (SALIENCY, 8, 5), 'pointcloud': (CLOUDS, 8, 9)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('domain', DOMAINS)
+def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, repository, domain):
+    text, batch_size, validated = DOMAINS[domain]
+    write(tmp_path, repository, text + SAME_FOR_BOTH, sampler='DefaultSampler', package=f'rescaps_plugin.{domain}')
+    (tmp_path / 'frozen.py').write_text(FROZEN)
+
+    def arguments(folder, batch):
+        size = 'num_images' if domain == 'saliency' else 'indices'
+        options = (
+            'default_hooks.checkpoint.max_keep_ckpts=-1',
+            f'train_dataloader.batch_size={batch}',
+            f'val_dataloader.dataset.{size}={validated}',
+        )
+        return 'small.py', '--work-dir', folder, '--cfg-options', *options
+
+    one = run('train', *arguments('one', batch_size), folder=tmp_path)
+    assert one.code == 0, one.output
+    for finished in run_together('train', *arguments('two', batch_size // 2), folder=tmp_path):
+        assert finished.code == 0, finished.output
+
+    one, two = (torch.load((tmp_path / name / 'last_checkpoint').read_text()) for name in ('one', 'two'))
+    assert one['meta']['iter'] == two['meta']['iter'] == 9
+    start = torch.load(next(tmp_path.glob('one/[ei]*_[13].pth')))['state_dict']
+    assert max((value - start[key]).abs().max() for key, value in one['state_dict'].items()) > 1e-3
+    for key, value in one['state_dict'].items():
+        torch.testing.assert_close(
+            two['state_dict'][key], value, rtol=0, atol=1e-5, msg=lambda text, key=key: f'{key}: {text}'
+        )
+    scalars = [each['message_hub']['log_scalars'] for each in (one, two)]
+    metrics = [key for key in scalars[0] if key.startswith('val/') and 'time' not in key]
+    assert metrics
+    for key in metrics:
+        torch.testing.assert_close(scalars[1][key]['log_history'], scalars[0][key]['log_history'], rtol=1e-4, atol=1e-4)
+
+
+def test_one_process_dies(tmp_path, repository):
+    write(tmp_path, repository, DIGITS)
+    ends = run_together('train', 'small.py', folder=tmp_path, prepare=('signal_rank', 1, 'iteration', 3))
+    assert ends[1].code == -9
+    assert ends[0].code == 1
+    assert 'error: another process of this job is gone' in ends[0].output.strip().split('\n')[-1]

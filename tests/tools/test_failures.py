@@ -1,0 +1,125 @@
+"""What happens when something around a training fails.
+
+==================================  =====  ===================================================================
+failure                             exit   what is said and what stays
+==================================  =====  ===================================================================
+SIGKILL, in a save too              -9     nothing; ``--resume`` ends with the same weights (test_resume.py)
+Ctrl-C                              130    that it was interrupted and ``--resume`` goes on
+a data loading worker is killed     1      which signal killed it, and what takes less memory
+data deleted in the midst           1      the file that is gone
+disk full                           1      the file that could not be written; the one before stays the latest
+work directory cannot be written    1      its path
+loss not finite                     1      iteration, learning rate, samples; the last good checkpoint stays
+another process of the job dies     1      that it did (test_distributed.py)
+latest checkpoint torn              0      that it is skipped; the one before is taken (test_checkpoint.py)
+checkpoint torn, foreign, diverged  1      which, and why it is refused (test_checkpoint.py)
+==================================  =====  ===================================================================
+"""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip('mmpretrain')
+
+from tests.processes import run
+from tests.tools.small import DIGITS, write
+from tests.tools.test_resume import WORKERS
+
+NO_VALIDATION = '--no-validate', '--work-dir', 'run'
+
+
+@pytest.fixture
+def config(tmp_path, repository):
+    """Write a config of digits, whose epochs are three iterations, into an empty folder."""
+
+    def prepare(more=''):
+        write(tmp_path, repository, DIGITS + more)
+        return tmp_path
+
+    return prepare
+
+
+def check_first_epoch_is_whole(folder):
+    """Whether the first checkpoint is the latest, and can be gone on from."""
+    assert (folder / 'run' / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert torch.load(folder / 'run' / 'epoch_1.pth', weights_only=True)['meta']['iter'] == 3
+    assert not list(folder.glob('run/.*'))
+
+
+def test_interrupt(config):
+    folder = config()
+    finished = run(
+        'train', 'small.py', *NO_VALIDATION, folder=folder, prepare=('signal_at', 'iteration', 5, signal.SIGINT)
+    )
+    assert finished.code == 130
+    assert finished.output.strip().split('\n')[-1].startswith('interrupted: ')
+    check_first_epoch_is_whole(folder)
+
+
+def test_disk_full_and_then_not(config):
+    folder = config()
+    finished = run('train', 'small.py', *NO_VALIDATION, folder=folder, prepare=('fill_disk', 'epoch_2.pth'))
+    last_line = finished.output.strip().split('\n')[-1]
+    assert finished.code == 1
+    assert last_line.startswith('error: ') and 'No space left' in last_line and last_line.endswith("/epoch_2.pth'")
+    check_first_epoch_is_whole(folder)
+    assert run('train', 'small.py', *NO_VALIDATION, '--resume', folder=folder).code == 0
+    assert (folder / 'run' / 'epoch_3.pth').is_file()
+
+
+def test_worker_is_killed(config):
+    finished = run(
+        'train', 'small.py', *NO_VALIDATION, '--cfg-options', *WORKERS, folder=config(), prepare=('kill_worker',)
+    )
+    last_line = finished.output.strip().split('\n')[-1]
+    assert finished.code == 1
+    assert last_line.startswith('error: DataLoader worker') and 'num_workers' in last_line
+
+
+@pytest.mark.parametrize('options', [(), ('--cfg-options', *WORKERS)], ids=['main process', 'workers'])
+def test_data_deleted_in_the_midst(config, options):
+    folder = config("""
+dataset = dict(_delete_=True, type='CustomDataset', data_root='images')
+dataset['pipeline'] = [
+    dict(type='LoadImageFromFile', color_type='grayscale'),
+    dict(type='Resize', scale=(16, 16)),
+    dict(type='PackInputs')]
+train_dataloader['dataset'] = dataset
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1))
+""")
+    for label in range(10):
+        (folder / 'images' / str(label)).mkdir(parents=True)
+        for i in range(8):
+            pixels = np.full((16, 16), 25 * label + i, np.uint8)
+            Image.fromarray(pixels).save(folder / 'images' / str(label) / f'{i}.png')
+    # Five iterations an epoch, of which workers load four ahead.
+    prepare = 'delete_folder', 'images', 2
+    finished = run('train', 'small.py', *NO_VALIDATION, *options, folder=folder, prepare=prepare)
+    last_line = finished.output.strip().split('\n')[-1]
+    assert finished.code == 1
+    assert 'rror: ' in last_line and 'images/' in last_line and last_line.count('Traceback') == 0
+    for path in folder.glob('run/iter_*.pth'):
+        torch.load(path, weights_only=True)
+    assert list(folder.glob('run/iter_*.pth'))
+
+
+def test_divergence(config):
+    folder = config()
+    options = '--cfg-options', 'optim_wrapper.optimizer.lr=1e30', 'param_scheduler=None'
+    finished = run('train', 'small.py', *NO_VALIDATION, *options, folder=folder)
+    last_line = finished.output.strip().split('\n')[-1]
+    assert finished.code == 1
+    assert last_line.startswith('error: ') and 'iteration' in last_line and 'at learning rate 1e+30' in last_line
+    for path in folder.glob('run/*.pth'):
+        assert all(value.isfinite().all() for value in torch.load(path)['state_dict'].values())
+
+
+def test_work_directory_below_a_file(config, load_tool, monkeypatch):
+    folder = config()
+    monkeypatch.chdir(folder)
+    with pytest.raises(SystemExit, match=r'error: .*small\.py'):
+        load_tool('train').main(['small.py', '--work-dir', 'small.py/run'])
