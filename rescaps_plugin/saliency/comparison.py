@@ -15,10 +15,11 @@ from rich.progress import track
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import spread
 from rescaps_plugin.engine.images import read_image
+from rescaps_plugin.engine.opening import open_trained
 from rescaps_plugin.saliency.datasets import SODDataset
 from rescaps_plugin.saliency.drawing import draw_grid
 from rescaps_plugin.saliency.evaluation import SUFFIXES, read_map
-from rescaps_plugin.saliency.inference import PictureReader, open_detector, predict_maps
+from rescaps_plugin.saliency.inference import PictureReader, load_detector, predict_maps
 from rescaps_plugin.saliency.masks import PairError, list_stems, read_mask
 from rescaps_plugin.saliency.metric import score_map
 from rescaps_plugin.saliency.report import write_report
@@ -105,7 +106,7 @@ def compare(methods: Mapping[str, tuple[Path, str | None]], args: Namespace, out
         UserError: A file or a folder cannot be used.
     """
     opened = {
-        name: open_detector(str(path), checkpoint, args)
+        name: open_trained(str(path), checkpoint, args, load_detector)
         for name, (path, checkpoint) in methods.items()
         if checkpoint is not None
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,6 @@ from rescaps_plugin.engine.config import require
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import spread
 from rescaps_plugin.engine.images import ImageError, read_image
-from rescaps_plugin.engine.opening import open_trained
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
 
@@ -76,23 +74,6 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
         )
     load_weights(model, checkpoint)
     return model.to(device).eval()
-
-
-def open_detector(config: str, checkpoint: str, args: Namespace) -> tuple[Config, BaseSegmentor]:
-    """Read a config and load a checkpoint of its detector, as a tool's arguments ask for.
-
-    Args:
-        config: Path of the config, or ``package::path``.
-        checkpoint: Path or URL.
-        args: Arguments of :func:`~rescaps_plugin.engine.cli.add_config_arguments`, and ``device``.
-
-    Returns:
-        The config, with a ``work_dir``, and the model, in eval mode.
-
-    Raises:
-        UserError: As :func:`load_detector`; or the config or checkpoint does not exist.
-    """
-    return open_trained(config, checkpoint, args, load_detector)
 
 
 def predict_maps(model: BaseSegmentor, samples: Sequence[dict]) -> list[np.ndarray]:
