@@ -161,7 +161,7 @@ def test_broken_files_are_named_and_the_others_predicted(predict, data, tmp_path
             '1 or 2 out_channels, it is EncoderDecoder with 19',
         ),
         (
-            ['data/images', '--cfg-options', 'model.data_preprocessor.test_size=None'],
+            ['data/images', '--batch-size', 2, '--cfg-options', 'model.data_preprocessor.test_size=None'],
             'images of a batch differ in size.*--batch-size 1',
         ),
     ],
