@@ -1,12 +1,30 @@
-"""Distributed data-parallel training on machines without an accelerator."""
+"""Training on several processes, without an accelerator too."""
 
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
+from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import MODEL_WRAPPERS
+from mmengine.registry import MODEL_WRAPPERS, STRATEGIES
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
+
+
+@STRATEGIES.register_module(name='FSDPStrategy', force=True)
+class ResumableFSDPStrategy(FSDPStrategy):
+    """MMEngine's strategy of that name, in its place: it resumes with the PyTorch of today.
+
+    MMEngine passes the optimizer's state by position, where PyTorch has put the model since.
+    """
+
+    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of the optimizer from a checkpoint."""
+        state = FullyShardedDataParallel.optim_state_dict_to_load(
+            model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
+        )
+        self.optim_wrapper.load_state_dict(state)
 
 
 def prepare_cpu_ddp(cfg: Config) -> None:

@@ -89,7 +89,16 @@ class SafeCheckpointHook(CheckpointHook):
     of :class:`mmengine.hooks.CheckpointHook`.
     """
 
+    # Epoch and iteration of what is being saved.
+    _place: dict[str, int] = {}
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say where the checkpoint stands: ``FlexibleRunner`` counts on after a validation too."""
+        checkpoint['meta'].update(self._place)
+
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        outer = self._place
+        self._place = outer or {key: meta[key] for key in ('epoch', 'iter')}
         outdated = None
         if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
             if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
@@ -112,6 +121,7 @@ class SafeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._place = outer
         if not is_main_process():
             return
         write_whole(Path(runner.work_dir, LAST_CHECKPOINT), self.last_ckpt.encode())
@@ -124,9 +134,11 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         backend, self.file_backend = self.file_backend, _RemoveLater(self.file_backend)
+        self._place = dict(epoch=runner.epoch, iter=runner.iter)
         try:
             super()._save_best_checkpoint(runner, metrics)
             for remove in self.file_backend.removals:
                 remove()
         finally:
             self.file_backend = backend
+            self._place = {}

@@ -31,6 +31,36 @@ param_scheduler = []
 # The config, its batch size, and how many samples to validate on: the last one is given to both processes.
 DOMAINS = {'classification': (DIGITS, 16, 19), 'saliency': (SALIENCY, 8, 5), 'pointcloud': (CLOUDS, 8, 9)}
 
+SHARDED = """
+_base_ = './small.py'
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='FSDPStrategy',
+    model_wrapper=dict(
+        auto_wrap_policy=dict(type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy', min_num_params=1000)),
+    state_dict_cfg='full')
+"""
+
+
+@pytest.mark.slow
+def test_sharded_processes_equal_one_and_resume(tmp_path, repository):
+    write(tmp_path, repository, DIGITS + SAME_FOR_BOTH, package='rescaps_plugin.classification')
+    (tmp_path / 'frozen.py').write_text(FROZEN)
+    (tmp_path / 'sharded.py').write_text(SHARDED)
+    one = run('train', 'small.py', '--work-dir', 'one', folder=tmp_path)
+    assert one.code == 0, one.output
+
+    two = 'sharded.py', '--work-dir', 'two', '--resume', '--cfg-options', 'train_dataloader.batch_size=8'
+    for ended in run_together('train', *two, folder=tmp_path, prepare=('signal_at', 'iteration', 5)):
+        assert ended.code == -9 or 'another process' in ended.output
+    resumed = run_together('train', *two, folder=tmp_path)
+    assert [finished.code for finished in resumed] == [0, 0], resumed[0].output + resumed[1].output
+    assert 'resumed epoch: 1, iter: 3' in resumed[0].output
+    one, two = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=True) for name in ('one', 'two'))
+    assert one['meta']['epoch'] == two['meta']['epoch'] == 3 and one['meta']['iter'] == two['meta']['iter'] == 9
+    for key, value in one['state_dict'].items():
+        torch.testing.assert_close(two['state_dict'][key], value, rtol=0, atol=1e-5)
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize('domain', DOMAINS)
