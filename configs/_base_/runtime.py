@@ -17,6 +17,9 @@ env_cfg = dict(
 log_processor = dict(type='LogProcessor', window_size=10, by_epoch=True)
 log_level = 'INFO'
 
+# On several accelerators, batch normalisation is over the whole batch.
+sync_bn = 'torch'
+
 load_from = None
 resume = False
 

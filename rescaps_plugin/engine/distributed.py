@@ -46,7 +46,7 @@ def prepare_cpu_ddp(cfg: Config) -> None:
         cfg.sync_bn = None
     strategy = cfg.get('strategy')
     if strategy is not None and strategy.get('type') == 'FSDPStrategy':
-        strategy.setdefault('model_wrapper', {}).setdefault('device_id', 'cpu')
+        strategy.model_wrapper = {'device_id': 'cpu', **(strategy.get('model_wrapper') or {})}
         return
     if cfg.get('model_wrapper_cfg') is None:
         # What MMEngine wraps with when it is not told.

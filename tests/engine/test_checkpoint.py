@@ -1,5 +1,6 @@
 import copy
 import math
+import os
 import pickle
 from collections import OrderedDict, namedtuple
 from functools import partial
@@ -23,9 +24,11 @@ from rescaps_plugin.engine.checkpoint import (
     CheckpointError,
     MatchCheckpointHook,
     PlainCheckpointHook,
+    broken_weights,
     configure_resume,
     from_plain,
     load_from_local,
+    load_weights,
     to_plain,
     trust_checkpoint,
 )
@@ -286,6 +289,15 @@ class TestForeignCheckpoints:
         assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 6
         torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
 
+    def test_code_in_plain_data_does_not_run(self, tmp_path):
+        make_runner(tmp_path, 'code one', epochs=1).train()
+        content = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+        # MMEngine would run it as a config.
+        content['meta']['config'] = f'import pathlib\npathlib.Path({str(tmp_path / "hacked")!r}).touch()'
+        torch.save(content, tmp_path / 'epoch_1.pth')
+        make_runner(tmp_path, 'code two', epochs=2, resume=True).train()
+        assert (tmp_path / 'epoch_2.pth').is_file() and not (tmp_path / 'hacked').exists()
+
     @pytest.mark.parametrize('content', [b'', b'hello', b'PK\x03\x04 not really'])
     def test_damaged_file(self, tmp_path, content):
         (tmp_path / 'bad.pth').write_bytes(content)
@@ -335,6 +347,36 @@ class TestMatch:
         runner.load_or_resume()
         assert torch.equal(runner.model.linear.weight, content['state_dict']['linear.weight'])
 
+    @pytest.mark.parametrize('value', [math.nan, math.inf])
+    def test_weights_that_are_not_finite(self, tmp_path, checkpoint, value):
+        content = torch.load(checkpoint)
+        content['state_dict']['linear.weight'][0, 0] = value
+        path = str(tmp_path / 'diverged.pth')
+        torch.save(content, path)
+        runner = make_runner(tmp_path, f'{value}', hooks=[MatchCheckpointHook()], load_from=path)
+        with pytest.raises(CheckpointError, match=r'diverged\.pth holds weights .*not finite \(linear\.weight\)'):
+            runner.load_or_resume()
+        with pytest.raises(CheckpointError, match='not finite'):
+            load_weights(Line(), path)
+
+    def test_a_buffer_may_be_infinite(self):
+        model = nn.Module()
+        model.register_buffer('mask', torch.tensor([0.0, -math.inf]))
+        assert broken_weights(model) == []
+        model.register_buffer('mean', torch.tensor([0.0, math.nan]))
+        assert broken_weights(model) == ['mean']
+
+    def test_other_number_of_classes_is_said(self, tmp_path, checkpoint):
+        content = torch.load(checkpoint)
+        content['meta']['cfg'] = 'model = dict(head=dict(num_classes=10))'
+        torch.save(content, tmp_path / 'ten.pth')
+        runner = make_runner(
+            tmp_path, 'ten', model=Line(features=3), hooks=[MatchCheckpointHook()], load_from=str(tmp_path / 'ten.pth')
+        )
+        runner.cfg.model = dict(head=dict(num_classes=3))
+        with pytest.raises(CheckpointError, match='trained with num_classes 10; the config has 3'):
+            runner.load_or_resume()
+
     def test_watches_one_loading_only(self, tmp_path, checkpoint):
         runner = make_runner(tmp_path, 'once', hooks=[MatchCheckpointHook()], load_from=str(checkpoint))
         runner.load_or_resume()
@@ -362,6 +404,35 @@ class TestConfigureResume:
             cfg.work_dir = str(run.rename(tmp_path / 'elsewhere'))
         configure_resume(cfg, 'auto')
         assert cfg.resume and Path(cfg.load_from) == Path(cfg.work_dir, 'epoch_3.pth')
+
+    @pytest.mark.parametrize('damage', ['cut', 'zeros', 'gone', 'not named'])
+    def test_a_torn_one_is_skipped_for_the_one_before(self, cfg, tmp_path, capsys, damage):
+        run = tmp_path / 'run'
+        run.mkdir()
+        for step, name in enumerate(('best_loss_epoch_1.pth', 'epoch_1.pth', 'epoch_2.pth')):
+            torch.save({'weight': torch.rand(1000)}, run / name)
+            os.utime(run / name, (step, step))
+        os.utime(run / 'best_loss_epoch_1.pth', (9, 9))
+        latest = run / 'epoch_2.pth'
+        (run / 'last_checkpoint').write_text('' if damage == 'not named' else str(latest))
+        content = bytearray(latest.read_bytes())
+        if damage == 'zeros':  # as a file system may leave after a power cut
+            content[2000:3000] = bytes(1000)
+        latest.write_bytes(content if damage == 'zeros' else content[: len(content) // 2])
+        os.utime(latest, (5, 5))
+        if damage == 'gone':
+            latest.unlink()
+        configure_resume(cfg, 'auto')
+        assert cfg.resume and cfg.load_from == str(run / 'epoch_1.pth')
+        assert f'{latest} ' in capsys.readouterr().err
+
+    def test_nothing_whole_yet(self, cfg, tmp_path):
+        (tmp_path / 'run').mkdir()
+        (tmp_path / 'run' / 'epoch_1.pth').write_bytes(b'PK')
+        (tmp_path / 'run' / '.epoch_1.pth.part').write_bytes(b'PK')
+        cfg.resume = True
+        configure_resume(cfg, 'auto')
+        assert not cfg.resume and cfg.load_from == 'pretrained.pth'
 
     def test_missing(self, cfg):
         with pytest.raises(CheckpointError, match=r'nope\.pth does not exist'):

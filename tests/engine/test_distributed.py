@@ -53,3 +53,15 @@ def test_otherwise_nothing_changes(process, monkeypatch, launcher, device):
     cfg = Config(dict(launcher=launcher))
     prepare_cpu_ddp(cfg)
     assert not dist.is_initialized() and cfg.to_dict() == dict(launcher=launcher)
+
+
+def test_normalisation_is_not_synchronised_on_a_cpu(process):
+    cfg = Config(dict(launcher='pytorch', sync_bn='torch'))
+    prepare_cpu_ddp(cfg)
+    assert cfg.sync_bn is None
+
+
+def test_shards_on_the_cpu(process):
+    cfg = Config(dict(launcher='pytorch', strategy=dict(type='FSDPStrategy')))
+    prepare_cpu_ddp(cfg)
+    assert cfg.strategy.model_wrapper.device_id == 'cpu' and 'model_wrapper_cfg' not in cfg
