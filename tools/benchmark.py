@@ -13,7 +13,6 @@ benchmark.json, benchmark.md and, where matplotlib is installed, benchmark.png.
 
 import json
 import math
-import platform
 import re
 import shlex
 import sys
@@ -22,10 +21,9 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-import timm
 import torch
 
-import rescaps_plugin  # registers the models
+import rescaps_plugin  # noqa: F401  (registers the models)
 from rescaps_plugin.engine.benchmark import (
     OPERATIONS,
     Conditions,
@@ -37,6 +35,7 @@ from rescaps_plugin.engine.benchmark import (
 )
 from rescaps_plugin.engine.cli import positive_int
 from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.engine.machine import describe_machine
 
 RELEASE = 'rescaps_cifar(capsule_types=(32, 32, 32, 8), residual="ones")'
 
@@ -159,23 +158,6 @@ def choose_quantities(args, memory):
         for batch in batches[kind]
         if mode == 'infer' or batch > 1
     ]
-
-
-def describe_machine(args):
-    try:
-        cpu = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text()).group(1)
-    except (OSError, AttributeError):
-        cpu = platform.processor() or platform.machine()
-    machine = {
-        'CPU': f'{cpu} ({torch.backends.cpu.get_cpu_capability()})',
-        'threads': args.threads,
-        'system': platform.platform(),
-        'Python': platform.python_version(),
-        'torch': torch.__version__,
-        'timm': timm.__version__,
-        'rescaps': rescaps_plugin.__version__,
-    }
-    return {'GPU': torch.cuda.get_device_name(), **machine} if args.device == 'cuda' else machine
 
 
 def si(value, unit=''):
@@ -343,7 +325,7 @@ def describe_run(args, command):
     return {
         'command': command,
         'date': datetime.now().astimezone().isoformat(timespec='seconds'),
-        'machine': describe_machine(args),
+        'machine': describe_machine(args.device, args.threads),
     }
 
 

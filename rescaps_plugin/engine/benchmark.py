@@ -12,7 +12,6 @@ measured in turn, round by round: a machine that gets slower slows all of them.
 """
 
 import ast
-import ctypes
 import difflib
 import importlib.util
 import math
@@ -39,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rescaps_plugin import layers
 from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.machine import PeakMemory
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 FORMS = ('deploy', 'channels_last', *PRECISIONS)
@@ -49,8 +49,6 @@ OPERATIONS = {
     'normalisation': r'^aten::\w*norm',
     'copies': r'^aten::(copy_|cat|clone|im2col|col2im)$',
 }
-# Writing 5 here sets the peak of the process's resident set back to its present size (Linux).
-RESET_PEAK = Path('/proc/self/clear_refs')
 
 
 def parse_contestant(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
@@ -121,7 +119,7 @@ class Conditions(NamedTuple):
     @property
     def measures_memory(self) -> bool:
         """Whether peak memory can be read: on a GPU, and where the kernel lets a process reset its peak."""
-        return self.device == 'cuda' or os.access(RESET_PEAK, os.W_OK)
+        return PeakMemory.measurable(self.device)
 
 
 class Quantity(NamedTuple):
@@ -240,21 +238,9 @@ class Bench:
     def peak_memory(self, step: Callable[[], None]) -> int:
         """Measure how far one step, not the first, raises the memory in use at its peak."""
         step()
-        if self.conditions.device == 'cuda':
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            step()
-            return torch.cuda.max_memory_allocated() - before
-        # The allocator keeps freed pages, which the step would use and not be charged for.
-        ctypes.CDLL(None).malloc_trim(0)
-        RESET_PEAK.write_text('5')
-        before = _resident('VmRSS')
+        memory = PeakMemory(self.conditions.device)
         step()
-        return _resident('VmHWM') - before
-
-
-def _resident(field: str) -> int:
-    return 1024 * int(re.search(rf'{field}:\s+(\d+) kB', Path('/proc/self/status').read_text()).group(1))
+        return memory.added()
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -71,7 +71,7 @@ class ResCapsTrunk(CapsuleNetwork):
 
     Args:
         in_chans: Channels of the image. Defaults to 3.
-        capsule_types: Capsule types of each block, which halves height and width. Defaults to (32, 32, 16, 16).
+        capsule_types: Capsule types of each block. Defaults to (32, 32, 16, 16).
         num_layers: ResP layers in a block. Defaults to 2.
         pose_size: Side of the pose matrices. Defaults to 4.
         kernel_size: Window of the ResP layers. Defaults to 3.
@@ -80,6 +80,10 @@ class ResCapsTrunk(CapsuleNetwork):
         routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`.
         residual: ``'identity'``, ``'ones'`` or ``'none'``, see there.
         transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
+        strides: Stride of each block's primary capsules; None: 2, which halves height and width. Defaults to None.
+
+    Raises:
+        ValueError: If there is no block, or a stride for another number of blocks.
     """
 
     def __init__(
@@ -94,21 +98,26 @@ class ResCapsTrunk(CapsuleNetwork):
         routing: str = 'window',
         residual: str = 'identity',
         transform_std: float = 0.1,
+        strides: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if not capsule_types:
             raise ValueError(f'capsule_types must name the capsule types of at least one block, got {capsule_types!r}')
+        strides = (2,) * len(capsule_types) if strides is None else strides
+        if len(strides) != len(capsule_types):
+            raise ValueError(f'strides must be one for each of {len(capsule_types)} blocks, got {strides!r}')
         self.grad_checkpointing = False
         self.stem = Stem(in_chans, stem_channels, stem)
         reduction = self.stem.reduction
         levels = [dict(num_chs=stem_channels, reduction=reduction, module='stem')]
         blocks = []
         channels = stem_channels
-        for index, types in enumerate(capsule_types):
+        for index, (types, stride) in enumerate(zip(capsule_types, strides, strict=True)):
             block = ResidualPoseBlock(
                 channels,
                 types,
                 num_layers,
+                primary_stride=stride,
                 kernel_size=kernel_size,
                 pose_size=pose_size,
                 norm=index > 0,
@@ -118,7 +127,7 @@ class ResCapsTrunk(CapsuleNetwork):
             )
             blocks.append(block)
             channels = block.out_channels
-            reduction *= 2
+            reduction *= stride
             if len(capsule_types) > 1:
                 levels.append(dict(num_chs=channels, reduction=reduction, module=f'blocks.{index}'))
             else:
@@ -230,7 +239,8 @@ class ResCaps(ResCapsTrunk):
         classifier_routing: ``routing`` of the ResPC layer, see :class:`CapsuleClassifier`. Defaults to ``'window'``.
         deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
         **trunk: Arguments of :class:`ResCapsTrunk`: ``in_chans``, ``capsule_types``, ``num_layers``, ``pose_size``,
-            ``kernel_size``, ``stem``, ``stem_channels``, ``routing``, ``residual``, ``transform_std``.
+            ``kernel_size``, ``stem``, ``stem_channels``, ``routing``, ``residual``, ``transform_std``,
+            ``strides``.
 
     Shape:
         - input: ``[b, in_chans, *img_size]``
@@ -248,7 +258,7 @@ class ResCaps(ResCapsTrunk):
     ) -> None:
         super().__init__(**trunk)
         self.num_classes = num_classes
-        # Every block rounds up: its primary capsules are 1x1 at stride 2.
+        # Every block rounds up: its primary capsules are 1x1 with a stride.
         reduction = self.feature_info[-1]['reduction']
         self.feature_size = tuple(-(-size // reduction) for size in to_2tuple(img_size))
         self._classifier = partial(

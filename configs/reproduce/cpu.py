@@ -1,0 +1,135 @@
+# What a core of a CPU does in an hour or so: the same for every method of a table, and decided before any result was
+# seen. Nothing is tuned: learning rates and losses are those of each method's own config.
+_base_ = './tables.py'
+
+protocol = (
+    'Reduced, the same for every method: two epochs of the same fixed 3,000 training images (CIFAR-10 3,125, '
+    "KiCad-NORB 2,700) in the same order, batches of 32, Adam at the learning rate of the method's own config in one "
+    'cycle, the last checkpoint, tested on the same fixed 1,000 test images (KiCad-NORB 900 to 1,080). All networks are those of '
+    "the paper with an eighth of the capsule types: 4 for 32. CapsNet also has an eighth of the stem's channels, the "
+    "ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing has eight times the inverse "
+    'temperature, for an eighth of the votes. Point clouds: two epochs of the CPU-sized configs.'
+)
+
+data_names = dict(
+    mnist='MNIST, 3,000 of the training images',
+    affnist='affNIST made by tools/prepare_affnist.py, one transform each of 1,000 digits; trained on 3,000 MNIST '
+    'digits placed on 40x40 and rotated up to 30 degrees',
+    smallnorb='KiCad-NORB for smallNORB, instances never seen',
+    cifar10='CIFAR-10 (JPEG), 3,125 of the training images',
+    cifar100='CIFAR-100: not in this budget',
+    azimuth='KiCad-NORB, trained on azimuths 300 to 40 degrees, tested on instances never seen, novel views: the rest',
+    elevation='KiCad-NORB, trained on the 3 lowest elevations, tested on instances never seen, novel views: the rest',
+    shapenetcore='DigitClouds for ShapeNet Core',
+    modelnet40='DigitClouds for ModelNet40',
+)
+
+epochs = 2
+every = dict(
+    train_dataloader=dict(batch_size=32),
+    test_dataloader=dict(batch_size=64),
+    train_cfg=dict(max_epochs=epochs),
+    param_scheduler=[
+        dict(type='LinearLR', start_factor=0.04, begin=0, end=0.3 * epochs, by_epoch=True, convert_to_iter_based=True),
+        dict(
+            type='CosineAnnealingLR',
+            eta_min=0,
+            begin=0.3 * epochs,
+            end=epochs,
+            by_epoch=True,
+            convert_to_iter_based=True,
+        ),
+    ],
+    default_hooks=dict(checkpoint=dict(save_best=None)),
+)
+
+
+def subset(train, test):
+    """Fix which samples are trained and tested on: ranges of the data sets."""
+    return dict(
+        train_dataloader=dict(dataset=dict(indices=range(*train))),
+        test_dataloader=dict(dataset=dict(indices=range(*test))),
+    )
+
+
+small = dict(
+    capsnet=dict(model=dict(capsule_types=4, stem_channels=32)),
+    em_caps=dict(model=dict(capsule_types=(4, 4, 4), inverse_temperature=0.08)),
+    srcaps=dict(model=dict(capsule_types=(4, 4))),
+    rccaps=dict(model=dict(capsule_types=(4, 4, 4, 4, 4))),
+    rescaps_2b=dict(model=dict(backbone=dict(capsule_types=(4,)), head=dict(in_channels=68))),
+    rescaps=dict(model=dict(backbone=dict(capsule_types=(4, 4, 4, 4)), head=dict(in_channels=68))),
+    resnet18=dict(model=dict(channels=(16, 32, 64, 128))),
+)
+small['rescaps_2b_3l'], small['rescaps_3l'] = small['rescaps_2b'], small['rescaps']
+
+configs = dict(
+    capsnet='configs/capsnet/capsnet_{data}.py',
+    em_caps='configs/em_caps/em_caps_{data}.py',
+    srcaps='configs/srcaps/srcaps_{data}.py',
+    rccaps='configs/rccaps/rccaps_dynamic_{data}.py',
+    rescaps_2b='configs/rescaps/{data}_2b.py',
+    rescaps_2b_3l='configs/rescaps/{data}_2b_3l.py',
+    rescaps='configs/rescaps/{data}.py',
+    rescaps_3l='configs/rescaps/{data}_3l.py',
+    resnet18='configs/resnet_cifar/resnet18_{data}.py',
+)
+
+# Ranges with strides run through all classes where files are sorted by class.
+changes = dict(
+    mnist=[subset((0, 60000, 20), (0, 10000, 10))],
+    affnist=[subset((0, 60000, 20), (0, 10000, 10)), dict(test_dataloader=dict(dataset=dict(per_digit=1)))],
+    cifar10=['configs/_base_/datasets/cifar10_folder.py', subset((0, 50000, 16), (0, 10000, 10))],
+    smallnorb=['configs/_base_/datasets/kicad_norb.py', subset((0, 2700), (0, 16200, 17))],
+)
+experiments = {
+    data: {
+        method: dict(config=configs[method].format(data=data), options=[*changes[data], every, small[method]])
+        for method in configs
+    }
+    for data in changes
+}
+# The paper takes twice as many types for CIFAR.
+experiments['cifar10']['capsnet']['options'].append(dict(model=dict(capsule_types=8)))
+
+# KiCad-NORB has 5,400 views from familiar azimuths, as many from familiar elevations, and 10,800 from novel ones.
+for axis in ('azimuth', 'elevation'):
+    experiments[axis] = {
+        method: dict(
+            config=path.format(data='smallnorb'),
+            options=[
+                'configs/_base_/datasets/kicad_norb.py',
+                dict(train_dataloader=dict(dataset={axis: 'familiar', 'indices': 2700})),
+                every,
+                small[method],
+            ],
+            tests={
+                views: [dict(test_dataloader=dict(dataset={axis: views, 'indices': range(*test)}))]
+                for views, test in (('familiar', (0, 5400, 5)), ('novel', (0, 10800, 11)))
+            },
+        )
+        for method, path in configs.items()
+    }
+
+clouds = {
+    method: dict(
+        config=f'configs/pointcaps/pointcaps-{routing}_digitclouds.py',
+        options=[
+            dict(
+                train_cfg=dict(max_epochs=epochs, val_interval=epochs),
+                param_scheduler=every['param_scheduler'],
+                default_hooks=every['default_hooks'],
+            )
+        ],
+        measures=dict(
+            svm=dict(
+                command=['tools/transfer_svm.py', '{config}', '{checkpoint}', '--out-dir', '{out}'],
+                result='{out}/transfer.json',
+            )
+        ),
+    )
+    for method, routing in (('pointcaps', 'dynamic'), ('pointcaps_rpr', 'rpr'))
+}
+experiments['shapenetcore'] = experiments['modelnet40'] = clouds
+
+del axis, changes, clouds, configs, epochs, every, small

@@ -1,0 +1,226 @@
+# The paper's tables: which methods stand in which rows, what the columns measure, what was published, and which method
+# the paper says is better. A budget (paper.py, cpu.py, yours) adds the experiments. Published numbers are those of the
+# paper's text; what its tables alone say is left out.
+
+# unit, decimals, which is better; the value is offset + scale * field * times / per
+metrics = dict(
+    error=dict(unit='%', digits=2, better='less', field=('tests', '{test}', 'accuracy/top1'), scale=-1, offset=100),
+    accuracy=dict(unit='%', digits=2, better='more', field=('tests', '{test}', 'accuracy/top1')),
+    parameters=dict(unit='M', digits=3, better='less', field=('cost', 'parameters'), scale=1e-6),
+    epoch_time=dict(
+        unit='s',
+        digits=1,
+        better='less',
+        field=('cost', 'train', 'seconds'),
+        per=('cost', 'train', 'iterations'),
+        times=('cost', 'train', 'iterations_per_epoch'),
+    ),
+    image_time=dict(
+        unit='ms',
+        digits=2,
+        better='less',
+        field=('cost', 'test', 'seconds'),
+        per=('cost', 'test', 'samples'),
+        scale=1e3,
+    ),
+    memory=dict(unit='MB', digits=0, better='less', field=('cost', 'train', 'memory'), scale=1e-6),
+    chamfer=dict(unit='1e-3', digits=2, better='less', field=('tests', '{test}', 'chamfer/mean')),
+    svm_accuracy=dict(unit='%', digits=2, better='more', field=('measures', 'svm', -1, 'accuracy')),
+)
+
+methods = dict(
+    capsnet='CapsNet (dynamic)',
+    em_caps='EM-Caps',
+    srcaps='Self-routing',
+    rccaps='RCCaps (dynamic)',
+    rccaps_em='RCCaps (EM)',
+    rescaps_2b='ResCaps-2B',
+    rescaps_2b_3l='ResCaps-2B-3L',
+    rescaps='ResCaps',
+    rescaps_3l='ResCaps-3L',
+    resnet18='ResNet-18',
+    resnet101='ResNet-101',
+    pointcaps='Point-Caps (dynamic)',
+    pointcaps_rpr='Point-Caps with RPR',
+)
+
+capsules = ('capsnet', 'em_caps', 'srcaps', 'rccaps')
+others = (*capsules, 'resnet18')
+everyone = (*capsules, 'rescaps_2b', 'rescaps', 'resnet18')
+
+tables = dict(
+    I=dict(
+        title='MNIST and affNIST',
+        rows=everyone,
+        columns=[
+            dict(label='MNIST error', data='mnist', metric='error', published=dict(rescaps=0.72)),
+            dict(
+                label='MNIST accuracy, best seed',
+                data='mnist',
+                metric='accuracy',
+                statistic='best',
+                published=dict(rescaps=99.45),
+            ),
+            dict(label='affNIST accuracy', data='affnist', metric='accuracy'),
+            dict(
+                label='time per MNIST image',
+                data='mnist',
+                metric='image_time',
+                published=dict(rescaps_2b=1.2, em_caps=1.9),
+            ),
+        ],
+        orderings=[
+            dict(column='MNIST error', better='rescaps', than=others),
+            dict(column='MNIST error', better='rescaps_2b', than=('em_caps',)),
+            dict(column='affNIST accuracy', better='rescaps', than=others),
+            dict(column='affNIST accuracy', better='rescaps_2b', than=others),
+            dict(column='time per MNIST image', better='rescaps_2b', than=('em_caps',)),
+        ],
+    ),
+    II=dict(
+        title='smallNORB',
+        rows=everyone,
+        columns=[
+            dict(label='error', data='smallnorb', metric='error', published=dict(rescaps=0.91)),
+            dict(
+                label='accuracy, best seed',
+                data='smallnorb',
+                metric='accuracy',
+                statistic='best',
+                published=dict(rescaps=99.45),
+            ),
+        ],
+        orderings=[
+            dict(column='error', better='rescaps', than=capsules),
+            dict(column='error', better='rescaps_2b', than=('em_caps',)),
+        ],
+    ),
+    III=dict(
+        title='CIFAR-10',
+        rows=everyone,
+        columns=[
+            dict(label='error', data='cifar10', metric='error'),
+            dict(label='accuracy, best seed', data='cifar10', metric='accuracy', statistic='best'),
+        ],
+        orderings=[
+            dict(column='error', better='rescaps', than=others),
+            dict(column='error', better='rescaps_2b', than=('em_caps',)),
+        ],
+    ),
+    IV=dict(
+        title='ResCaps and ResCaps-2B',
+        rows=('rescaps_2b', 'rescaps'),
+        columns=[
+            dict(label='MNIST error', data='mnist', metric='error', published=dict(rescaps=0.72)),
+            dict(label='smallNORB error', data='smallnorb', metric='error', published=dict(rescaps=0.91)),
+            dict(label='affNIST error', data='affnist', metric='error'),
+            dict(label='CIFAR-10 error', data='cifar10', metric='error'),
+            dict(label='CIFAR-100 error', data='cifar100', metric='error', published=dict(rescaps=15.26)),
+        ],
+        orderings=[
+            dict(column='MNIST error', better='rescaps_2b', than=('rescaps',)),
+            dict(column='smallNORB error', better='rescaps_2b', than=('rescaps',)),
+            dict(column='affNIST error', better='rescaps', than=('rescaps_2b',)),
+            dict(column='CIFAR-10 error', better='rescaps', than=('rescaps_2b',)),
+            dict(column='CIFAR-100 error', better='rescaps', than=('rescaps_2b',)),
+        ],
+    ),
+    V=dict(
+        title='ResP layers in a block, ResCaps',
+        rows=('rescaps', 'rescaps_3l'),
+        columns=[dict(label='smallNORB error', data='smallnorb', metric='error', published=dict(rescaps=0.91))],
+        orderings=[dict(column='smallNORB error', better='rescaps', than=('rescaps_3l',))],
+    ),
+    VI=dict(
+        title='ResP layers in a block, ResCaps-2B',
+        rows=('rescaps_2b', 'rescaps_2b_3l'),
+        columns=[
+            dict(label='MNIST accuracy', data='mnist', metric='accuracy'),
+            dict(label='smallNORB accuracy', data='smallnorb', metric='accuracy'),
+        ],
+        orderings=[
+            dict(column='MNIST accuracy', better='rescaps_2b', than=('rescaps_2b_3l',)),
+            dict(column='smallNORB accuracy', better='rescaps_2b', than=('rescaps_2b_3l',)),
+        ],
+    ),
+    VII=dict(
+        title='Memory, time and parameters on CIFAR-10',
+        rows=(*everyone, 'resnet101'),
+        columns=[
+            dict(
+                label='memory of training',
+                data='cifar10',
+                metric='memory',
+                published=dict(em_caps=23700, rescaps_2b=4800),
+            ),
+            dict(label='training, an epoch', data='cifar10', metric='epoch_time'),
+            dict(label='test, an image', data='cifar10', metric='image_time'),
+            dict(label='parameters', data='cifar10', metric='parameters'),
+            dict(label='error', data='cifar10', metric='error'),
+            dict(label='accuracy', data='cifar10', metric='accuracy'),
+        ],
+        orderings=[
+            dict(column='memory of training', better='rescaps_2b', than=('em_caps',)),
+            dict(column='test, an image', better='rescaps_2b', than=('em_caps',)),
+            dict(column='test, an image', better='rescaps', than=('resnet101',)),
+            dict(column='parameters', better='em_caps', than=('rescaps_2b',)),
+            dict(column='parameters', better='rescaps', than=('resnet101',)),
+            dict(column='error', better='rescaps', than=('resnet101',)),
+        ],
+    ),
+    VIII=dict(
+        title='ResCaps and RCCaps',
+        rows=('rccaps', 'rccaps_em', 'rescaps'),
+        columns=[
+            dict(label='MNIST error', data='mnist', metric='error', published=dict(rescaps=0.72)),
+            dict(label='affNIST error', data='affnist', metric='error'),
+            dict(label='smallNORB error', data='smallnorb', metric='error', published=dict(rescaps=0.91)),
+            dict(label='CIFAR-10 error', data='cifar10', metric='error'),
+            dict(label='CIFAR-100 error', data='cifar100', metric='error', published=dict(rescaps=15.26)),
+        ],
+        orderings=[
+            dict(column=f'{data} error', better='rescaps', than=('rccaps', 'rccaps_em'))
+            for data in ('MNIST', 'affNIST', 'smallNORB', 'CIFAR-10', 'CIFAR-100')
+        ],
+    ),
+    XI=dict(
+        title='Reconstruction of point clouds',
+        rows=('pointcaps', 'pointcaps_rpr'),
+        columns=[
+            dict(
+                label='Chamfer distance',
+                data='shapenetcore',
+                metric='chamfer',
+                published=dict(pointcaps=1.46, pointcaps_rpr=1.38),
+            ),
+            dict(label='parameters', data='shapenetcore', metric='parameters'),
+            dict(label='training, an epoch', data='shapenetcore', metric='epoch_time'),
+            dict(label='memory of training', data='shapenetcore', metric='memory'),
+        ],
+        orderings=[dict(column='Chamfer distance', better='pointcaps_rpr', than=('pointcaps',))],
+    ),
+    XII=dict(
+        title='Classification of point clouds by transfer',
+        rows=('pointcaps', 'pointcaps_rpr'),
+        columns=[
+            dict(
+                label='accuracy of a linear SVM',
+                data='modelnet40',
+                metric='svm_accuracy',
+                published=dict(pointcaps_rpr=89.9),
+            )
+        ],
+        orderings=[dict(column='accuracy of a linear SVM', better='pointcaps_rpr', than=('pointcaps',))],
+    ),
+    # Hinton et al. 2018 and Hahn et al. 2019 compare routings so; not a table of the paper.
+    viewpoints=dict(
+        title='Novel viewpoints',
+        rows=everyone,
+        columns=[
+            dict(label=f'{axis}, {test} views', data=axis, metric='accuracy', test=test)
+            for axis in ('azimuth', 'elevation')
+            for test in ('familiar', 'novel')
+        ],
+        orderings=[],
+    ),
+)

@@ -1,0 +1,121 @@
+"""What a training and a test cost: parameters, time and memory."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from rescaps_plugin.engine.machine import PeakMemory
+
+
+@HOOKS.register_module()
+class CostHook(Hook):
+    """Measure the steps of training and testing, and write what they cost to ``cost.json`` in the work directory.
+
+    Time is that of the model's steps, without the loading of data: on a GPU in seconds, on a CPU in seconds of CPU
+    time, which other processes on the machine do not add to. The first step of a process, which warms up, does not
+    count. Memory is the peak above what was in use when training or testing began, with the model and the data loaded.
+
+    The figures of a training lie in its checkpoints, so that a resumed one goes on counting where its checkpoint
+    stopped; a test of the checkpoint writes them beside its own. Fields of ``cost.json``: ``parameters``; ``clock``,
+    which time it is; ``train`` with ``iterations`` and their ``seconds``, ``iterations_per_epoch``, ``batch_size`` and
+    ``memory`` in bytes (None where it cannot be measured); ``test`` with ``samples``, their ``seconds`` and ``memory``.
+    """
+
+    # The clock stops before other hooks do anything, and what a checkpoint is to hold is there before it is saved.
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self.costs: dict[str, dict[str, Any]] = {}
+        self._loaded: dict[str, Any] | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember the figures of the training so far."""
+        self._loaded = checkpoint.get('cost')
+
+    def before_train(self, runner: Runner) -> None:
+        """Begin, or go on with what the checkpoint holds."""
+        loader = runner.train_dataloader
+        earlier = self._loaded if runner.cfg.get('resume') else None
+        self._earlier_peak = earlier['memory'] if earlier else None
+        begun = dict(
+            iterations=0, seconds=0.0, iterations_per_epoch=len(loader), batch_size=loader.batch_size, memory=None
+        )
+        self._begin(runner, 'train', earlier or begun)
+
+    def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self._started = self._now()
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Stop the clock."""
+        self._count('train', iterations=1)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Put the figures so far into the checkpoint."""
+        self._read_peak('train')
+        checkpoint['cost'] = dict(self.costs['train'])
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the figures."""
+        self._write(runner, 'train')
+
+    def before_test(self, runner: Runner) -> None:
+        """Begin."""
+        if self._loaded:
+            self.costs['train'] = self._loaded
+        self._earlier_peak = None
+        self._begin(runner, 'test', dict(samples=0, seconds=0.0, memory=None))
+
+    def before_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Start the clock."""
+        self._started = self._now()
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Any) -> None:
+        """Stop the clock."""
+        self._count('test', samples=len(outputs))
+
+    def after_test(self, runner: Runner) -> None:
+        """Write the figures."""
+        self._write(runner, 'test')
+
+    def _begin(self, runner: Runner, phase: str, cost: dict[str, Any]) -> None:
+        self._device = next(runner.model.parameters()).device.type
+        self._warm = False
+        self._peak = PeakMemory(self._device) if PeakMemory.measurable(self._device) else None
+        self.costs[phase] = dict(cost)
+
+    def _now(self) -> float:
+        if self._device == 'cuda':
+            torch.cuda.synchronize()
+            return time.perf_counter()
+        return time.process_time()
+
+    def _count(self, phase: str, **counts: int) -> None:
+        seconds = self._now() - self._started
+        if self._warm:
+            for name, value in dict(seconds=seconds, **counts).items():
+                self.costs[phase][name] += value
+        self._warm = True
+
+    def _read_peak(self, phase: str) -> None:
+        if self._peak is not None:
+            self.costs[phase]['memory'] = max(self._peak.added(), self._earlier_peak or 0)
+
+    def _write(self, runner: Runner, phase: str) -> None:
+        self._read_peak(phase)
+        if not is_main_process():
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        clock = 'CPU time' if self._device == 'cpu' else 'time'
+        Path(runner.work_dir, 'cost.json').write_text(
+            json.dumps(dict(parameters=parameters, clock=clock, **self.costs), indent=2), encoding='utf-8'
+        )
