@@ -89,21 +89,22 @@ def collect_runs(spec, tables, seeds, folder):
     return runs
 
 
-def look_up(result, field, test):
+def look_up(result, field, names):
     """Follow a metric's field into a result; None where the result has nothing there."""
     for key in field:
         if isinstance(key, int):
             result = result[key]
         else:
-            result = result.get(key.format(test=test))
+            result = result.get(key.format(**names))
         if result is None:
             return None
     return result
 
 
-def value_of(result, metric, test):
+def value_of(result, metric, column):
     """Compute a metric of one run; None where it was not measured."""
-    values = [look_up(result, metric[name], test) if name in metric else 1 for name in ('field', 'times', 'per')]
+    names = dict(test=column.get('test', 'test'), set=column.get('set', ''))
+    values = [look_up(result, metric[name], names) if name in metric else 1 for name in ('field', 'times', 'per')]
     if None in values or not values[2]:
         return None
     field, times, per = values
@@ -118,9 +119,7 @@ def measure(spec, table, runs):
         cells = values[column.label] = {}
         for method in spec.tables[table].rows:
             results = {run.seed: run.result() for run in runs.get((column.data, method), ())}
-            found = {
-                seed: value_of(result, metric, column.get('test', 'test')) for seed, result in results.items() if result
-            }
+            found = {seed: value_of(result, metric, column) for seed, result in results.items() if result}
             cells[method] = {seed: value for seed, value in found.items() if value is not None}
     return values
 

@@ -4,11 +4,12 @@ _base_ = './tables.py'
 
 protocol = (
     'Reduced, the same for every method: two epochs of the same fixed 3,000 training images (CIFAR-10 3,125, '
-    "KiCad-NORB 2,700) in the same order, batches of 32, Adam at the learning rate of the method's own config in one "
-    'cycle, the last checkpoint, tested on the same fixed 1,000 test images (KiCad-NORB 900 to 1,080). All networks are those of '
-    "the paper with an eighth of the capsule types: 4 for 32. CapsNet also has an eighth of the stem's channels, the "
-    "ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing has eight times the inverse "
-    'temperature, for an eighth of the votes. Point clouds: two epochs of the CPU-sized configs.'
+    "KiCad-NORB 2,700) in the same order, batches of 32, Adam at the learning rate of the method's own config in "
+    'one cycle, the last checkpoint, tested on the same fixed 1,000 test images (KiCad-NORB 900 to 1,080). All '
+    'networks are those of the paper with an eighth of the capsule types: 4 for 32. CapsNet also has an eighth of '
+    "the stem's channels, the ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing "
+    'has eight times the inverse temperature, for an eighth of the votes. Saliency and point clouds: two epochs of '
+    'the CPU-sized configs.'
 )
 
 data_names = dict(
@@ -20,6 +21,7 @@ data_names = dict(
     cifar100='CIFAR-100: not in this budget',
     azimuth='KiCad-NORB, trained on azimuths 300 to 40 degrees, tested on instances never seen, novel views: the rest',
     elevation='KiCad-NORB, trained on the 3 lowest elevations, tested on instances never seen, novel views: the rest',
+    saliency='ECSSD, 0001 to 0500 for training and 0501 to 0600 for testing, EfficientNet-Lite0 for the backbone',
     shapenetcore='DigitClouds for ShapeNet Core',
     modelnet40='DigitClouds for ModelNet40',
 )
@@ -110,6 +112,20 @@ for axis in ('azimuth', 'elevation'):
         )
         for method, path in configs.items()
     }
+
+experiments['saliency'] = {
+    method: dict(
+        config=f'configs/{name}_efficientnet-lite0_ecssd.py',
+        options=[dict(train_cfg=dict(max_epochs=epochs, val_interval=epochs), param_scheduler=dict(end=epochs))],
+    )
+    for method, name in (
+        ('icon_none', 'icon/icon'),
+        ('icon_em', 'icon/icon-em'),
+        ('icon_rpr', 'icon/icon-rpr'),
+        ('tspoanet_em', 'tspoanet/tspoanet-em'),
+        ('tspoanet_rpr', 'tspoanet/tspoanet-rpr'),
+    )
+}
 
 clouds = {
     method: dict(

@@ -11,6 +11,7 @@ data_names = dict(
     cifar100='CIFAR-100',
     azimuth='smallNORB, trained on azimuths 300 to 40 degrees, tested on instances never seen, novel views: the rest',
     elevation='smallNORB, trained on the 3 lowest elevations, tested on instances never seen, novel views: the rest',
+    saliency='trained on DUTS-TR',
     shapenetcore='ShapeNet Core v2',
     modelnet40='ModelNet40',
 )
@@ -45,20 +46,30 @@ for axis in ('azimuth', 'elevation'):
         )
         for method, path in configs.items()
     }
-svm = dict(
-    command=['tools/transfer_svm.py', '{config}', '{checkpoint}', '--out-dir', '{out}'], result='{out}/transfer.json'
-)
-experiments['shapenetcore'] = {
-    'pointcaps': dict(config='configs/pointcaps/pointcaps-dynamic_shapenetcore.py'),
-    'pointcaps_rpr': dict(config='configs/pointcaps/pointcaps-rpr_shapenetcore.py'),
+experiments['saliency'] = {
+    name.replace('-', '_'): dict(config=f'configs/{family}/{name}_duts.py')
+    for family, names in (
+        ('icon', ('icon-s', 'icon-s-rpr', 'icon-v', 'icon-v-rpr')),
+        ('tspoanet', ('tspoanet', 'tspoanet-em', 'tspoanet-rpr')),
+    )
+    for name in names
 }
-# Latent capsules learned on ShapeNet Core classify ModelNet40.
-transfer = dict(
-    command=[*svm['command'], '--data', 'configs/pointcaps/pointcaps-rpr_modelnet40.py'], result=svm['result']
+# Latent capsules learned on ShapeNet Core classify ModelNet40: one training serves both tables, and needs both data.
+svm = dict(
+    command=[
+        'tools/transfer_svm.py',
+        '{config}',
+        '{checkpoint}',
+        '--out-dir',
+        '{out}',
+        '--data',
+        'configs/pointcaps/pointcaps-rpr_modelnet40.py',
+    ],
+    result='{out}/transfer.json',
 )
-experiments['modelnet40'] = {
-    method: dict(config=definition['config'], measures=dict(svm=transfer))
-    for method, definition in experiments['shapenetcore'].items()
+experiments['shapenetcore'] = experiments['modelnet40'] = {
+    'pointcaps': dict(config='configs/pointcaps/pointcaps-dynamic_shapenetcore.py', measures=dict(svm=svm)),
+    'pointcaps_rpr': dict(config='configs/pointcaps/pointcaps-rpr_shapenetcore.py', measures=dict(svm=svm)),
 }
 
-del axis, configs, svm, transfer
+del axis, configs, svm

@@ -24,6 +24,9 @@ metrics = dict(
         scale=1e3,
     ),
     memory=dict(unit='MB', digits=0, better='less', field=('cost', 'train', 'memory'), scale=1e-6),
+    max_f=dict(unit='1', digits=3, better='more', field=('tests', '{test}', '{set}/maxF')),
+    mae=dict(unit='1', digits=3, better='less', field=('tests', '{test}', '{set}/MAE')),
+    mean_e=dict(unit='1', digits=3, better='more', field=('tests', '{test}', '{set}/meanE')),
     chamfer=dict(unit='1e-3', digits=2, better='less', field=('tests', '{test}', 'chamfer/mean')),
     svm_accuracy=dict(unit='%', digits=2, better='more', field=('measures', 'svm', -1, 'accuracy')),
 )
@@ -40,6 +43,16 @@ methods = dict(
     rescaps_3l='ResCaps-3L',
     resnet18='ResNet-18',
     resnet101='ResNet-101',
+    icon_s='ICON-S',
+    icon_s_rpr='ICON-S-RPR',
+    icon_v='ICON-V',
+    icon_v_rpr='ICON-V-RPR',
+    icon_none='ICON without capsules',
+    icon_em='ICON-EM',
+    icon_rpr='ICON-RPR',
+    tspoanet='TSPOANet',
+    tspoanet_em='TSPOANet-EM',
+    tspoanet_rpr='TSPOANet-RPR',
     pointcaps='Point-Caps (dynamic)',
     pointcaps_rpr='Point-Caps with RPR',
 )
@@ -47,6 +60,11 @@ methods = dict(
 capsules = ('capsnet', 'em_caps', 'srcaps', 'rccaps')
 others = (*capsules, 'resnet18')
 everyone = (*capsules, 'rescaps_2b', 'rescaps', 'resnet18')
+saliency = [
+    dict(label=f'{name} {label}', data='saliency', metric=metric, set=name)
+    for name in ('ECSSD', 'HKU-IS', 'PASCAL-S', 'DUT-OMRON')
+    for label, metric in (('max F', 'max_f'), ('MAE', 'mae'), ('mean E', 'mean_e'))
+]
 
 tables = dict(
     I=dict(
@@ -181,6 +199,39 @@ tables = dict(
         orderings=[
             dict(column=f'{data} error', better='rescaps', than=('rccaps', 'rccaps_em'))
             for data in ('MNIST', 'affNIST', 'smallNORB', 'CIFAR-10', 'CIFAR-100')
+        ],
+    ),
+    IX=dict(
+        title="Salient object detection: residual pose routing in place of the networks' own",
+        rows=('tspoanet', 'tspoanet_rpr', 'icon_s', 'icon_s_rpr'),
+        columns=saliency,
+        orderings=[
+            dict(column=f'{name} max F', better=better, than=(worse,))
+            for better, worse in (('icon_s_rpr', 'icon_s'), ('tspoanet_rpr', 'tspoanet'))
+            for name in ('ECSSD', 'HKU-IS', 'PASCAL-S', 'DUT-OMRON')
+        ],
+    ),
+    X=dict(
+        title='Salient object detection: routings in pairs',
+        rows=(
+            'tspoanet_em',
+            'tspoanet',
+            'tspoanet_rpr',
+            'icon_s',
+            'icon_s_rpr',
+            'icon_v',
+            'icon_v_rpr',
+            'icon_none',
+            'icon_em',
+            'icon_rpr',
+        ),
+        columns=[*saliency, dict(label='training, an epoch', data='saliency', metric='epoch_time')],
+        orderings=[
+            dict(column='ECSSD max F', better='tspoanet_rpr', than=('tspoanet_em', 'tspoanet')),
+            dict(column='DUT-OMRON max F', better='tspoanet_rpr', than=('tspoanet_em',)),
+            dict(column='ECSSD mean E', better='tspoanet_rpr', than=('tspoanet',)),
+            dict(column='HKU-IS mean E', better='icon_v_rpr', than=('icon_v',)),
+            dict(column='ECSSD max F', better='icon_s_rpr', than=('icon_s',)),
         ],
     ),
     XI=dict(
