@@ -208,3 +208,14 @@ def test_half_precision_trains_as_float32(dtype, tolerance):
     assert half_loss.dtype == torch.float32
     torch.testing.assert_close(half_loss, loss, rtol=tolerance, atol=0)
     assert torch.cosine_similarity(half_gradient, gradient, dim=0) > 1 - 5 * tolerance
+
+
+def test_strides_of_blocks():
+    network = ResCaps(in_chans=1, img_size=15, capsule_types=(2, 2, 2), strides=(2, 1, 2), num_layers=1)
+    assert [level['reduction'] for level in network.feature_info] == [1, 2, 2, 4]
+    assert network.feature_size == (4, 4)
+    sizes = [level.shape[-1] for level in network.forward_intermediates(torch.randn(2, 1, 15, 15))[1]]
+    assert sizes == [15, 8, 8, 4]
+    assert network(torch.randn(2, 1, 15, 15)).shape == (2, 10)
+    with pytest.raises(ValueError, match=r'strides must be one for each of 3 blocks, got \(2, 1\)'):
+        ResCaps(capsule_types=(2, 2, 2), strides=(2, 1))
