@@ -158,7 +158,7 @@ def judge_all(spec, table, values):
             cells = values[column.label]
             found = judge(metric, cells.get(ordering.better, {}), cells.get(method, {}))
             claim = f'{column.label}: {spec.methods[ordering.better]} better than {spec.methods[method]}'
-            verdict, reason = found or ('not run in this budget', '')
+            verdict, reason = found or ('not measured', '')
             judged.append(dict(claim=claim, verdict=verdict, reason=reason))
     return judged
 

@@ -25,7 +25,7 @@ class CostHook(Hook):
 
     The figures of a training lie in its checkpoints, so that a resumed one goes on counting where its checkpoint
     stopped; a test of the checkpoint writes them beside its own. Fields of ``cost.json``: ``parameters``; ``clock``,
-    which time it is; ``train`` with ``iterations`` and their ``seconds``, ``iterations_per_epoch``, ``batch_size`` and
+    which time it is; ``train`` with ``iterations`` and their ``seconds``, ``iterations_per_epoch`` and
     ``memory`` in bytes (None where it cannot be measured); ``test`` with ``samples``, their ``seconds`` and ``memory``.
     """
 
@@ -45,9 +45,7 @@ class CostHook(Hook):
         loader = runner.train_dataloader
         earlier = self._loaded if runner.cfg.get('resume') else None
         self._earlier_peak = earlier['memory'] if earlier else None
-        begun = dict(
-            iterations=0, seconds=0.0, iterations_per_epoch=len(loader), batch_size=loader.batch_size, memory=None
-        )
+        begun = dict(iterations=0, seconds=0.0, iterations_per_epoch=len(loader), memory=None)
         self._begin(runner, 'train', earlier or begun)
 
     def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
