@@ -81,17 +81,24 @@ def read_points(path: str | Path, num_points: int | None, random: np.random.Rand
         raise FileNotFoundError(f'{path} does not exist')
     try:
         points, faces = _read(path)
-    except (ValueError, IndexError, KeyError, NameError, TypeError, OSError, EOFError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damage can fail a parser in any way
         raise CloudError(f'{path}: not a whole {path.suffix} file: {error}') from error
     if points.ndim != 2 or points.shape[1] != 3:
         raise CloudError(f'{path}: points must be [n, 3], found {list(points.shape)}')
     if not len(points):
         raise CloudError(f'{path}: it has no vertices')
+    with np.errstate(over='ignore'):  # what float32 has no number for is found to be infinite
+        points = points.astype(np.float32)
     check_finite(points, f'{path}: vertices')
     if faces is None:
-        return choose_points(points.astype(np.float32), num_points, random, f'{path}: vertices')
+        return choose_points(points, num_points, random, f'{path}: vertices')
     if not len(faces):
         raise CloudError(f'{path}: faces: the mesh has none, only {len(points)} vertices')
+    strange = faces[(faces < 0) | (faces >= len(points))]
+    if strange.size:
+        raise CloudError(f'{path}: faces: vertex {strange[0]} of {len(points)} vertices, counted from 0')
     trimesh = import_extra('trimesh', 'pointcloud')
     mesh = trimesh.Trimesh(points, faces, process=False)
     if not mesh.area > 0:

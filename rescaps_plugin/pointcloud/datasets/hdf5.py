@@ -66,7 +66,9 @@ class _HDF5Clouds(PointCloudDataset):
                 if absent:
                     raise CloudError(f'{path}: expected the keys data and label, found {list(file)}')
                 points, labels = file['data'][()], file['label'][()]
-        except OSError as error:
+        except CloudError:
+            raise
+        except Exception as error:  # damage can fail h5py in any way
             raise CloudError(f'{path}: truncated or no HDF5 file ({error}); get it again') from error
         if points.ndim != 3 or points.shape[2] != 3 or points.dtype.kind != 'f':
             raise CloudError(f'{path}: data must be floats [n, points, 3], found {points.dtype} {list(points.shape)}')
