@@ -29,7 +29,7 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
         The config, with dataloaders completed by :func:`complete_dataloaders`.
 
     Raises:
-        ConfigError: No such file or package.
+        ConfigError: No such file or package, or the file is not valid Python.
     """
     path = Path(config)
     if '::' in config:
@@ -40,7 +40,10 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
         path = Path(spec.submodule_search_locations[0], '.mim', 'configs', name)
     if not path.is_file():
         raise ConfigError(f'config {config} does not exist' + ('.' if path == Path(config) else f': no file {path}.'))
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ConfigError(f'config {config} is not valid Python: {error}') from error
     if options:
         cfg.merge_from_dict(options)
     complete_dataloaders(cfg)

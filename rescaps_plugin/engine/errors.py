@@ -1,5 +1,6 @@
 """Errors that are the user's to mend: the tools print their message, without a traceback."""
 
+import difflib
 import re
 import sys
 from collections.abc import Iterator
@@ -22,8 +23,8 @@ def user_errors() -> Iterator[None]:
 
     The code is 1, and 130 after Ctrl-C. These count as such; every other exception keeps its traceback: a mistake of
     the user, a file that is missing or cannot be written, a failed download, a checkpoint that PyTorch refuses to
-    unpickle, the end of a worker of a data loader or of another process of the job, a missing package: around the
-    imports of a tool it names the extra that brings it.
+    unpickle, a type that no registry has, the end of a worker of a data loader or of another process of the job, a
+    missing package: around the imports of a tool it names the extra that brings it.
 
     Raises:
         SystemExit: On any of these.
@@ -41,6 +42,11 @@ def user_errors() -> Iterator[None]:
         if missing is None:
             raise
         sys.exit(f'error: {missing}')
+    except KeyError as error:
+        unknown = _explain_unknown_type(str(error))
+        if unknown is None:
+            raise
+        sys.exit(f'error: {unknown}')
     except URLError as error:
         sys.exit(
             f'error: what is not on this machine could not be downloaded: {error.reason}. Get the data set or '
@@ -65,3 +71,22 @@ def user_errors() -> Iterator[None]:
 def _without_worker_traceback(message: str) -> str:
     """Give the last line of what a worker of a data loader wrote in place of its error's message."""
     return message.strip().splitlines()[-1] if message.startswith('Caught ') else message
+
+
+def _explain_unknown_type(message: str) -> str | None:
+    """Say which registered types are like the one that MMEngine does not find; None if the message is another."""
+    found = re.search(r'(\S+) is not in the \S+::(.+?) registry', message)
+    if found is None:
+        return None
+    # Here, for whoever reads this has MMEngine, and tools for timm models alone do without.
+    from mmengine import registry as registries
+
+    name, kind = found[1].lstrip('\'"'), found[2]
+    known = set()
+    for registry in vars(registries).values():
+        if isinstance(registry, registries.Registry) and registry.name == kind:
+            for each in (registry, *registry.children.values()):
+                known |= each.module_dict.keys()
+    close = ', '.join(difflib.get_close_matches(name.rpartition('.')[2], sorted(known)))
+    hint = f' Close: {close}.' if close else ''
+    return f'the config names a {kind} of type {name!r}, not registered here.{hint} custom_imports registers others.'

@@ -1,0 +1,36 @@
+import pytest
+
+pytest.importorskip('mmpretrain')
+
+from mmpretrain.registry import DATASETS, MODELS
+
+import rescaps_plugin.classification  # noqa: F401  (registers)
+from rescaps_plugin.engine.config import ConfigError, load_config
+from rescaps_plugin.engine.errors import user_errors
+
+
+@pytest.mark.parametrize(
+    ('registry', 'name', 'close'),
+    [
+        (MODELS, 'ResCap', 'ResCaps'),
+        (MODELS, 'mmpretrain.CapsuleClsHeads', 'CapsuleClsHead'),
+        (DATASETS, 'Digit', 'Digits'),
+    ],
+)
+def test_unknown_type_names_close_ones(registry, name, close):
+    with pytest.raises(SystemExit) as stop, user_errors():
+        registry.build(dict(type=name))
+    assert f'type {name!r}' in stop.value.code
+    assert close in stop.value.code.partition('Close: ')[2]
+
+
+def test_other_key_errors_keep_their_traceback():
+    with pytest.raises(KeyError), user_errors():
+        {}['model']
+
+
+def test_config_that_is_not_python(tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text('model = dict(\n')
+    with pytest.raises(ConfigError, match='broken.py is not valid Python'):
+        load_config(str(path))
