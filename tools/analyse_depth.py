@@ -208,8 +208,8 @@ def draw(runs, path):
         blocks.plot(numbers, norms[0], 'o-', label=f'{METHODS[method]}, at start', **style)
         blocks.plot(numbers, late, 'x--', label=f'{METHODS[method]}, in training', **style)
     accuracy.set(xlabel='blocks', ylabel='test accuracy [%]', title='accuracy')
-    gradient.set(xlabel='blocks', yscale='log', title="gradient of the first block's poses / the last's")
-    blocks.set(xlabel='block', yscale='log', title="gradient norm at a block's poses, deepest networks")
+    gradient.set(xlabel='blocks', yscale='log', title="gradient, first block's poses / last's")
+    blocks.set(xlabel='block', yscale='log', title='gradient norm at poses, deepest networks')
     for axis in (accuracy, gradient, blocks):
         axis.title.set_fontsize(10)
         axis.legend(fontsize=6.5)
