@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/tspoanet_efficientnet-lite0.py',
     '../_base_/datasets/synthetic_sod.py',
-    '../_base_/schedules/sgd_triangular_12e.py',
+    '../_base_/schedules/adamw_triangular_12e.py',
     '../_base_/saliency_runtime.py',
 ]
 
