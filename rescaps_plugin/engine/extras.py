@@ -8,8 +8,8 @@ from rescaps_plugin.engine.errors import UserError
 
 # Extras of this project that bring each package that tools and configs import before they do anything.
 EXTRAS = {
-    'mmengine': ('classification', 'saliency', 'pointcloud'),
-    'mmcv': ('classification', 'saliency'),
+    'mmengine': ('classification', 'saliency', 'pointcloud', 'detection'),
+    'mmcv': ('classification', 'saliency', 'detection'),
     'mmpretrain': ('classification', 'saliency'),
     'mmseg': ('saliency',),
     'matplotlib': ('classification', 'saliency', 'pointcloud'),
