@@ -16,7 +16,7 @@ from mmengine.evaluator import DumpResults
 import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
 from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, trust_checkpoint
 from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
-from rescaps_plugin.engine.config import load_config, require, set_work_dir
+from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import user_errors
 from rescaps_plugin.engine.runner import build_runner
 
@@ -60,7 +60,7 @@ def main(argv=None):
     args = parse_args(argv)
     with user_errors():
         cfg = configure(args)
-        with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext():
+        with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext(), config_errors(cfg):
             runner = build_runner(cfg, MatchCheckpointHook())
             if args.out and args.out_item != 'metrics':
                 runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

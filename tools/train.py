@@ -12,7 +12,7 @@ import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suff
 from rescaps_plugin.engine.amp import configure_amp
 from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, trust_checkpoint
 from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
-from rescaps_plugin.engine.config import load_config, require, set_work_dir
+from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import user_errors
 from rescaps_plugin.engine.runner import build_runner
 
@@ -68,7 +68,7 @@ def main(argv=None):
         cfg = configure(args)
         trusted = trust_checkpoint(cfg.load_from) if args.trust_checkpoint and cfg.get('load_from') else nullcontext()
         hooks = [MatchCheckpointHook()] if cfg.get('resume') else []
-        with trusted:
+        with trusted, config_errors(cfg):
             runner = build_runner(cfg, *hooks)
             runner.logger.info(f'Random seed: {runner.seed}')
             runner.train()

@@ -1,20 +1,35 @@
 """Reading a config the way the tools need it: any OpenMMLab library's, with its own tools' defaults."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
+from mmengine.runner import Runner
 
 from rescaps_plugin.engine.compat import find_packages
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.errors import UserError, explain_unknown_type
+from rescaps_plugin.engine.extras import explain_import_error
 
 find_packages()
 
+# Where MMEngine reads a config's files, and where it builds what a config describes: the functions' code, and the name
+# that the file or the description has there.
+READERS = {function.__code__: 'filename' for function in (Config._file2dict, Config._is_lazy_import)}
+BUILDERS = {
+    build_from_cfg.__code__: 'cfg',
+    build_scheduler_from_cfg.__code__: 'cfg',
+    Runner.build_dataloader.__code__: 'dataloader',
+}
+
 
 class ConfigError(UserError):
-    """A config that is missing, or that lacks what a tool needs."""
+    """A config that is missing, cannot be read, or describes what cannot be built."""
 
 
 def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
@@ -29,7 +44,8 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
         The config, with dataloaders completed by :func:`complete_dataloaders`.
 
     Raises:
-        ConfigError: No such file or package, or the file is not valid Python.
+        ConfigError: No such file or package; the file or one of its bases is missing or cannot be read; or the options
+            do not fit. Names the file at fault, and the line where Python knows it.
     """
     path = Path(config)
     if '::' in config:
@@ -42,12 +58,114 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
         raise ConfigError(f'config {config} does not exist' + ('.' if path == Path(config) else f': no file {path}.'))
     try:
         cfg = Config.fromfile(path)
-    except SyntaxError as error:
-        raise ConfigError(f'config {config} is not valid Python: {error}') from error
-    if options:
-        cfg.merge_from_dict(options)
+    except UserError:
+        raise
+    except Exception as error:  # a config is a program, which can fail in any way
+        if explain_import_error(error) is not None:
+            raise
+        raise ConfigError(_explain_reading(str(path), error)) from error
+    try:
+        cfg.merge_from_dict(options or {})
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f'--cfg-options {options} do not fit config {config}: {_one_line(error)}') from error
     complete_dataloaders(cfg)
     return cfg
+
+
+@contextmanager
+def config_errors(cfg: Config) -> Iterator[None]:
+    """Say which entry of a config it is that cannot be built.
+
+    Unknown types, and errors of the kinds that wrong values cause while an object is built, become one line. Errors of
+    any other time keep their traceback.
+
+    Args:
+        cfg: The config that the block builds from.
+
+    Raises:
+        ConfigError: Names the entry, its type, what is wrong, and where that was found.
+    """
+    try:
+        yield
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # Only these themselves: what derives from them is a user's error already, or something else, as lack of memory.
+        if type(error) not in (AssertionError, KeyError, RuntimeError, TypeError, ValueError):
+            raise
+        frames = list(walk_tb(error.__traceback__))
+        built = [frame.f_locals[BUILDERS[frame.f_code]] for frame, _ in frames if frame.f_code in BUILDERS]
+        if not built or not isinstance(built[-1], dict):
+            raise
+        place = f'config {cfg.filename}: {_locate(cfg, built)}'
+        unknown = explain_unknown_type(str(error)) if isinstance(error, KeyError) else None
+        if unknown is not None:
+            raise ConfigError(f'{place}: {unknown}') from error
+        frame, line = frames[-1]
+        kind = built[-1].get('type', 'without a type')
+        raise ConfigError(
+            f'{place} ({kind if isinstance(kind, str) else kind.__name__}) cannot be built: {type(error).__name__}: '
+            f'{_one_line(error)} (raised at {frame.f_code.co_filename}:{line})'
+        ) from error
+
+
+def _explain_reading(path: str, error: Exception) -> str:
+    """Say in one line which file of a config's chain of bases failed, at which line, and why."""
+    files, line = [str(Path(path).resolve())], None
+    for frame, number in walk_tb(error.__traceback__):
+        if frame.f_code in READERS:
+            name = str(Path(frame.f_locals[READERS[frame.f_code]]).resolve())
+            if name != files[-1]:
+                files.append(name)
+                line = None
+        elif str(Path(frame.f_code.co_filename).resolve()) == files[-1]:
+            line = number
+    if isinstance(error, RecursionError):
+        return f'config {path}: its _base_ files include each other: {", ".join(sorted(set(files)))}.'
+    if isinstance(error, FileNotFoundError) and len(files) > 1 and not Path(files[-1]).exists():
+        return f'config {files[-2]} has the _base_ {files[-1]}, which does not exist.'
+    where = path if len(files) == 1 else f'{path}: its base {files[-1]}'
+    if isinstance(error, SyntaxError):
+        return f'config {where} is not valid Python, line {error.lineno}: {error.msg}'
+    place = f', line {line}' if line else ''
+    return f'config {where}{place}: {type(error).__name__}: {_one_line(error)}'
+
+
+def _locate(cfg: Config, built: list[Any]) -> str:
+    """Give the dotted key of the innermost entry that was being built, by the entries from the outermost in."""
+    everything = list(_entries(cfg, ''))
+    here = ''
+    for target in built:
+        below = [entry for entry in everything if entry[0].startswith(here)]
+        for match in (
+            lambda entry, target=target: entry == target,
+            lambda entry, target=target: entry.get('type') == target.get('type') is not None,
+            # The tools put types of their own in place of some, and add to them.
+            lambda entry, target=target: _is_part(entry, target),
+        ):
+            found = next((key for key, entry in [*below, *everything] if match(entry)), None)
+            if found is not None:
+                here = found
+                break
+    return here or 'an entry'
+
+
+def _entries(value: Any, key: str) -> Iterator[tuple[str, dict]]:
+    """Give every dictionary of a config with its dotted key, outer ones first."""
+    if isinstance(value, dict):
+        yield key, value
+    pairs = value.items() if isinstance(value, (dict, Config)) else enumerate(value)
+    for name, entry in pairs:
+        if isinstance(entry, (dict, list, tuple)):
+            yield from _entries(entry, f'{key}.{name}' if key else str(name))
+
+
+def _is_part(entry: dict, whole: dict) -> bool:
+    """Tell whether a dictionary has anything but what names a type, and all of that is in another too."""
+    keys = entry.keys() - {'type', 'by_epoch'}
+    return bool(keys) and all(key in whole and whole[key] == entry[key] for key in keys)
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())
 
 
 def complete_dataloaders(cfg: Config) -> None:

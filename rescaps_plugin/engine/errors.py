@@ -43,7 +43,7 @@ def user_errors() -> Iterator[None]:
             raise
         sys.exit(f'error: {missing}')
     except KeyError as error:
-        unknown = _explain_unknown_type(str(error))
+        unknown = explain_unknown_type(str(error))
         if unknown is None:
             raise
         sys.exit(f'error: {unknown}')
@@ -73,9 +73,9 @@ def _without_worker_traceback(message: str) -> str:
     return message.strip().splitlines()[-1] if message.startswith('Caught ') else message
 
 
-def _explain_unknown_type(message: str) -> str | None:
+def explain_unknown_type(message: str) -> str | None:
     """Say which registered types are like the one that MMEngine does not find; None if the message is another."""
-    found = re.search(r'(\S+) is not in the \S+::(.+?) registry', message)
+    found = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
     if found is None:
         return None
     # Here, for whoever reads this has MMEngine, and tools for timm models alone do without.

@@ -101,7 +101,7 @@ class ResCapsTrunk(CapsuleNetwork):
         strides: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if not capsule_types:
+        if not capsule_types or isinstance(capsule_types, str):
             raise ValueError(f'capsule_types must name the capsule types of at least one block, got {capsule_types!r}')
         strides = (2,) * len(capsule_types) if strides is None else strides
         if len(strides) != len(capsule_types):

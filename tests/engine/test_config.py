@@ -109,3 +109,65 @@ def test_require_names_what_is_missing():
     require(cfg, 'model')
     with pytest.raises(ConfigError, match='has no test_cfg, test_dataloader'):
         require(cfg, 'model', 'test_cfg', 'test_dataloader')
+
+
+# Files of a config that goes wrong, and what is said of it.
+UNREADABLE = {
+    'syntax error': ({'a.py': 'x = 1\nmodel = dict(\n'}, r'a\.py is not valid Python, line 2: .*never closed'),
+    'syntax error in a base': (
+        {'a.py': "_base_ = 'b.py'\n", 'b.py': 'x = 1\ny = = 2\n'},
+        r'a\.py: its base .*b\.py is not valid Python, line 2: invalid syntax',
+    ),
+    'error when run': ({'a.py': 'x = 0\n\ny = 1 / x\n'}, r'a\.py, line 3: ZeroDivisionError: division by zero'),
+    'error in a base': (
+        {'a.py': "_base_ = ['b.py']\n", 'b.py': 'x = 1\ny = z\n'},
+        r"a\.py: its base .*b\.py, line 2: NameError: name 'z' is not defined",
+    ),
+    'missing base': ({'a.py': "_base_ = 'b.py'\n"}, r'a\.py has the _base_ .*b\.py, which does not exist'),
+    'missing base of a base': (
+        {'a.py': "_base_ = 'b.py'\n", 'b.py': "_base_ = 'c.py'\n"},
+        r'b\.py has the _base_ .*c\.py, which does not exist',
+    ),
+    'bases in a circle': (
+        {'a.py': "_base_ = 'b.py'\n", 'b.py': "_base_ = 'a.py'\n"},
+        r'its _base_ files include each other: .*a\.py, .*b\.py',
+    ),
+    'missing module': ({'a.py': "custom_imports = dict(imports=['no_such'])\n"}, r'ImportError: .*no_such'),
+    'bytes': ({'a.py': '\0\1'}, r'a\.py is not valid Python'),
+    'base of another type': ({'a.py': '_base_ = 5\n'}, r'a\.py: TypeError'),
+}
+
+
+@pytest.mark.parametrize('case', UNREADABLE)
+def test_unreadable(tmp_path, case):
+    files, message = UNREADABLE[case]
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=message) as error:
+        load_config(str(tmp_path / 'a.py'))
+    assert '\n' not in str(error.value)
+
+
+# Options that make a config one that cannot be built, and what tools/train.py says of it.
+UNBUILDABLE = {
+    'model.backbone.type=ResCap': r"model\.backbone: .* 'ResCap', not registered here\. Close: ResCaps",
+    'param_scheduler.0.type=LinearLr': r"param_scheduler\.0: .* 'LinearLr', .* Close: .*LinearLR",
+    'train_dataloader.dataset.pipeline.0.type=Resiz': r'train_dataloader\.dataset\.pipeline\.0: .* Close: Resize',
+    'val_evaluator.type=Acuracy': r'val_evaluator: .* Close: Accuracy',
+    'model.backbone.capsule_types=many': r"model\.backbone \(ResCaps\) cannot be built: .*capsule_types must .*'many'",
+    'model.backbone.capsule_typs=3': r"model\.backbone \(ResCaps\) cannot be built: .*'capsule_typs'",
+    'model.head.num_classes=-1': r'model\.head \(CapsuleClsHead\) .*num_classes must be positive, got -1',
+    'train_dataloader.batch_size=-1': r'train_dataloader .*batch_size should be .*-1',
+    'train_cfg.max_epochs=ten': r"train_cfg .*'ten'",
+    'optim_wrapper.optimizer.lr=fast': r'optim_wrapper\.optimizer \(Adam\) cannot be built: TypeError',
+    'train_dataloader.dataset.split=val': r"split must be one of \('train', 'test'\), not 'val'",
+    'model.backbone.capsule_types.9=3': r'--cfg-options .* do not fit config',
+}
+
+
+@pytest.mark.parametrize('option', UNBUILDABLE)
+def test_unbuildable(option, load_tool, repository, tmp_path):
+    config = str(repository / 'configs' / 'rescaps' / 'digits.py')
+    with pytest.raises(SystemExit, match=UNBUILDABLE[option]) as stop:
+        load_tool('train').main([config, '--work-dir', str(tmp_path), '--cfg-options', option, 'log_level=ERROR'])
+    assert stop.value.code.startswith('error: ') and '\n' not in stop.value.code

@@ -10,7 +10,7 @@ from mmpretrain.registry import DATASETS
 from scipy.io import loadmat
 
 from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
-from rescaps_plugin.classification.datasets.array_files import find_file, read_idx
+from rescaps_plugin.classification.datasets.array_files import DataError, find_file, read_idx
 
 # Of the set that tools/prepare_affnist.py makes.
 IMAGES_NAME = 'affnist-test-images-idx4-ubyte'
@@ -44,7 +44,7 @@ class AffNIST(ArrayDataset):
 
     Raises:
         FileNotFoundError: ``data_root`` has none of these.
-        ValueError: A file is truncated or damaged, is no affNIST file, or holds fewer transforms than ``per_digit``.
+        DataError: A file is truncated or damaged, is no affNIST file, or holds fewer transforms than ``per_digit``.
     """
 
     METAINFO = {'classes': MNIST_CATEGORITES}
@@ -52,7 +52,7 @@ class AffNIST(ArrayDataset):
 
     def __init__(self, data_root: str, split: str = 'test', per_digit: int = PER_DIGIT, **kwargs):
         if not 1 <= per_digit <= PER_DIGIT:
-            raise ValueError(f'AffNIST: per_digit must be from 1 to {PER_DIGIT}, not {per_digit}')
+            raise DataError(f'AffNIST: per_digit must be from 1 to {PER_DIGIT}, not {per_digit}')
         self.per_digit = per_digit
         super().__init__(data_root=data_root, split=split, **kwargs)
 
@@ -70,9 +70,9 @@ class AffNIST(ArrayDataset):
             raise
         images, labels = read_idx(images_path), read_idx(labels_path)
         if images.ndim != 4 or images.shape[2:] != (SIZE, SIZE):
-            raise ValueError(f'{images_path}: expected an array [transforms, digits, 40, 40], found {images.shape}')
+            raise DataError(f'{images_path}: expected an array [transforms, digits, 40, 40], found {images.shape}')
         if len(images) < self.per_digit:
-            raise ValueError(
+            raise DataError(
                 f'{images_path}: it has {len(images)} transforms of each digit and per_digit={self.per_digit}; make it '
                 f'again with tools/prepare_affnist.py --per-digit {self.per_digit}, or set per_digit={len(images)}'
             )
@@ -101,13 +101,13 @@ class AffNIST(ArrayDataset):
 
     def _read_whole(self, path: str) -> tuple[np.ndarray, np.ndarray]:
         if self.per_digit != PER_DIGIT:
-            raise ValueError(
+            raise DataError(
                 f'{path}: the order of its images is not documented, so per_digit must be {PER_DIGIT}, not '
                 f'{self.per_digit}; use test_batches/*.mat for fewer transforms of each digit'
             )
         images, labels = read_affnist_mat(path)
         if len(labels) % PER_DIGIT:
-            raise ValueError(
+            raise DataError(
                 f'{path}: expected {PER_DIGIT} images of each digit, found {len(labels)} images in all; is it the '
                 'untransformed ("just centered") version?'
             )
@@ -124,19 +124,19 @@ def read_affnist_mat(path: str) -> tuple[np.ndarray, np.ndarray]:
         uint8 images ``[n, 40, 40]`` and labels ``[n]``.
 
     Raises:
-        ValueError: The file is truncated or damaged, or has no ``affNISTdata`` of the documented shape.
+        DataError: The file is truncated or damaged, or has no ``affNISTdata`` of the documented shape.
     """
     try:
         record = loadmat(path)['affNISTdata']
         pixels, labels = record['image'][0, 0], record['label_int'][0, 0].ravel()
     # scipy meets damage with many kinds of error, TypeError and KeyError among them.
     except Exception as error:
-        raise ValueError(
+        raise DataError(
             f'{path}: expected a MATLAB file with a struct affNISTdata of image and label_int, found a truncated, '
             f'damaged or different file ({type(error).__name__}: {error})'
         ) from error
     if pixels.shape != (SIZE * SIZE, len(labels)) or pixels.dtype != np.uint8:
-        raise ValueError(
+        raise DataError(
             f'{path}: expected uint8 images [1600, {len(labels)}] for its {len(labels)} labels, found '
             f'{pixels.dtype} {pixels.shape}'
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
+from rescaps_plugin.classification.datasets.array_files import DataError
+
 
 class ArrayDataset(BaseDataset):
     """Images and labels in two arrays; a sample is made when it is asked for.
@@ -18,14 +20,14 @@ class ArrayDataset(BaseDataset):
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline`` and ``indices``.
 
     Raises:
-        ValueError: ``split`` is unknown, images and labels differ in number, or a label is no class.
+        DataError: ``split`` is unknown, images and labels differ in number, or a label is no class.
     """
 
     splits = ('train', 'test')
 
     def __init__(self, data_root: str = '', split: str = 'train', **kwargs):
         if split not in self.splits:
-            raise ValueError(f"{type(self).__name__}: split must be one of {self.splits}, not '{split}'")
+            raise DataError(f"{type(self).__name__}: split must be one of {self.splits}, not '{split}'")
         self.split = split
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
@@ -42,10 +44,10 @@ class ArrayDataset(BaseDataset):
         self.images, labels = self.load_arrays()
         name = f'{type(self).__name__} ({self.split})'
         if len(self.images) != len(labels):
-            raise ValueError(f'{name}: found {len(self.images)} images and {len(labels)} labels')
+            raise DataError(f'{name}: found {len(self.images)} images and {len(labels)} labels')
         wrong = np.setdiff1d(labels, np.arange(len(self.CLASSES)))
         if wrong.size:
-            raise ValueError(f'{name}: labels must be 0 to {len(self.CLASSES) - 1}, found {wrong.tolist()}')
+            raise DataError(f'{name}: labels must be 0 to {len(self.CLASSES) - 1}, found {wrong.tolist()}')
         return [dict(index=index, gt_label=label) for index, label in enumerate(labels.tolist())]
 
     def get_data_info(self, idx: int) -> dict:

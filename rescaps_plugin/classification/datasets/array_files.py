@@ -16,8 +16,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rescaps_plugin.engine.errors import UserError
+
 IDX_UBYTE = 0x08
 NORB_DTYPES = {0x1E3D4C55: np.dtype('u1'), 0x1E3D4C54: np.dtype('<i4')}
+
+
+class DataError(UserError, ValueError):
+    """A data set's file or argument that cannot be used; names it and says why."""
 
 
 def find_file(folders: Sequence[str], name: str, content: str, source: str) -> str:
@@ -53,12 +59,12 @@ def read_idx(path: str) -> np.ndarray:
         uint8 array of the shape that the header gives, read-only.
 
     Raises:
-        ValueError: The file is not IDX of unsigned bytes, or its length is not what its header says.
+        DataError: The file is not IDX of unsigned bytes, or its length is not what its header says.
     """
     data = _read_bytes(path)
     magic = _header(path, data, 0, 1, '>u4')[0]
     if magic >> 8 != IDX_UBYTE or magic & 0xFF == 0:
-        raise ValueError(f'{path}: expected an IDX file of unsigned bytes (magic 0x000008nn), found 0x{magic:08x}')
+        raise DataError(f'{path}: expected an IDX file of unsigned bytes (magic 0x000008nn), found 0x{magic:08x}')
     ndim = magic & 0xFF
     shape = _header(path, data, 4, ndim, '>u4')
     return _array(path, data, 4 + 4 * ndim, np.dtype('u1'), shape)
@@ -86,13 +92,13 @@ def read_norb(path: str) -> np.ndarray:
         uint8 or int32 array of the shape that the header gives, read-only.
 
     Raises:
-        ValueError: The file is no such matrix, or its length is not what its header says.
+        DataError: The file is no such matrix, or its length is not what its header says.
     """
     data = _read_bytes(path)
     magic, ndim = _header(path, data, 0, 2, '<u4')
     if magic not in NORB_DTYPES:
         known = ' or '.join(f'0x{value:08X}' for value in NORB_DTYPES)
-        raise ValueError(f'{path}: expected a NORB matrix of bytes or integers (magic {known}), found 0x{magic:08X}')
+        raise DataError(f'{path}: expected a NORB matrix of bytes or integers (magic {known}), found 0x{magic:08X}')
     stored = max(3, ndim)
     shape = _header(path, data, 8, stored, '<u4')[:ndim]
     return _array(path, data, 8 + 4 * stored, NORB_DTYPES[magic], shape)
@@ -106,20 +112,20 @@ def _read_bytes(path: str) -> np.ndarray:
         with gzip.open(path) as file:
             return np.frombuffer(file.read(), np.uint8)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f'{path}: truncated or damaged gzip file ({error}); get it again') from error
+        raise DataError(f'{path}: truncated or damaged gzip file ({error}); get it again') from error
 
 
 def _header(path: str, data: np.ndarray, offset: int, count: int, dtype: str) -> list[int]:
     end = offset + 4 * count
     if len(data) < end:
-        raise ValueError(f'{path}: expected a header of at least {end} bytes, found {len(data)} bytes in all')
+        raise DataError(f'{path}: expected a header of at least {end} bytes, found {len(data)} bytes in all')
     return data[offset:end].view(dtype).tolist()
 
 
 def _array(path: str, data: np.ndarray, offset: int, dtype: np.dtype, shape: list[int]) -> np.ndarray:
     expected = offset + math.prod(shape) * dtype.itemsize
     if len(data) != expected:
-        raise ValueError(
+        raise DataError(
             f'{path}: expected {expected} bytes for the {dtype.name} array {shape} that its header announces, found '
             f'{len(data)}; the file is truncated or damaged, get it again'
         )

@@ -7,6 +7,8 @@ import os
 from mmpretrain.datasets import CustomDataset, ImageNet
 from mmpretrain.registry import DATASETS
 
+from rescaps_plugin.classification.datasets.array_files import DataError
+
 
 @DATASETS.register_module()
 class ImageFolder(CustomDataset):
@@ -22,7 +24,7 @@ class ImageFolder(CustomDataset):
 
     Raises:
         FileNotFoundError: The folder or the annotation file is missing.
-        ValueError: The folders are not those of the classes, or one holds no image.
+        DataError: The folders are not those of the classes, or one holds no image.
     """
 
     # Whether folders are called as their classes are.
@@ -47,7 +49,7 @@ class ImageFolder(CustomDataset):
         folders = sorted(entry.name for entry in os.scandir(self.img_prefix) if entry.is_dir())
         classes = list(self.CLASSES or folders) if self.named_by_folder else folders
         if folders != classes or not folders:
-            raise ValueError(
+            raise DataError(
                 f'{self.img_prefix}: expected a folder of images for each class, named '
                 f'{", ".join(classes) or "as it is"}; found {", ".join(folders) or "none"}. {self.source}'
             )
@@ -55,7 +57,7 @@ class ImageFolder(CustomDataset):
         filled = {sample['gt_label'] for sample in samples}
         empty = [folder for label, folder in enumerate(folders) if label not in filled]
         if empty:
-            raise ValueError(f'{self.img_prefix}: no images in {", ".join(empty)}. {self.source}')
+            raise DataError(f'{self.img_prefix}: no images in {", ".join(empty)}. {self.source}')
         return samples
 
 
@@ -69,7 +71,7 @@ class ImageNetFolder(ImageFolder, ImageNet):
 
     Raises:
         FileNotFoundError: As :class:`ImageFolder`.
-        ValueError: A folder holds no image.
+        DataError: A folder holds no image.
     """
 
     named_by_folder = False

@@ -13,7 +13,7 @@ from mmpretrain.datasets.categories import FASHIONMNIST_CATEGORITES, MNIST_CATEG
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
-from rescaps_plugin.classification.datasets.array_files import find_file, read_idx
+from rescaps_plugin.classification.datasets.array_files import DataError, find_file, read_idx
 
 
 @DATASETS.register_module()
@@ -32,7 +32,7 @@ class IDXMNIST(ArrayDataset):
 
     Raises:
         FileNotFoundError: A file is missing and was not or could not be downloaded.
-        ValueError: A file is truncated, damaged or of another data set.
+        DataError: A file is truncated, damaged or of another data set.
     """
 
     METAINFO = {'classes': MNIST_CATEGORITES}
@@ -51,7 +51,7 @@ class IDXMNIST(ArrayDataset):
         images, labels = read_idx(images_path), read_idx(labels_path)
         for path, array, shape in ((images_path, images, (count, 28, 28)), (labels_path, labels, (count,))):
             if array.shape != shape:
-                raise ValueError(f'{path}: expected an array {shape}, found {array.shape}; is it of another data set?')
+                raise DataError(f'{path}: expected an array {shape}, found {array.shape}; is it of another data set?')
         return images, labels
 
     def _find_files(self, *names: str) -> list[str]:
@@ -90,7 +90,7 @@ class IDXFashionMNIST(IDXMNIST):
 
     Raises:
         FileNotFoundError: A file is missing and was not or could not be downloaded.
-        ValueError: A file is truncated, damaged or of another data set.
+        DataError: A file is truncated, damaged or of another data set.
     """
 
     METAINFO = {'classes': FASHIONMNIST_CATEGORITES}

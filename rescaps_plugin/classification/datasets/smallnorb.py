@@ -8,7 +8,7 @@ import numpy as np
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
-from rescaps_plugin.classification.datasets.array_files import find_file, read_norb
+from rescaps_plugin.classification.datasets.array_files import DataError, find_file, read_norb
 
 STEMS = {
     'train': 'smallnorb-5x46789x9x18x6x2x96x96-training',
@@ -49,7 +49,7 @@ class SmallNORB(ArrayDataset):
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: An argument is unknown, or a file is truncated or damaged or does not fit the others.
+        DataError: An argument is unknown, or a file is truncated or damaged or does not fit the others.
     """
 
     METAINFO = {'classes': ('animal', 'human', 'airplane', 'truck', 'car')}
@@ -69,7 +69,7 @@ class SmallNORB(ArrayDataset):
             ('elevation', elevation, ('all', 'familiar', 'novel')),
         ):
             if value not in choices:
-                raise ValueError(f"SmallNORB: {name} must be one of {choices}, not '{value}'")
+                raise DataError(f"SmallNORB: {name} must be one of {choices}, not '{value}'")
         self.stereo = stereo
         self.azimuth = azimuth
         self.elevation = elevation
@@ -81,7 +81,7 @@ class SmallNORB(ArrayDataset):
         labels = self._read('cat', np.int32, ('n',))
         info = self._read('info', np.int32, ('n', 4))
         if not len(pairs) == len(labels) == len(info):
-            raise ValueError(
+            raise DataError(
                 f'{self.data_root}: the dat, cat and info files of {STEMS[self.split]} must describe the same pairs, '
                 f'found {len(pairs)}, {len(labels)} and {len(info)}'
             )
@@ -107,7 +107,7 @@ class SmallNORB(ArrayDataset):
             isinstance(size, str) or size == found for size, found in zip(shape, array.shape, strict=True)
         )
         if array.dtype != dtype or not fits:
-            raise ValueError(f'{path}: expected {content}, found {array.dtype} {list(array.shape)}')
+            raise DataError(f'{path}: expected {content}, found {array.dtype} {list(array.shape)}')
         return array
 
     def _viewpoints(
@@ -116,7 +116,7 @@ class SmallNORB(ArrayDataset):
         values = info[:, column]
         strange = np.setdiff1d(values, known)
         if strange.size:
-            raise ValueError(
+            raise DataError(
                 f'{self.data_root}: column {column} of the info file of {STEMS[self.split]} must hold {list(known)}, '
                 f'found {strange.tolist()}'
             )
