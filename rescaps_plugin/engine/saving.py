@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import is_main_process
+from mmengine.dist import get_rank, is_main_process
 from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
@@ -23,15 +23,15 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all.
 
     Args:
-        path: The file; folders above it are created. A process that is killed meanwhile leaves ``.<name>.part``, which
-            the next attempt writes over.
+        path: The file; folders above it are created. Processes of a job may write it at once. One that is killed
+            meanwhile leaves ``.<name>.<rank>.part``, which its next attempt writes over.
         data: Its contents.
 
     Raises:
         OSError: It cannot be written, for instance because the disk is full; names ``path``. What was there stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.{path.name}.part')
+    draft = path.with_name(f'.{path.name}.{get_rank()}.part')
     try:
         with draft.open('wb') as file:
             file.write(data)

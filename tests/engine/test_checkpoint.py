@@ -429,7 +429,7 @@ class TestConfigureResume:
     def test_nothing_whole_yet(self, cfg, tmp_path):
         (tmp_path / 'run').mkdir()
         (tmp_path / 'run' / 'epoch_1.pth').write_bytes(b'PK')
-        (tmp_path / 'run' / '.epoch_1.pth.part').write_bytes(b'PK')
+        (tmp_path / 'run' / '.epoch_1.pth.0.part').write_bytes(b'PK')
         cfg.resume = True
         configure_resume(cfg, 'auto')
         assert not cfg.resume and cfg.load_from == 'pretrained.pth'

@@ -9,6 +9,7 @@ pytest.importorskip('mmengine')
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook
 
+from rescaps_plugin.engine import saving
 from rescaps_plugin.engine.saving import SafeCheckpointHook, last_checkpoint, write_whole
 from tests.engine.test_checkpoint import make_runner
 
@@ -38,6 +39,21 @@ def test_keeps_what_was_there(tmp_path, monkeypatch, error):
     assert path.read_bytes() == b'old' and [*tmp_path.iterdir()] == [path]
     if isinstance(error, OSError):
         assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(path)
+
+
+def test_processes_of_a_job_write_the_same_file_at_once(tmp_path, monkeypatch):
+    path = tmp_path / 'metrics.json'
+    fsync = os.fsync
+
+    def meanwhile(descriptor):
+        fsync(descriptor)
+        monkeypatch.setattr(os, 'fsync', fsync)
+        monkeypatch.setattr(saving, 'get_rank', lambda: 1)
+        write_whole(path, b'same')
+
+    monkeypatch.setattr(os, 'fsync', meanwhile)
+    write_whole(path, b'same')
+    assert path.read_bytes() == b'same' and [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.parametrize('kept', [1, 2])
