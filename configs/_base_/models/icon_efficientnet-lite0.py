@@ -4,15 +4,15 @@ model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
         type='SaliencyDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
+        mean=[127.5, 127.5, 127.5],
+        std=[127.5, 127.5, 127.5],
         bgr_to_rgb=True,
         train_sizes=[160, 192, 224],
         test_size=224,
     ),
     backbone=dict(
         type='mmpretrain.TIMMBackbone',
-        model_name='efficientnet_lite0',
+        model_name='tf_efficientnet_lite0',
         features_only=True,
         out_indices=(1, 2, 3, 4),
         init_cfg=dict(type='EfficientNetLite0Weights'),
