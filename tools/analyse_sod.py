@@ -12,12 +12,14 @@ each method's error; metrics.md, .csv and .json; curves.png; and <method>.npz, t
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from mmengine.device import get_device
-
-import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
-from rescaps_plugin.engine.cli import add_config_arguments, positive_int
 from rescaps_plugin.engine.errors import user_errors
-from rescaps_plugin.engine.extras import import_extra
+
+with user_errors():
+    from mmengine.device import get_device
+
+    import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
+    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
+    from rescaps_plugin.engine.extras import import_extra
 
 
 def parse_args(argv=None):

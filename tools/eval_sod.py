@@ -10,12 +10,14 @@ each method; curves.png, precision over recall, F- and E-measure over the thresh
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from rich.progress import track
-
-import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
-from rescaps_plugin.engine.cli import positive_int
 from rescaps_plugin.engine.errors import UserError, user_errors
-from rescaps_plugin.engine.extras import import_extra
+
+with user_errors():
+    from rich.progress import track
+
+    import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
+    from rescaps_plugin.engine.cli import positive_int
+    from rescaps_plugin.engine.extras import import_extra
 
 
 def parse_args(argv=None):

@@ -17,14 +17,16 @@ from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
-
-import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
-from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-from rescaps_plugin.engine.config import load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import UserError, user_errors
+
+with user_errors():
+    from mmengine.device import get_device
+    from mmengine.registry import init_default_scope
+
+    import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
+    from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
+    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
+    from rescaps_plugin.engine.config import load_config, require, set_work_dir
 
 # The module that predicts for a config of each default_scope.
 PREDICTORS = {

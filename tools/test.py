@@ -8,17 +8,19 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from contextlib import nullcontext
 from pathlib import Path
 
-from mmengine import dump
-from mmengine.config import ConfigDict
-from mmengine.dist import is_main_process
-from mmengine.evaluator import DumpResults
-
-import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, trust_checkpoint
-from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
-from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import user_errors
-from rescaps_plugin.engine.runner import build_runner
+
+with user_errors():
+    from mmengine import dump
+    from mmengine.config import ConfigDict
+    from mmengine.dist import is_main_process
+    from mmengine.evaluator import DumpResults
+
+    import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
+    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, trust_checkpoint
+    from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
+    from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
+    from rescaps_plugin.engine.runner import build_runner
 
 
 def parse_args(argv=None):

@@ -8,13 +8,15 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from contextlib import nullcontext
 
-import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-from rescaps_plugin.engine.amp import configure_amp
-from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, trust_checkpoint
-from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
-from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
 from rescaps_plugin.engine.errors import user_errors
-from rescaps_plugin.engine.runner import build_runner
+
+with user_errors():
+    import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
+    from rescaps_plugin.engine.amp import configure_amp
+    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, trust_checkpoint
+    from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
+    from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
+    from rescaps_plugin.engine.runner import build_runner
 
 
 def parse_args(argv=None):
