@@ -26,15 +26,18 @@ from rescaps_plugin.engine.errors import UserError
 
 METADATA = 'metadata.json'
 
+# Runs a file: from an input, on the device of the export, to the outputs on the CPU.
+Run = Callable[[Tensor], tuple[Tensor, ...]]
+
 
 class Export(NamedTuple):
     """What is written.
 
     Args:
-        network: A network of one input and one output, in evaluation.
+        network: A network of one input, in evaluation; it gives a tensor, or a tuple of them.
         example: One input ``[1, ...]``; its shape is the file's.
         input_name: Name of the input.
-        output_name: Name of the output.
+        output_names: Names of the outputs.
         metadata: What the file says of itself; anything that JSON has no form for is written as its string.
         dynamic_batch: Whether the file takes any batch size, or 1 alone (a TorchScript file says nothing of it).
         opset: Version of the ONNX operators; None for PyTorch's default.
@@ -43,7 +46,7 @@ class Export(NamedTuple):
     network: nn.Module
     example: Tensor
     input_name: str
-    output_name: str
+    output_names: tuple[str, ...]
     metadata: dict[str, Any]
     dynamic_batch: bool = False
     opset: int | None = None
@@ -63,6 +66,18 @@ class Export(NamedTuple):
         """The sizes that stay open, as torch.export wants to be told."""
         return ({0: torch.export.Dim('batch')},) if self.dynamic_batch else None
 
+    def trace(self) -> torch.export.ExportedProgram:
+        """Trace the network by torch.export.
+
+        Raises:
+            UserError: PyTorch cannot, or not for every batch size.
+        """
+        try:
+            return torch.export.export(self.network, self.inputs, dynamic_shapes=self.dynamic_shapes)
+        except torch._dynamo.exc.UserError as error:
+            batch = ' for batches of any size; leave out --dynamic-batch' if self.dynamic_batch else ''
+            raise UserError(f'PyTorch cannot trace this model{batch}: {str(error).splitlines()[0]}') from error
+
 
 class Format(NamedTuple):
     """A kind of file.
@@ -71,24 +86,23 @@ class Format(NamedTuple):
         suffix: How its name ends.
         packages: What it needs beside PyTorch.
         save: Writes an export to a path.
-        load: Reads a file; gives a function from inputs, on the device of the export, to outputs on the CPU.
+        load: Reads a file; gives what runs it.
     """
 
     suffix: str
     packages: tuple[str, ...]
     save: Callable[[Export, Path], None]
-    load: Callable[[Path], Callable[[Tensor], Tensor]]
+    load: Callable[[Path], Run]
 
 
 def _save_onnx(export: Export, path: Path) -> None:
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     program = torch.onnx.export(
-        export.network,
-        export.inputs,
+        export.trace(),
         input_names=[export.input_name],
-        output_names=[export.output_name],
-        dynamic_shapes=export.dynamic_shapes,
+        output_names=export.output_names,
+        dynamic_shapes=export.dynamic_shapes,  # the sizes' names
         opset_version=export.opset,
         dynamo=True,
         verbose=False,
@@ -102,14 +116,22 @@ def _save_onnx(export: Export, path: Path) -> None:
     program.save(path, external_data=False)
 
 
-def _load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def _load_onnx(path: Path) -> Run:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = InferenceSession(path, options, providers=['CPUExecutionProvider'])
     name = session.get_inputs()[0].name
-    return lambda inputs: torch.from_numpy(session.run(None, {name: inputs.cpu().numpy()})[0])
+    return lambda inputs: tuple(map(torch.from_numpy, session.run(None, {name: inputs.cpu().numpy()})))
+
+
+def _run_module(module: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Run:
+    def run(inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = module(inputs)
+        return tuple(output.cpu() for output in ([outputs] if torch.is_tensor(outputs) else outputs))
+
+    return run
 
 
 @contextmanager
@@ -127,20 +149,17 @@ def _save_torchscript(export: Export, path: Path) -> None:
         torch.jit.save(traced, path, _extra_files={METADATA: export.text})
 
 
-def _load_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
+def _load_torchscript(path: Path) -> Run:
     with _torchscript():
-        module = torch.jit.load(path)
-    return lambda inputs: module(inputs).cpu()
+        return _run_module(torch.jit.load(path))
 
 
 def _save_exported(export: Export, path: Path) -> None:
-    program = torch.export.export(export.network, export.inputs, dynamic_shapes=export.dynamic_shapes)
-    torch.export.save(program, path, extra_files={METADATA: export.text})
+    torch.export.save(export.trace(), path, extra_files={METADATA: export.text})
 
 
-def _load_exported(path: Path) -> Callable[[Tensor], Tensor]:
-    module = torch.export.load(path).module()
-    return lambda inputs: module(inputs).cpu()
+def _load_exported(path: Path) -> Run:
+    return _run_module(torch.export.load(path).module())
 
 
 FORMATS = {
@@ -195,7 +214,8 @@ def quantize(source: Path, target: Path, batches: Iterable[Tensor]) -> None:
     original = onnx_ir.load(source)
     with TemporaryDirectory() as folder:
         prepared = Path(folder, 'prepared.onnx')
-        quant_pre_process(source, prepared)
+        # PyTorch has noted all shapes; ONNX Runtime's symbolic inference fails on some of them.
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             target,

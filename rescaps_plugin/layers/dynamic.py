@@ -130,7 +130,7 @@ class DynamicRouting(WindowRouting):
         self.iterations = iterations
         self.coupling_grad = coupling_grad
         self.transform_std = 1 / math.sqrt(in_dim) if transform_std is None else transform_std
-        self.weight = nn.Parameter(torch.empty(self.window, in_types, in_dim, self.out_types, out_dim))
+        self.weight = nn.Parameter(torch.empty(self.window, in_types, in_dim, self.out_types * out_dim))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -142,7 +142,7 @@ class DynamicRouting(WindowRouting):
             self.poses(x),
             self.child_positions(x),
             1 + x.shape[2] * x.shape[3],
-            self.weight,
+            self.weight.unflatten(-1, (self.out_types, self.out_dim)),
             self.iterations,
             self.coupling_grad,
         )

@@ -210,7 +210,7 @@ class EMRouting(WindowRouting):
         self.inverse_temperature = inverse_temperature
         self.transform_std = transform_std
         offsets = 1 if coordinate_addition else self.window
-        self.weight = nn.Parameter(torch.empty(offsets, in_types, pose_size, self.out_types, pose_size))
+        self.weight = nn.Parameter(torch.empty(offsets, in_types, pose_size, self.out_types * pose_size))
         self.beta_u = nn.Parameter(torch.empty(self.out_types))
         self.beta_a = nn.Parameter(torch.empty(self.out_types))
         coordinates = torch.zeros(self.window if coordinate_addition else 0, pose_size, pose_size)
@@ -229,7 +229,7 @@ class EMRouting(WindowRouting):
         Votes then begin in some agreement. Those of random transforms cancel in the means, which shrinks poses from
         layer to layer.
         """
-        identity = torch.eye(self.weight.shape[-1])[:, None]
+        identity = torch.eye(self.weight.shape[2]).repeat(1, self.out_types)
         with torch.no_grad():
             self.weight.normal_(std=self.transform_std).add_(identity.to(self.weight))
         nn.init.zeros_(self.beta_u)
@@ -241,7 +241,7 @@ class EMRouting(WindowRouting):
             self.activations(x),
             self.child_positions(x),
             1 + x.shape[2] * x.shape[3],
-            self.weight,
+            self.weight.unflatten(-1, (self.out_types, -1)),
             self.coordinates,
             self.beta_u,
             self.beta_a,

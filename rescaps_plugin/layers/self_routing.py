@@ -94,7 +94,9 @@ class SelfRouting(WindowRouting):
         super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
         children = (self.window, in_types, self.in_dim)
         self.weight = nn.Parameter(torch.empty(*children, self.out_types))
-        self.transform = None if activation_only else nn.Parameter(torch.empty(*children, self.out_types, self.out_dim))
+        self.transform = (
+            None if activation_only else nn.Parameter(torch.empty(*children, self.out_types * self.out_dim))
+        )
         if activation_only:
             self.out_channels = self.out_types
         self.reset_parameters()
@@ -105,5 +107,6 @@ class SelfRouting(WindowRouting):
             nn.init.normal_(parameter, std=1 / math.sqrt(self.in_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        pose, activation = self_routing(self.poses(x), self.activations(x), self.weight, self.transform)
+        transform = None if self.transform is None else self.transform.unflatten(-1, (self.out_types, self.out_dim))
+        pose, activation = self_routing(self.poses(x), self.activations(x), self.weight, transform)
         return self.capsule_map(pose, activation, x)

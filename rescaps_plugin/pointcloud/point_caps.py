@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rescaps_plugin import losses
 from rescaps_plugin.layers import DynamicRouting, ResidualPoseBlock
 from rescaps_plugin.layers.dynamic import squash
+from rescaps_plugin.layers.fusion import Deployable, norm_scale_shift
 
 # Scores of points held at a time while the winners are sought. On a CPU they fit its cache.
 CPU_SCORES = 2**21
@@ -101,7 +102,11 @@ class PrimaryPointCaps(nn.Module):
         x = x.to(linear.weight.dtype)
         # A negative scale turns the largest into the smallest.
         sign = torch.where(norm.weight < 0, -1.0, 1.0).to(x.dtype)
-        product = LargestProducts.apply(x, linear.weight, sign)
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            # Of a file's operators none loops over the clouds.
+            product = sign * F.linear(x, sign[:, None] * linear.weight).amax(dim=1)
+        else:
+            product = LargestProducts.apply(x, linear.weight, sign)
         with torch.autocast(x.device.type, enabled=False):
             mean, variance = self._statistics(x)
             entry = (product + linear.bias - mean) * torch.rsqrt(variance + norm.eps) * norm.weight + norm.bias
@@ -224,7 +229,7 @@ class ResidualPoseLatentCaps(nn.Module):
 LATENT_CAPS = {'rpr': ResidualPoseLatentCaps, 'dynamic': DynamicLatentCaps}
 
 
-class PointGenerators(nn.Module):
+class PointGenerators(Deployable):
     """Decoder: point generators, each of which makes one point out of every latent capsule and a place on a grid.
 
     A generator is a pointwise network ``d + 2 -> d + 2 -> (d + 2) / 2 -> (d + 2) / 4 -> 3`` with batch normalisations
@@ -257,7 +262,7 @@ class PointGenerators(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(groups * size) for size in sizes[1:-1])
 
     def forward(self, latent: Tensor, grid: Tensor) -> Tensor:
-        batch = len(latent)
+        batch = latent.shape[0]
         # Clouds and latent capsules are one axis: grouped convolutions are faster on one long row than on many short.
         latent = latent.permute(2, 0, 1).reshape(1, latent.shape[2], -1)
         grid = grid.permute(1, 3, 0, 2).reshape(1, 2 * self.generators, -1)
@@ -268,6 +273,13 @@ class PointGenerators(nn.Module):
             x = conv(F.relu(norm(x)))
         points = torch.tanh(x).reshape(self.generators, 3, batch, self.latent_capsules)
         return points.permute(2, 0, 3, 1).flatten(1, 2)[:, : self.num_points]
+
+    def _fold(self) -> None:
+        for conv, norm in zip(self.convs, self.norms, strict=False):
+            scale, shift = norm_scale_shift(norm)
+            conv.weight *= scale[:, None, None]
+            conv.bias.mul_(scale).add_(shift)
+        self.norms = nn.ModuleList(nn.Identity() for _ in self.norms)
 
 
 @MODELS.register_module()
@@ -365,7 +377,7 @@ class PointCapsAE(BaseModel):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Give clouds ``[b, num_points, 3]`` from latent capsules ``[b, latent_capsules, latent_dim]``."""
-        shape = (len(latent), *self.grid.shape[1:])
+        shape = (latent.shape[0], *self.grid.shape[1:])
         grid = torch.rand(shape, device=self.grid.device) if self.training else self.grid.expand(shape)
         return self.decoder(latent, grid)
 

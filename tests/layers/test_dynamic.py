@@ -38,7 +38,7 @@ def test_agreement_pulls_children_together():
     lengths = []
     for iterations in (1, 5):
         layer = DynamicRouting(1, 2, (1, 3), padding=0, in_dim=1, out_dim=2, iterations=iterations)
-        layer.weight.data = weight.reshape(3, 1, 1, 2, 2)
+        layer.weight.data = weight.reshape(3, 1, 1, 4)
         lengths.append(layer(torch.ones(1, 1, 1, 3)).flatten()[-2:])
     # Couplings of a half: |s| = 1.5 and 0.05, squashed.
     torch.testing.assert_close(lengths[0], torch.tensor([1.5**2 / 3.25, 0.05**2 / 1.0025]))

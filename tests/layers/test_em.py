@@ -38,7 +38,7 @@ def five_votes(votes_of_a, votes_of_b, iterations):
     """Five active children with these scalar votes for two parents: means and activations after routing."""
     layer = EMRouting(1, 2, (1, 5), padding=0, pose_size=1, iterations=iterations).double()
     votes = torch.tensor([votes_of_a, votes_of_b], dtype=torch.float64)
-    layer.weight.data = votes.t().reshape(5, 1, 1, 2, 1)
+    layer.weight.data = votes.t().reshape(5, 1, 1, 2)
     mean_a, mean_b, active_a, active_b = layer(torch.ones(1, 2, 1, 5, dtype=torch.float64)).flatten().tolist()
     return (mean_a, mean_b), (active_a, active_b)
 

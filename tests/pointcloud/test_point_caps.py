@@ -99,7 +99,7 @@ def test_generators_start_as_convolutions_of_their_own_do():
 def test_dynamic_routing_is_the_loop_over_latent_capsules(iterations):
     layer = DynamicLatentCaps(6, 4, 3, 5, iterations=iterations).double()
     nn.init.normal_(layer.routing.weight)
-    weight = layer.routing.weight.detach()[0].permute(0, 2, 3, 1).requires_grad_()
+    weight = layer.routing.weight.detach()[0].unflatten(-1, (3, 5)).permute(0, 2, 3, 1).requires_grad_()
     x = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
     y = x.detach().clone().requires_grad_()
     expected, result = literal_dynamic_routing(x, weight, iterations), layer(y)
@@ -107,7 +107,8 @@ def test_dynamic_routing_is_the_loop_over_latent_capsules(iterations):
     (expected**2).sum().backward()
     (result**2).sum().backward()
     torch.testing.assert_close(y.grad, x.grad, rtol=0, atol=1e-9)
-    torch.testing.assert_close(layer.routing.weight.grad[0].permute(0, 2, 3, 1), weight.grad, rtol=0, atol=1e-9)
+    gradient = layer.routing.weight.grad[0].unflatten(-1, (3, 5)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(gradient, weight.grad, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize('routing', ['rpr', 'dynamic'])

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import default_collate
+from mmengine.registry import init_default_scope
 from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 from timm.utils import reparameterize_model
 
+from rescaps_plugin.classification.exporting import ClassifierExporter
 from rescaps_plugin.engine.config import load_config
 from tests.tools.digits import train_epoch
 
@@ -155,12 +157,12 @@ def test_int8_agrees_with_fp32(export, config, checkpoint, digits, tmp_path, cap
 
 def test_int8_calibrates_on_the_training_set_as_in_a_test(load_tool, config, checkpoint):
     """Without augmentation, in batches of the file's size, and the same images every time."""
-    tool = load_tool('export')
-    args = tool.parse_args([config, checkpoint])
+    init_default_scope('mmpretrain')
+    args = load_tool('export').parse_args([config, checkpoint, '--dynamic-batch'])
     cfg = load_config(config)
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=cfg.train_dataloader.dataset)
-    first, second = ([*tool.ClassifierExporter(cfg, args).calibration_images(20, 8)] for _ in range(2))
-    assert [batch.shape for batch in first] == [(8, 1, 16, 16), (8, 1, 16, 16), (4, 1, 16, 16)]
+    first, second = ([*ClassifierExporter(cfg, args).calibration_inputs(20)] for _ in range(2))
+    assert [batch.shape for batch in first] == [(16, 1, 16, 16), (4, 1, 16, 16)]
     assert torch.equal(torch.cat(first), torch.cat(second))
     train_set = DATASETS.build(dict(cfg.val_dataloader.dataset, split='train'))
     images = {((sample['inputs'].float() - 79.78) / 90.52).numpy().tobytes() for sample in train_set}
@@ -168,12 +170,13 @@ def test_int8_calibrates_on_the_training_set_as_in_a_test(load_tool, config, che
 
 
 def test_int8_needs_a_pipeline_to_replace(load_tool, config, checkpoint):
+    init_default_scope('mmpretrain')
     tool = load_tool('export')
     cfg = load_config(config)
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset])
-    exporter = tool.ClassifierExporter(cfg, tool.parse_args([config, checkpoint]))
+    exporter = ClassifierExporter(cfg, tool.parse_args([config, checkpoint]))
     with pytest.raises(tool.UserError, match='--int8 needs a train_dataloader.dataset.*ConcatDataset has none'):
-        exporter.calibration_images(20, 8)
+        exporter.calibration_inputs(20)
 
 
 def test_softmax_head_gives_softmax_scores(export, tmp_path):
@@ -278,6 +281,6 @@ def test_images_of_another_size_cannot_check(export, config, model, tmp_path):
     options = ['--cfg-options', 'model.head.global_pool=avg']
     torch.save(get_model(load_config(config, {'model.head.global_pool': 'avg'})).state_dict(), 'model.pth')
     arguments = [config, 'model.pth', '--format', 'torchscript', '--out', 'model.pt', '--input-size', '24', '32']
-    with pytest.raises(SystemExit, match='gives an image of 1x16x16, and the file takes 1x24x32'):
+    with pytest.raises(SystemExit, match='gives images of 1x16x16, and the file takes 1x24x32'):
         export(*arguments, '--check', *options)
     export(*arguments, *options)
