@@ -1,5 +1,7 @@
 """Capsule losses as OpenMMLab losses, in mmengine's root registry: heads of any repository can use them."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS
@@ -20,19 +22,17 @@ def training_progress() -> float:
     return hub.get_info('iter') / max_iters if max_iters else 1.0
 
 
-class _CapsuleLoss(nn.Module):
-    """What capsule losses share: activations from scores, and the reduction over the batch.
-
-    Subclasses implement ``sample_loss``: activations ``[b, classes]`` and targets to losses ``[b]``.
-    """
+class _CapsuleLoss(nn.Module, ABC):
+    """What capsule losses share: activations from scores, and the reduction over the batch."""
 
     def __init__(self, loss_weight: float = 1.0, use_sigmoid: bool = False) -> None:
         super().__init__()
         self.loss_weight = loss_weight
         self.use_sigmoid = use_sigmoid
 
+    @abstractmethod
     def sample_loss(self, activation: Tensor, target: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Give the losses ``[b]`` of activations ``[b, classes]`` and targets."""
 
     def forward(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -30,7 +31,7 @@ TOLERANCE = 1e-4
 BATCH_SIZE = 16
 
 
-class Exporter:
+class Exporter(ABC):
     """Writes the trained model of a config, in its deploy form, into a file, and compares the file with PyTorch.
 
     A sample is what a data set consists of, an image or a cloud. Subclasses say what their kind of model takes, gives
@@ -69,32 +70,32 @@ class Exporter:
             self.network(self.example)
         except (AssertionError, RuntimeError) as error:
             raise UserError(
-                f'the model does not take {self.sample}s of {describe(self.input_shape)}: {error}'
+                f'the model does not take {self.sample}s of {shape_text(self.input_shape)}: {error}'
             ) from error
 
+    @abstractmethod
     def load_model(self) -> nn.Module:
         """Build the config's model and load the checkpoint: in its training form, in eval mode."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build_network(self, deployed: nn.Module) -> nn.Module:
         """Make the network that is written, which gives :attr:`output_names`, of the model in its deploy form."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Give what PyTorch predicts for a batch, in the training form."""
-        raise NotImplementedError
 
+    @abstractmethod
     def agreement(self, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
         """Say how far outputs mean the same as those that are expected."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list:
         """Score the outputs of each sample of a batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summarise(self, scores: Sequence) -> str:
         """Say what the scores of a test set amount to."""
-        raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
         """Say of what goes in and comes out what :attr:`metadata` does not say of every kind of model."""
@@ -154,8 +155,8 @@ class Exporter:
             for sample, _ in pairs:
                 if sample.shape[1:] != self.input_shape:
                     raise UserError(
-                        f'the test pipeline gives {self.sample}s of {describe(sample.shape[1:])}, and the file takes '
-                        f'{describe(self.input_shape)}: --check and --int8 need {self.sample}s of the size exported.'
+                        f'the test pipeline gives {self.sample}s of {shape_text(sample.shape[1:])}, and the file takes '
+                        f'{shape_text(self.input_shape)}: --check and --int8 need {self.sample}s of the size exported.'
                     )
             yield torch.cat([sample for sample, _ in pairs]), [annotation for _, annotation in pairs]
 
@@ -262,7 +263,7 @@ def preprocessor_options(cfg: Config) -> ConfigDict:
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or ConfigDict()
 
 
-def describe(shape: Sequence[int]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
     """Write a shape as ``3x32x32``."""
     return 'x'.join(map(str, shape))
 

@@ -142,7 +142,7 @@ class DynamicRouting(WindowRouting):
             self.poses(x),
             self.child_positions(x),
             1 + x.shape[2] * x.shape[3],
-            self.weight.unflatten(-1, (self.out_types, self.out_dim)),
+            self.by_parent(self.weight),
             self.iterations,
             self.coupling_grad,
         )

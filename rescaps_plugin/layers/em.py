@@ -241,7 +241,7 @@ class EMRouting(WindowRouting):
             self.activations(x),
             self.child_positions(x),
             1 + x.shape[2] * x.shape[3],
-            self.weight.unflatten(-1, (self.out_types, -1)),
+            self.by_parent(self.weight),
             self.coordinates,
             self.beta_u,
             self.beta_a,

@@ -107,6 +107,6 @@ class SelfRouting(WindowRouting):
             nn.init.normal_(parameter, std=1 / math.sqrt(self.in_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        transform = None if self.transform is None else self.transform.unflatten(-1, (self.out_types, self.out_dim))
+        transform = None if self.transform is None else self.by_parent(self.transform)
         pose, activation = self_routing(self.poses(x), self.activations(x), self.weight, transform)
         return self.capsule_map(pose, activation, x)

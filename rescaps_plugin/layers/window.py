@@ -132,6 +132,13 @@ class WindowRouting(nn.Module):
         """Give the position of every child of every window, see :func:`window_positions`."""
         return window_positions(x, self.kernel_size, self.padding, self.stride)
 
+    def by_parent(self, weight: Tensor) -> Tensor:
+        """Split the last axis of a parameter by parents, ``[..., o * e]`` to ``[..., o, e]``.
+
+        Parameters have no more than four axes: ``network.to(memory_format=torch.channels_last)`` takes no others.
+        """
+        return weight.unflatten(-1, (self.out_types, -1))
+
     def capsule_map(self, pose: Tensor, activation: Tensor, x: Tensor) -> Tensor:
         """Lay parents out as a capsule map: ``[b * l, o, e]`` and ``[b * l, o]`` to ``[b, o * (e + 1), h', w']``."""
         height = (x.shape[2] + 2 * self.padding[0] - self.kernel_size[0]) // self.stride + 1

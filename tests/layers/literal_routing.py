@@ -61,10 +61,6 @@ def wire(layer, x):
     return Wiring(*x.shape[2:], layer.in_types, layer.kernel_size, layer.stride, layer.padding)
 
 
-def by_parent(layer, weight):
-    return weight.unflatten(-1, (layer.out_types, -1))
-
-
 def literal_em(layer, x):
     """Hinton et al. 2018, procedure 1, with the parameters of an ``EMRouting``."""
     wiring = wire(layer, x)
@@ -76,7 +72,7 @@ def literal_em(layer, x):
         pose, activation = read(sample, wiring, layer.in_types, side**2)
         votes = {}
         for (window, child), (row, column) in wiring.edges.items():
-            transform = by_parent(layer, layer.weight)[0 if shared else row * width + column, child[2]]
+            transform = layer.by_parent(layer.weight)[0 if shared else row * width + column, child[2]]
             vote = torch.stack([pose[child].reshape(side, side) @ transform[:, o] for o in range(layer.out_types)])
             if shared:
                 place = torch.zeros(side, side, dtype=x.dtype)
@@ -114,7 +110,7 @@ def literal_dynamic(layer, x):
         pose, _ = read(sample, wiring, layer.in_types, layer.in_dim)
         votes = {
             (window, child): torch.einsum(
-                'd,doe->oe', pose[child], by_parent(layer, layer.weight)[r * layer.kernel_size[1] + c, child[2]]
+                'd,doe->oe', pose[child], layer.by_parent(layer.weight)[r * layer.kernel_size[1] + c, child[2]]
             )
             for (window, child), (r, c) in wiring.edges.items()
         }
@@ -148,7 +144,7 @@ def literal_self(layer, x):
                 row, column = wiring.edges[window, child]
                 offset = row * layer.kernel_size[1] + column
                 route = torch.softmax(pose[child] @ layer.weight[offset, child[2]], dim=0) * activation[child]
-                vote = torch.einsum('d,doe->oe', pose[child], by_parent(layer, layer.transform)[offset, child[2]])
+                vote = torch.einsum('d,doe->oe', pose[child], layer.by_parent(layer.transform)[offset, child[2]])
                 total = total + route[:, None] * vote
                 mass = mass + route
                 whole = whole + activation[child]

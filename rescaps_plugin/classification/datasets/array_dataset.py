@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from rescaps_plugin.classification.datasets.array_files import DataError
 
 
-class ArrayDataset(BaseDataset):
+class ArrayDataset(BaseDataset, ABC):
     """Images and labels in two arrays; a sample is made when it is asked for.
 
     mmengine copies and pickles every entry of ``data_list``. Here an entry holds an index and a label, so images stay
@@ -31,13 +33,13 @@ class ArrayDataset(BaseDataset):
         self.split = split
         super().__init__(ann_file='', data_root=data_root, **kwargs)
 
+    @abstractmethod
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Load the split.
 
         Returns:
             Images ``[n, height, width]`` or ``[n, height, width, channels]`` and integer labels ``[n]``.
         """
-        raise NotImplementedError
 
     def load_data_list(self) -> list[dict]:
         """List the samples: ``index`` into the images and ``gt_label``."""

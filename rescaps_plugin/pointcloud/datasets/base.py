@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from mmengine.dataset import BaseDataset
 
 from rescaps_plugin.pointcloud.files import CloudError
 
 
-class PointCloudDataset(BaseDataset):
+class PointCloudDataset(BaseDataset, ABC):
     """Clouds with a class each; a sample is made when it is asked for.
 
     Subclasses implement ``load_labels`` and ``load_points``. Where points are drawn, the seed and the number of the
@@ -50,13 +52,13 @@ class PointCloudDataset(BaseDataset):
         """Names of the classes, in the order of their labels."""
         return self._metainfo['classes']
 
+    @abstractmethod
     def load_labels(self) -> np.ndarray:
         """Load the split, and give the labels ``[n]`` of its clouds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_points(self, index: int, random: np.random.RandomState) -> np.ndarray:
         """Give the ``num_points`` points ``[num_points, 3]`` of cloud ``index``, by draws from ``random`` if any."""
-        raise NotImplementedError
 
     def describe(self, index: int) -> str:
         """Say where cloud ``index`` comes from, for error messages."""

@@ -1,5 +1,6 @@
 """What heads of salient object detection share: one logit a pixel, in mmsegmentation's terms of two classes."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +75,7 @@ class SaliencyHead(BaseDecodeHead):
         # Every head here has predictors of its own.
         del self.conv_seg
 
+    @abstractmethod
     def side_outputs(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         """Give all maps that are learnt from, to look at.
 
@@ -83,7 +85,6 @@ class SaliencyHead(BaseDecodeHead):
         Returns:
             Logits ``[b, 1, h, w]`` by name, each of its own size. The head's answer is ``'saliency'``.
         """
-        raise NotImplementedError
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: SampleList, train_cfg: Any) -> dict[str, Tensor]:
         """Compute the losses of every map: ``<map>.<loss>``, and of the answer ``<loss>`` alone."""
