@@ -1,0 +1,59 @@
+"""What holds for all configs: of names, which name work directories, and of imports, as a process has none."""
+
+import importlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rescaps_plugin.engine.config import load_config
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+PATHS = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name not in ('_base_', 'reproduce'))
+# The packages that register what configs name, and whose import is up to custom_imports.
+PACKAGES = ('classification', 'pointcloud', 'saliency', 'swap')
+
+
+def test_no_two_configs_share_a_work_directory():
+    names = Counter(path.stem for path in PATHS)
+    assert names['digits'] == 1
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def types(value):
+    """Give every type that a config names, however deep."""
+    if isinstance(value, dict):
+        if isinstance(value.get('type'), str):
+            yield value['type'].rpartition('.')[2]
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from types(item)
+
+
+@pytest.fixture(scope='module')
+def registered():
+    """Names of what each package registers."""
+    from mmengine.registry import root
+
+    names = {package: set(importlib.import_module(f'rescaps_plugin.{package}').__all__) for package in PACKAGES}
+    registries = [registry for registry in vars(root).values() if isinstance(registry, root.Registry)]
+    for registry in list(registries):
+        registries += registry.children.values()
+    for registry in registries:
+        for name, member in registry.module_dict.items():
+            top, _, inner = member.__module__.partition('.')
+            if top == 'rescaps_plugin' and inner.partition('.')[0] in names:
+                names[inner.partition('.')[0]].add(name)
+    assert 'ImageFolder' in names['classification'] and 'RPRConv2d' in names['swap']
+    return names
+
+
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
+def test_config_imports_the_packages_of_all_that_it_names(path, registered):
+    if path.stem.endswith('_coco'):
+        pytest.importorskip('mmdet')
+    config = load_config(str(path))
+    named = set(types(config.to_dict()))
+    imported = {module.split('.')[1] for module in config.custom_imports.imports}
+    assert {package for package, names in registered.items() if names & named} <= imported
