@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def draw_grid(
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(len(first), len(columns), squeeze=False, height_ratios=heights)
     for column, (name, pictures) in enumerate(columns.items()):
-        axes[0, column].set_title(name, fontsize=9)
+        # Names of configs are long; 18 characters are as wide as a picture.
+        axes[0, column].set_title(textwrap.fill(name, 18), fontsize=8)
         for row, picture in enumerate(pictures):
             axis = axes[row, column]
             axis.imshow(picture, cmap='gray', vmin=0, vmax=255)
