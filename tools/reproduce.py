@@ -205,7 +205,10 @@ def make_page(spec, table, values, judged, about):
 
 
 def draw(spec, table, values, path):
-    """Draw a panel for every column: a bar for the mean of every method, a dot for every seed, a cross as published."""
+    """Draw a panel for every column: a disc for the mean of every method, a dot for every seed, a cross as published.
+
+    Published costs stay in the table: they are of other sizes on another machine, and would leave no room for ours.
+    """
     columns = [column for column in spec.tables[table].columns if any(values[column.label].values())]
     rows = [method for method in spec.tables[table].rows if any(values[column.label][method] for column in columns)]
     if not columns:
@@ -217,26 +220,20 @@ def draw(spec, table, values, path):
         for row, method in enumerate(rows):
             own = list(values[column.label][method].values())
             if own:
-                axis.barh(row, summarise(own, metric, column.get('statistic', 'mean')), color=f'C{row % 10}', alpha=0.6)
+                centre = summarise(own, metric, column.get('statistic', 'mean'))
+                axis.plot(centre, row, 'o', color=f'C{row % 10}', markersize=11, alpha=0.6)
                 axis.plot(own, [row] * len(own), 'o', color='black', markersize=3)
             published = column.get('published', {}).get(method)
-            if published is not None:
+            if published is not None and metric.field[0] != 'cost':
                 axis.plot(published, row, 'x', color='black')
         axis.set(title=column.label, xlabel=f'{metric.unit}, {metric.better} is better')
         axis.title.set_fontsize(9)
         axis.set_yticks(range(len(rows)), [spec.methods[method] for method in rows])
         axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.grid(axis='y', alpha=0.3)
+        axis.margins(x=0.1)
         axis.spines[['top', 'right']].set_visible(False)
-        if metric.unit == '%':
-            zoom(axis, [value for own in values[column.label].values() for value in own.values()])
     figure.savefig(path, dpi=100)
-
-
-def zoom(axis, values):
-    """Begin an axis of percentages near the values, where they are all far from 0."""
-    low, high = min(values), max(values)
-    if low > 2 * (high - low) > 0:
-        axis.set_xlim(left=max(0, low - (high - low)))
 
 
 def write_table(spec, table, runs, command, out, plot):
