@@ -1,7 +1,22 @@
-# ICON with residual pose routing, on a CPU.
+# ICON with residual pose routing, on a CPU. The images are few: colours vary as well, and what is tested and kept is a
+# moving average of the weights, over about a hundred iterations.
 _base_ = [
     '../_base_/models/icon_efficientnet-lite0.py',
     '../_base_/datasets/ecssd.py',
     '../_base_/schedules/adamw_triangular_12e.py',
     '../_base_/saliency_runtime.py',
 ]
+
+model = dict(data_preprocessor=dict(train_sizes=[192, 224, 256], test_size=256))
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadSaliencyMask'),
+    dict(type='RandomBorderCrop', max_ratio=1 / 8),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    _base_.pack,
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+custom_hooks = [dict(type='EMAHook', momentum=0.01)]
+param_scheduler = dict(end=16)
+train_cfg = dict(max_epochs=16)
