@@ -7,15 +7,7 @@ _base_ = [
     '../_base_/saliency_runtime.py',
 ]
 
-model = dict(data_preprocessor=dict(train_sizes=[192, 224, 256], test_size=256))
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadSaliencyMask'),
-    dict(type='RandomBorderCrop', max_ratio=1 / 8),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    _base_.pack,
-]
+train_pipeline = [*_base_.train_pipeline[:-1], dict(type='PhotoMetricDistortion'), _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 custom_hooks = [dict(type='EMAHook', momentum=0.01)]
 param_scheduler = dict(end=16)

@@ -7,8 +7,8 @@ model = dict(
         mean=[127.5, 127.5, 127.5],
         std=[127.5, 127.5, 127.5],
         bgr_to_rgb=True,
-        train_sizes=[160, 192, 224],
-        test_size=224,
+        train_sizes=[192, 224, 256],
+        test_size=256,
     ),
     backbone=dict(
         type='mmpretrain.TIMMBackbone',
