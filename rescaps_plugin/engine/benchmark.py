@@ -377,9 +377,10 @@ class _Processes:
     """A process for each candidate, started when it is first called; on leaving the block all end."""
 
     def __init__(self, names: Sequence[str], conditions: Conditions) -> None:
-        compiled = sum('compile' in parse_candidate(name)[1] for name in names)
+        self.compiled = ['compile' in parse_candidate(name)[1] for name in names]
         self.cores = os.cpu_count() or 1
-        self.arguments = [(name, conditions, max(1, self.cores // max(1, compiled))) for name in names]
+        compile_threads = max(1, self.cores // max(1, sum(self.compiled)))
+        self.arguments = [(name, conditions, compile_threads) for name in names]
         self.started: dict[int, tuple[SpawnProcess, Connection]] = {}
 
     def _start(self, index: int) -> tuple[SpawnProcess, Connection]:
@@ -435,7 +436,7 @@ class _Processes:
             return None, 'its process died, out of memory?'
 
     def prepare(self, quantities: Sequence[Sequence[Quantity]], deadline: float) -> list[str | None]:
-        """Build candidates side by side, as many as keep the CPU busy, and compile those that run compiled.
+        """Build candidates side by side, as many as keep the CPU busy, those that are compiled last.
 
         Args:
             quantities: What is to be measured of each.
@@ -444,12 +445,13 @@ class _Processes:
         Returns:
             For each candidate the error, if any.
         """
+        order = sorted(range(len(quantities)), key=self.compiled.__getitem__)
         with ThreadPoolExecutor(2 * self.cores) as threads:
-            calls = [
-                threads.submit(self.call, index, 'prepare', steps, deadline=deadline)
-                for index, steps in enumerate(quantities)
-            ]
-        return [call.result()[1] for call in calls]
+            calls = {
+                index: threads.submit(self.call, index, 'prepare', quantities[index], deadline=deadline)
+                for index in order
+            }
+        return [calls[index].result()[1] for index in range(len(quantities))]
 
 
 @dataclass
@@ -488,7 +490,7 @@ def measure_all(
         conditions: What all are measured under.
         repeats: Rounds; what does not vary is measured in the first alone: parameters, MACs and a GPU's memory.
         deadline: When to start no further measurement, in seconds of :func:`time.monotonic`. Building and compiling
-            may take half of the time until then. Defaults to infinity.
+            may take two thirds of the time until then. Defaults to infinity.
         progress: Is called with what is measured whenever that is more of one quantity. Defaults to doing nothing.
 
     Returns:
@@ -505,7 +507,7 @@ def measure_all(
     ]
     with _Processes(names, conditions) as processes:
         print(f'building {len(names)} candidates', file=sys.stderr)
-        prepared = processes.prepare(wanted, (time.monotonic() + deadline) / 2)
+        prepared = processes.prepare(wanted, (time.monotonic() + 2 * deadline) / 3)
         for index, error in enumerate(prepared):
             if error:
                 measured.leave_out(f'{names[index]} is left out: {error}')
