@@ -6,7 +6,6 @@ Sabour, Frosst, Hinton, *Dynamic routing between capsules*, NeurIPS 2017.
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
@@ -47,7 +46,9 @@ class Decoder(nn.Module):
         )
 
     def forward(self, capsules: Tensor, target: Tensor) -> Tensor:
-        mask = F.one_hot(target, capsules.shape[1]) if target.dim() == 1 else target
+        # Not one_hot, which reads the largest label from the device to check it.
+        one = capsules.new_zeros(capsules.shape[:2])
+        mask = one.scatter(1, target[:, None], 1.0) if target.dim() == 1 else target
         return self.layers((capsules * mask[..., None]).flatten(1)).unflatten(1, self.image_shape)
 
 
