@@ -25,7 +25,7 @@ TINY = sorted(
 DOMAINS = {
     'classification': 'rescaps/digits.py',
     'saliency, ICON': 'icon/icon-rpr_efficientnet-lite0_synthetic.py',
-    #'saliency, TSPOANet': 'tspoanet/tspoanet-rpr_efficientnet-lite0_synthetic.py',
+    'saliency, TSPOANet': 'tspoanet/tspoanet-rpr_efficientnet-lite0_synthetic.py',
     'point clouds, rpr': 'pointcaps/pointcaps-rpr_digitclouds.py',
     'point clouds, dynamic': 'pointcaps/pointcaps-dynamic_digitclouds.py',
 }

@@ -62,6 +62,14 @@ def iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor
     return _iou(torch.sigmoid(logit), mask, valid).mean()
 
 
+def bce_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy, averaged over pixels.
+
+    Arguments, result and errors are those of :func:`iou_loss`.
+    """
+    return _cross_entropy(*_prepare(logit, mask, valid)).mean()
+
+
 def bce_iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """Binary cross-entropy, averaged over pixels, plus :func:`iou_loss` (Zhuge et al., TPAMI 2022).
 
@@ -128,6 +136,13 @@ def contour_iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -
         target = torch.tanh(sobel_magnitude(mask * valid)) * valid
     both = 2 * _pixels(contour * target) + LEAST_CONTOUR
     return (1 - both / (_pixels(contour.square()) + _pixels(target.square()) + LEAST_CONTOUR)).mean()
+
+
+class BCELoss(nn.Module):
+    """Cross-entropy; arguments and shapes as in :func:`bce_loss`."""
+
+    def forward(self, logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
+        return bce_loss(logit, mask, valid)
 
 
 class BCEIoULoss(nn.Module):
