@@ -123,7 +123,8 @@ class CapsNet(RoutedNetwork):
 
     def _set_classifier(self, num_classes: int, global_pool: str) -> None:
         super()._set_classifier(num_classes, global_pool)
-        self.decoder = self._decoder(num_classes) if self.reconstruction and num_classes > 0 else None
+        decoded = self.reconstruction and num_classes > 0
+        self.decoder = self.like_network(self._decoder(num_classes)) if decoded else None
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:
