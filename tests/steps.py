@@ -18,9 +18,7 @@ from rescaps_plugin.losses import margin_loss, spread_loss
 CONFIGS = Path(__file__).parents[1] / 'configs'
 # Of every family the smallest, which train in seconds on a CPU.
 TINY = sorted(
-    name
-    for name in timm.list_models('*_tiny')
-    if timm.model_entrypoint(name).__module__.startswith('rescaps_plugin.')
+    name for name in timm.list_models('*_tiny') if timm.model_entrypoint(name).__module__.startswith('rescaps_plugin.')
 )
 DOMAINS = {
     'classification': 'rescaps/digits.py',

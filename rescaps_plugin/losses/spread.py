@@ -8,8 +8,8 @@ from torch import Tensor, nn
 def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
     """Spread loss of every sample (Hinton et al. 2018; Liu et al. 2024, eq. 17).
 
-    ``sum_{i != t} max(0, margin - (a_t - a_i))^2``, computed in float32 at least. The public code that sums over all classes and
-    subtracts ``margin^2``, the target's own term, computes the same.
+    ``sum_{i != t} max(0, margin - (a_t - a_i))^2``, computed in float32 at least. The public code that sums over all
+    classes and subtracts ``margin^2``, the target's own term, computes the same.
 
     Args:
         activation: Class activations ``[b, classes]``, in (0, 1).

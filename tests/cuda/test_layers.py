@@ -29,7 +29,7 @@ from rescaps_plugin.layers import (
 
 pytestmark = pytest.mark.cuda
 
-# A layer is a chain of some ten operations, forward and backward. In float32, sums of hundreds of terms round too; those
+# A layer is a chain of some ten operations, forward and backward. In float32, sums of hundreds of terms round too; sums
 # of products in half precision are float32's.
 OPERATIONS = {torch.float32: 64, torch.float16: 16, torch.bfloat16: 16}
 BATCH = 8

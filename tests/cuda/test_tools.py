@@ -15,7 +15,11 @@ from tests.tools.small import CLOUDS, DIGITS, SALIENCY, write
 
 pytestmark = pytest.mark.cuda
 
-DOMAINS = {'classification': DIGITS, 'saliency': SALIENCY, 'pointcloud': CLOUDS.replace('{sampler!r}', "'DefaultSampler'")}
+DOMAINS = {
+    'classification': DIGITS,
+    'saliency': SALIENCY,
+    'pointcloud': CLOUDS.replace('{sampler!r}', "'DefaultSampler'"),
+}
 FAST = ('--amp', 'bfloat16', '--channels-last', '--compile')
 
 
