@@ -65,6 +65,13 @@ def window_positions(x: Tensor, kernel_size: tuple[int, int], padding: tuple[int
     return F.unfold(number, kernel_size, padding=padding, stride=stride)[0].t().flatten().long()
 
 
+@torch.fx.wrap
+def in_layout_of(y: Tensor, x: Tensor) -> Tensor:
+    """Return a map ``[b, c, h, w]`` in the memory format of another: channels-last or contiguous; itself if it is."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return y.contiguous(memory_format=torch.channels_last) if channels_last else y.contiguous()
+
+
 class WindowRouting(nn.Module):
     """A layer whose parents route the votes of the children in a window. Subclasses implement ``forward``.
 
@@ -144,7 +151,9 @@ class WindowRouting(nn.Module):
         height = (x.shape[2] + 2 * self.padding[0] - self.kernel_size[0]) // self.stride + 1
         width = (x.shape[3] + 2 * self.padding[1] - self.kernel_size[1]) // self.stride + 1
         capsules = torch.cat([pose.flatten(1), activation], dim=1).to(x.dtype)
-        return capsules.reshape(x.shape[0], height, width, self.out_channels).permute(0, 3, 1, 2).contiguous()
+        capsules = capsules.reshape(x.shape[0], height, width, self.out_channels).permute(0, 3, 1, 2)
+        # This is channels-last, so that a map in that format is not copied.
+        return in_layout_of(capsules, x)
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(model)``."""
