@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook, Hook, SyncBuffersHook
+from mmengine.hooks import CheckpointHook, Hook, RuntimeInfoHook, SyncBuffersHook
 from mmengine.model import BaseDataPreprocessor, is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
@@ -16,7 +16,11 @@ from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.nan_guard import NaNGuardHook
 from rescaps_plugin.engine.precision import compile_network, configure_amp, evaluation_dtype
 from rescaps_plugin.engine.resume import ResumeHook, resumable
+from rescaps_plugin.engine.runtime_info import PendingRuntimeInfoHook
 from rescaps_plugin.engine.saving import SafeCheckpointHook
+
+# Hooks of MMEngine, and those that stand in for them.
+_REPLACED = {CheckpointHook: SafeCheckpointHook, RuntimeInfoHook: PendingRuntimeInfoHook}
 
 
 class _Careful:
@@ -31,9 +35,11 @@ class _Careful:
         return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
 
     def register_hook(self, hook: Hook | dict[str, Any], priority: int | str | None = None) -> None:
-        """Register a hook; MMEngine's checkpoint hook as the one that loses nothing."""
-        if isinstance(hook, dict) and hook.get('type') in ('CheckpointHook', CheckpointHook):
-            hook = dict(hook, type=SafeCheckpointHook)
+        """Register a hook; in place of some of MMEngine's, those that lose nothing and do not wait for the device."""
+        if isinstance(hook, dict):
+            for theirs, ours in _REPLACED.items():
+                if hook.get('type') in (theirs.__name__, theirs):
+                    hook = dict(hook, type=ours)
         super().register_hook(hook, priority)
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
