@@ -98,6 +98,7 @@ def parse_args(argv):
         '--train-batch-sizes', nargs='+', **count, help='to time training steps; default: --batch-sizes above 1'
     )
     parser.add_argument('--memory-batch', **count, default=64, help='to measure memory at; default: 64')
+    parser.add_argument('--memory-modes', nargs='+', choices=('infer', 'train'), help='default: --modes')
     parser.add_argument('--repeats', **count, default=7, help='rounds; default: 7')
     parser.add_argument('--min-time', type=float, default=0.2, metavar='S', help='seconds a measurement; default: 0.2')
     parser.add_argument(
@@ -130,20 +131,21 @@ def parse_args(argv):
         parser.error('--device cuda: PyTorch finds no GPU')
     # Processes of many candidates on one GPU are not to compete for the CPU.
     args.threads = args.threads or (1 if args.device == 'cuda' else torch.get_num_threads())
+    args.memory_modes = args.memory_modes or args.modes
     args.train_batch_sizes = args.train_batch_sizes or [batch for batch in args.batch_sizes if batch > 1]
     return args
 
 
 def choose_quantities(args, memory):
     """List what to measure; training leaves out a batch of 1, which batch normalisation cannot train on."""
-    kinds = ['time', 'memory'] if memory else ['time']
     batches = {
         ('time', 'infer'): args.batch_sizes,
         ('time', 'train'): args.train_batch_sizes,
         ('memory', 'infer'): [args.memory_batch],
         ('memory', 'train'): [args.memory_batch] if args.memory_batch > 1 else [],
     }
-    steps = [(kind, mode) for kind in kinds for mode in args.modes]
+    modes = {'time': args.modes, 'memory': args.memory_modes if memory else []}
+    steps = [(kind, mode) for kind in modes for mode in modes[kind]]
     quantities = [Quantity(*step, batch) for step in steps for batch in batches[step]]
     return [Quantity('parameters'), Quantity('MACs'), *quantities]
 

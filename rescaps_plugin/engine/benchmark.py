@@ -24,11 +24,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -191,8 +192,7 @@ class Bench:
                 (self.module,) = reparameterize_model(nn.Sequential(self.module))
             self.module.to(conditions.device, memory_format=self.layout)
             self.network = self.module
-            with self.settings():
-                self.step('infer', 1)()
+            self.warm_up(self.step('infer', 1))
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             size = 'x'.join(map(str, conditions.input_size))
             raise UserError(f'{name} cannot be built or run on inputs of {size}: {error}') from error
@@ -204,15 +204,27 @@ class Bench:
         if not self.compiled:
             return
         for mode, batch in dict.fromkeys((quantity.mode, quantity.batch) for quantity in quantities if quantity.mode):
-            with self.settings():
-                self.step(mode, batch)()
+            self.warm_up(self.step(mode, batch))
+
+    def warm_up(self, step: Callable[[], None]) -> None:
+        """Run a step once while other candidates keep the GPU busy, so that cuDNN cannot choose algorithms by time.
+
+        cuDNN's choices are kept by thread. Those of this step are left behind, and made anew when it is measured.
+        """
+
+        def run() -> None:
+            with torch.autograd.set_multithreading_enabled(False):
+                step()
+
+        with self.settings(autotune=False), ThreadPoolExecutor(1) as thread:
+            thread.submit(run).result()
 
     @contextmanager
-    def settings(self) -> Iterator[None]:
-        """Set what PyTorch keeps for the process: TensorFloat-32, and cuDNN's choice of algorithms by their times."""
+    def settings(self, autotune: bool = True) -> Iterator[None]:
+        """Set what PyTorch keeps for the process: TensorFloat-32, and whether cuDNN chooses algorithms by time."""
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
-        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, self.tf32, self.tf32
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = autotune, self.tf32, self.tf32
         try:
             yield
         finally:
@@ -361,36 +373,83 @@ def _serve(connection: Connection, name: str, conditions: Conditions, compile_th
         connection.send(answer)
 
 
-class _Process:
-    """The process of a candidate; it ends, or is killed if it is busy, on leaving the block."""
+class _Processes:
+    """A process for each candidate, started when it is first called; on leaving the block all end."""
 
-    def __init__(self, name: str, conditions: Conditions, compile_threads: int) -> None:
+    def __init__(self, names: Sequence[str], conditions: Conditions) -> None:
+        compiled = sum('compile' in parse_candidate(name)[1] for name in names)
+        self.cores = os.cpu_count() or 1
+        self.arguments = [(name, conditions, max(1, self.cores // max(1, compiled))) for name in names]
+        self.started: dict[int, tuple[SpawnProcess, Connection]] = {}
+
+    def _start(self, index: int) -> tuple[SpawnProcess, Connection]:
         spawn = get_context('spawn')
-        self.connection, theirs = spawn.Pipe()
-        self.process = spawn.Process(target=_serve, args=(theirs, name, conditions, compile_threads))
-        self.process.start()
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_serve, args=(theirs, *self.arguments[index]))
+        process.start()
         theirs.close()
+        self.started[index] = process, ours
+        return process, ours
 
-    def __enter__(self) -> '_Process':
+    def __enter__(self) -> '_Processes':
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.connection.close()
-        self.process.join(2)
-        self.process.kill()
-        self.process.join()
+        # A process that waits for a call ends; one that is busy, or not yet there, is killed.
+        for _, connection in self.started.values():
+            connection.close()
+        for process, _ in self.started.values():
+            process.join(2)
+            process.kill()
+            process.join()
 
-    def call(self, method: str, *arguments: Any, timeout: float | None = None) -> tuple[Any, str | None]:
-        """Call a method of the candidate's :class:`Bench`; give the result, or None and the error."""
+    def alive(self, index: int) -> bool:
+        """Tell whether the process of a candidate runs."""
+        return self.started[index][0].is_alive()
+
+    def call(self, index: int, method: str, *arguments: Any, deadline: float = math.inf) -> tuple[Any, str | None]:
+        """Call a method of a candidate's :class:`Bench`.
+
+        Args:
+            index: Which candidate.
+            method: Name of the method.
+            *arguments: Its arguments.
+            deadline: When to give up and kill the process, in seconds of :func:`time.monotonic`.
+
+        Returns:
+            The result and None, or None and the error.
+        """
+        begin = time.monotonic()
+        if begin > deadline:
+            return None, 'no time to build it'
+        process, connection = self.started[index] if index in self.started else self._start(index)
         try:
-            self.connection.send((method, arguments))
-            if self.connection.poll(timeout):
-                return self.connection.recv()
-            self.process.kill()
-            return None, f'not done after {timeout:.0f} s'
+            connection.send((method, arguments))
+            if connection.poll(None if deadline == math.inf else deadline - begin):
+                return connection.recv()
+            process.kill()
+            process.join()
+            return None, f'not done after {deadline - begin:.0f} s'
         except (EOFError, OSError):
-            self.process.join()
+            process.join()
             return None, 'its process died, out of memory?'
+
+    def prepare(self, quantities: Sequence[Sequence[Quantity]], deadline: float) -> list[str | None]:
+        """Build candidates side by side, as many as keep the CPU busy, and compile those that run compiled.
+
+        Args:
+            quantities: What is to be measured of each.
+            deadline: As of :meth:`call`.
+
+        Returns:
+            For each candidate the error, if any.
+        """
+        with ThreadPoolExecutor(2 * self.cores) as threads:
+            calls = [
+                threads.submit(self.call, index, 'prepare', steps, deadline=deadline)
+                for index, steps in enumerate(quantities)
+            ]
+        return [call.result()[1] for call in calls]
 
 
 @dataclass
@@ -444,15 +503,10 @@ def measure_all(
     wanted = [
         [quantity for quantity in quantities if quantity.mode != 'train' or 'deploy' not in form] for form in forms
     ]
-    with ExitStack() as stack:
-        processes = start_all(names, conditions, stack)
-        limit = None if deadline == math.inf else (deadline - time.monotonic()) / 2
+    with _Processes(names, conditions) as processes:
         print(f'building {len(names)} candidates', file=sys.stderr)
-        with ThreadPoolExecutor(len(names)) as threads:
-            prepared = threads.map(
-                lambda process, steps: process.call('prepare', steps, timeout=limit), processes, wanted
-            )
-        for index, (_, error) in enumerate(prepared):
+        prepared = processes.prepare(wanted, (time.monotonic() + deadline) / 2)
+        for index, error in enumerate(prepared):
             if error:
                 measured.leave_out(f'{names[index]} is left out: {error}')
                 failed.update((index, quantity) for quantity in quantities)
@@ -467,26 +521,15 @@ def measure_all(
                     if time.monotonic() > deadline:
                         measured.leave_out(f'out of time in round {turn + 1} of {repeats}, at {quantity}')
                         return measured
-                    value, error = processes[index].call('measure', quantity)
+                    value, error = processes.call(index, 'measure', quantity)
                     if error is None:
                         measured.values[index].setdefault(quantity, []).append(value)
                         continue
-                    alive = processes[index].process.is_alive()
+                    alive = processes.alive(index)
                     measured.leave_out(f'{names[index]} is left out from {quantity}{"" if alive else " on"}: {error}')
                     failed.update((index, other) for other in ([quantity] if alive else quantities))
                 progress(measured)
     return measured
-
-
-def start_all(names: Sequence[str], conditions: Conditions, stack: ExitStack) -> list[_Process]:
-    """Start the processes of candidates; they end with the stack."""
-    compiled = sum('compile' in parse_candidate(name)[1] for name in names)
-    threads = max(1, (os.cpu_count() or 1) // max(1, compiled))
-    processes = [stack.enter_context(_Process(name, conditions, threads)) for name in names]
-    for process in processes:
-        # Before any is waited for.
-        stack.callback(process.connection.close)
-    return processes
 
 
 def profile_all(
@@ -504,16 +547,16 @@ def profile_all(
         For each candidate and mode the shares of time that :meth:`Bench.profile` gives.
     """
     shares: list[dict[str, dict[str, float]]] = [{} for _ in names]
-    with ExitStack() as stack:
-        for index, process in enumerate(start_all(names, conditions, stack)):
+    with _Processes(names, conditions) as processes:
+        for index, name in enumerate(names):
             for mode in modes:
-                if mode == 'train' and 'deploy' in parse_candidate(names[index])[1]:
+                if mode == 'train' and 'deploy' in parse_candidate(name)[1]:
                     continue
-                share, error = process.call('profile', mode, batch)
+                share, error = processes.call(index, 'profile', mode, batch)
                 if error is None:
                     shares[index][mode] = share
                 else:
-                    print(f'{names[index]} is left out from the profile of {mode}: {error}', file=sys.stderr)
+                    print(f'{name} is left out from the profile of {mode}: {error}', file=sys.stderr)
     return shares
 
 

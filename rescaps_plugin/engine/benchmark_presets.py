@@ -52,6 +52,7 @@ PRESETS = {
         train_batch_sizes=[128],
         batch_sizes=[256, 1],
         memory_batch=128,
+        memory_modes=['train'],
         repeats=3,
         min_time=0.1,
         time_limit=225.0,
