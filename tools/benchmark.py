@@ -11,13 +11,13 @@ where it needs any; +deploy, +channels_last, +bf16 and +fp16 behind it change th
 benchmark.json, benchmark.md and, where matplotlib is installed, benchmark.png.
 """
 
-import json
 import math
 import re
 import shlex
 import sys
+import time
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
-from datetime import datetime
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,59 +25,31 @@ import torch
 
 import rescaps_plugin  # noqa: F401  (registers the models)
 from rescaps_plugin.engine.benchmark import (
-    OPERATIONS,
     Conditions,
+    Measurements,
     Quantity,
     growth,
     measure_all,
     profile_all,
     summarise,
 )
+from rescaps_plugin.engine.benchmark_presets import PRESETS
+from rescaps_plugin.engine.benchmark_report import (
+    NO_MEMORY,
+    NOTES,
+    SWEEP_NOTES,
+    UNITS,
+    compare,
+    describe_run,
+    draw,
+    draw_sweep,
+    fill,
+    make_page,
+    make_sweep_page,
+    save,
+)
 from rescaps_plugin.engine.cli import positive_int
-from rescaps_plugin.engine.errors import user_errors
-from rescaps_plugin.engine.machine import describe_machine
-
-RELEASE = 'rescaps_cifar(capsule_types=(32, 32, 32, 8), residual="ones")'
-
-# Defaults of the arguments, by the comparison they make.
-PRESETS = {
-    # The same arithmetic: step by step as the authors' release computes it, and as convolutions with composed kernels.
-    'literal': dict(names=['tests/layers/literal.py:LiteralResCaps', RELEASE, f'{RELEASE}+deploy']),
-    # The deploy form against nothing but the convolutions it is made of.
-    'deploy': dict(names=['tests/layers/plain.py:ConvStack', f'{RELEASE}+deploy', RELEASE], modes=['infer']),
-    'precision': dict(
-        names=['rescaps_cifar', 'rescaps_cifar+bf16', 'rescaps_cifar+deploy', 'rescaps_cifar+deploy+bf16'],
-    ),
-    # The paper's Table I gives the time of an image, Table VII parameters, memory and time.
-    'table1': dict(names=['em_caps_mnist', 'rescaps_mnist_2b'], input_size=['1', '28', '28'], batch_sizes=[1, 128]),
-    'table7': dict(names=['rescaps_cifar', 'rescaps_cifar_2b', 'capsnet_cifar', 'em_caps_cifar', 'resnet101_cifar']),
-    # One routing layer, alone.
-    'scaling': dict(
-        names=['ResidualPoseRouting({types})', 'EMRouting({types})', 'DynamicRouting({types})', 'SelfRouting({types})'],
-        input_size=['17*{types}', '{side}', '{side}'],
-        input_grad=True,
-        sweep=[('types', [8, 16, 32, 64]), ('side', [8, 16, 32, 64]), ('batch', [8, 1, 32, 128])],
-    ),
-}
-
-UNITS = {'parameters': '', 'MACs': '', 'time': 's', 'memory': 'B'}
-
-NOTES = """\
-Medians [quartiles] of {repeats} rounds over all contestants, each in a process of its own. Ratios, in bold, are to
-`{reference}` in the same round; less is better. Inputs are {input_size}. MACs are those of convolutions and matrix
-products in one inference. A training step is forward, backward and the release of the gradients, without loss and
-optimiser. Added memory is the peak during a step above what was in use before it, gradients included.
-"""
-
-
-NO_MEMORY = 'Memory was not measured: that takes a GPU, or a Linux where /proc/self/clear_refs can be written.\n'
-
-SWEEP_NOTES = """\
-Held at {held} while one of {keys} grows; cost ~ size^exponent, in bold, fitted by least squares to the logarithms of
-the medians of {repeats} rounds. A training step is forward, backward and the release of the gradients. Added memory is
-the peak during a step above what was in use before it. What is missing ran out of memory, or cannot be trained at
-batch 1.
-"""
+from rescaps_plugin.engine.errors import UserError, user_errors
 
 
 def size(text):
@@ -122,15 +94,26 @@ def parse_args(argv):
     )
     parser.add_argument('--modes', nargs='+', choices=('infer', 'train'), default=['infer', 'train'])
     parser.add_argument('--batch-sizes', nargs='+', **count, default=[1, 16], help='to time; default: 1 16')
+    parser.add_argument(
+        '--train-batch-sizes', nargs='+', **count, help='to time training steps; default: --batch-sizes above 1'
+    )
     parser.add_argument('--memory-batch', **count, default=64, help='to measure memory at; default: 64')
     parser.add_argument('--repeats', **count, default=7, help='rounds; default: 7')
     parser.add_argument('--min-time', type=float, default=0.2, metavar='S', help='seconds a measurement; default: 0.2')
+    parser.add_argument(
+        '--time-limit',
+        type=float,
+        default=math.inf,
+        metavar='S',
+        help='start no measurement after so many seconds, and report what is measured; default: none',
+    )
     parser.add_argument('--input-grad', action='store_true', help="train with the input's gradient, as inner layers do")
     parser.add_argument('--channels-last', action='store_true', help='+channels_last for every NAME')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='+bf16 or +fp16 for every NAME')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if cuda else 'cpu')
-    parser.add_argument('--threads', **count, default=torch.get_num_threads(), help='on the CPU; default: %(default)s')
+    parser.add_argument('--threads', **count, help="on the CPU; default: PyTorch's, or 1 with a GPU")
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'), help='folder; default: %(default)s')
+    parser.set_defaults(targets=())
     parser.set_defaults(**PRESETS.get(parser.parse_args(argv).preset, {}))
     args = parser.parse_args(argv)
     if not args.names:
@@ -145,125 +128,28 @@ def parse_args(argv):
         parser.error(f'--sweep: {{{unused[0]}}} stands in no NAME and not in --input-size')
     if args.device == 'cuda' and not cuda:
         parser.error('--device cuda: PyTorch finds no GPU')
+    # Processes of many candidates on one GPU are not to compete for the CPU.
+    args.threads = args.threads or (1 if args.device == 'cuda' else torch.get_num_threads())
+    args.train_batch_sizes = args.train_batch_sizes or [batch for batch in args.batch_sizes if batch > 1]
     return args
 
 
 def choose_quantities(args, memory):
     """List what to measure; training leaves out a batch of 1, which batch normalisation cannot train on."""
-    batches = {'time': args.batch_sizes, 'memory': [args.memory_batch] if memory else []}
-    return [Quantity('parameters'), Quantity('MACs')] + [
-        Quantity(kind, mode, batch)
-        for kind in batches
-        for mode in args.modes
-        for batch in batches[kind]
-        if mode == 'infer' or batch > 1
-    ]
+    kinds = ['time', 'memory'] if memory else ['time']
+    batches = {
+        ('time', 'infer'): args.batch_sizes,
+        ('time', 'train'): args.train_batch_sizes,
+        ('memory', 'infer'): [args.memory_batch],
+        ('memory', 'train'): [args.memory_batch] if args.memory_batch > 1 else [],
+    }
+    steps = [(kind, mode) for kind in kinds for mode in args.modes]
+    quantities = [Quantity(*step, batch) for step in steps for batch in batches[step]]
+    return [Quantity('parameters'), Quantity('MACs'), *quantities]
 
 
-def si(value, unit=''):
-    """Write a value with three digits and an SI prefix."""
-    for factor, prefix in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k'), (1, ''), (1e-3, 'm'), (1e-6, 'µ')):
-        if value >= 0.9995 * factor:
-            return f'{value / factor:#.3g}'.rstrip('.') + f' {prefix}{unit}'.rstrip()
-    return f'{value:.3g} {unit}'.rstrip()
-
-
-def describe(quantity, summary):
-    """Write the cell of one contestant: median, quartiles, throughput of a batch, ratio to the reference."""
-    if summary is None:
-        return '–'
-    unit = UNITS[quantity.kind]
-    text = si(summary['median'], unit)
-    if quantity.mode:
-        text += f' [{si(summary["low"], unit)}, {si(summary["high"], unit)}]'
-    if quantity.kind == 'time' and quantity.batch > 1:
-        text += f', {si(quantity.batch / summary["median"])}/s'
-    return f'{text}, **{summary["ratio"]["median"]:.2f}x**' if summary['ratio'] else text
-
-
-def make_page(result, quantities):
-    contestants = result['contestants']
-    rows = [['', *(f'`{contestant["name"]}`' for contestant in contestants)], ['---'] * (len(contestants) + 1)]
-    for quantity in quantities:
-        cells = [describe(quantity, contestant['quantities'].get(str(quantity))) for contestant in contestants]
-        rows.append([str(quantity), *cells])
-    modes = dict.fromkeys(mode for contestant in result['contestants'] for mode in contestant['profile'])
-    for mode in modes:
-        step = Quantity('share', mode, result['profile batch'])
-        for group in [*OPERATIONS, 'rest']:
-            shares = [contestant['profile'].get(mode, {}).get(group) for contestant in result['contestants']]
-            rows.append([f'{group}, {step}', *('–' if share is None else f'{share:.1%}' for share in shares)])
-    table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
-    machine = ', '.join(f'{name} {value}' for name, value in result['machine'].items())
-    return f'# Benchmark\n\n{table}\n\n{result["notes"]}\n{result["date"]}, {machine}\n\n    {result["command"]}\n'
-
-
-def draw(result, quantities, path):
-    """Draw the ratios of every quantity as bars, with whiskers from quartile to quartile."""
-    from matplotlib.figure import Figure
-
-    names = [contestant['name'] for contestant in result['contestants']]
-    figure = Figure(figsize=(11, 0.6 + len(quantities) * (0.5 + 0.3 * len(names))), layout='constrained')
-    axes = figure.subplots(len(quantities), sharex=True, squeeze=False)[:, 0]
-    for axis, quantity in zip(axes, quantities, strict=True):
-        for row, contestant in enumerate(result['contestants']):
-            summary = contestant['quantities'].get(str(quantity))
-            if summary and summary['ratio']:
-                median, low, high = summary['ratio'].values()
-                axis.barh(row, median, xerr=[[median - low], [high - median]], color=f'C{row % 10}', capsize=3)
-                text = f'{median:.2f}x, {si(summary["median"], UNITS[quantity.kind])}'
-                offset = dict(xytext=(6, 0), textcoords='offset points', bbox=dict(color='white', pad=0))
-                axis.annotate(text, (high, row), va='center', fontsize=8, **offset)
-        axis.axvline(1, color='black', linewidth=0.8)
-        axis.set_yticks(range(len(names)), names, fontsize=8)
-        axis.set_ylim(len(names) - 0.4, -0.6)
-        axis.set_title(str(quantity), loc='left', fontsize=10)
-        axis.spines[['top', 'right']].set_visible(False)
-    axes[0].margins(x=0.2)
-    axes[-1].set_xlabel(f'ratio to {result["reference"]}')
-    figure.savefig(path, dpi=120)
-
-
-def make_sweep_page(result):
-    keys = list(result['sweep'])
-    lines = ['# Growth of cost', '']
-    for quantity, unit in result['units'].items():
-        lines += [f'| {quantity} | {" | ".join(keys)} |', f'| --- {"| --- " * len(keys)}|']
-        for curves in result['contestants']:
-            cells = []
-            for curve in curves['curves'][quantity].values():
-                fit = '–' if curve['exponent'] is None else f'**{curve["exponent"]:.2f}**'
-                points = (f'{x}: {si(cost, unit)}' for x, cost in curve['medians'].items())
-                cells.append(f'{fit} ({", ".join(points)})')
-            lines.append(f'| `{curves["name"]}` | {" | ".join(cells)} |')
-        lines.append('')
-    machine = ', '.join(f'{name} {value}' for name, value in result['machine'].items())
-    lines += [result['notes'], f'{result["date"]}, {machine}', '', f'    {result["command"]}', '']
-    return '\n'.join(lines)
-
-
-def draw_sweep(result, path):
-    """Draw the growth of every quantity with every key, on logarithmic axes."""
-    from matplotlib.figure import Figure
-
-    keys, quantities = list(result['sweep']), list(result['units'])
-    figure = Figure(figsize=(4 * len(keys), 3.2 * len(quantities) + 0.5), layout='constrained')
-    for row, axes in zip(quantities, figure.subplots(len(quantities), len(keys), squeeze=False), strict=True):
-        for key, axis in zip(keys, axes, strict=True):
-            for number, contestant in enumerate(result['contestants']):
-                curve = contestant['curves'][row][key]
-                fit = '' if curve['exponent'] is None else f', exponent {curve["exponent"]:.2f}'
-                label = contestant['name'].partition('(')[0] + fit
-                axis.plot(curve['medians'].keys(), curve['medians'].values(), 'o-', color=f'C{number}', label=label)
-            axis.set(xscale='log', yscale='log', xlabel=key, title=f'{row} [{result["units"][row]}]')
-            axis.set_xticks(result['sweep'][key], map(str, result['sweep'][key]))
-            axis.minorticks_off()
-            axis.legend(fontsize=7)
-    figure.savefig(path, dpi=120)
-
-
-def run_sweep(args, command, names):
-    """Measure every point of the sweep: all contestants at their first values, and one key after another grown."""
+def run_sweep(args, command, names, deadline):
+    """Measure every point of the sweep: all candidates at their first values, and one key after another grown."""
     held = {'batch': args.batch_sizes[0], **{key: values[0] for key, values in args.sweep}}
     costs, units, memory = {}, {}, True
     for key, values in args.sweep:
@@ -279,12 +165,13 @@ def run_sweep(args, command, names):
                 Quantity(kind, mode, point['batch']) for kind, mode in steps if mode == 'infer' or point['batch'] > 1
             ]
             filled = [fill(name, point) for name in names]
-            measured = measure_all(filled, quantities, conditions, args.repeats)
+            measured = measure_all(filled, quantities, conditions, args.repeats, deadline)
             costs[str(point)] = [
-                {step.label: summarise(found, [])['median'] for step, found in values.items()} for values in measured
+                {step.label: summarise(found, [])['median'] for step, found in values.items()}
+                for values in measured.values
             ]
             units.update({quantity.label: UNITS[quantity.kind] for quantity in quantities})
-    contestants = []
+    candidates = []
     for index, name in enumerate(names):
         curves = {label: {} for label in units}
         for label in units:
@@ -293,27 +180,23 @@ def run_sweep(args, command, names):
                 medians = {value: cost for value, cost in found.items() if cost}
                 exponent = growth(list(medians), list(medians.values())) if len(medians) > 1 else None
                 curves[label][key] = {'exponent': exponent, 'medians': medians}
-        contestants.append({'name': name, 'curves': curves})
+        candidates.append({'name': name, 'curves': curves})
     notes = SWEEP_NOTES.format(
         keys=', '.join(key for key, _ in args.sweep),
         held=', '.join(f'{key} {value}' for key, value in held.items()),
         repeats=args.repeats,
     )
     result = {
-        **describe_run(args, command),
+        **describe_run(args.device, args.threads, command),
         'notes': notes + ('' if memory else NO_MEMORY),
         'sweep': {key: sorted(values) for key, values in args.sweep},
         'units': units,
-        'contestants': contestants,
+        'candidates': candidates,
     }
-    write(args.out, result, make_sweep_page(result), lambda path: draw_sweep(result, path))
-
-
-def fill(template, point):
-    """Write a point's values for the {KEY}s of a name."""
-    for key, value in point.items():
-        template = template.replace(f'{{{key}}}', str(value))
-    return template
+    page = make_sweep_page(result)
+    save(args.out, result, page)
+    plot(args.out, lambda path: draw_sweep(result, path))
+    print(page)
 
 
 def make_conditions(args, point):
@@ -321,19 +204,7 @@ def make_conditions(args, point):
     return Conditions(input_size, args.device, args.threads, args.min_time, args.input_grad)
 
 
-def describe_run(args, command):
-    return {
-        'command': command,
-        'date': datetime.now().astimezone().isoformat(timespec='seconds'),
-        'machine': describe_machine(args.device, args.threads),
-    }
-
-
-def write(folder, result, page, draw_plot):
-    print(page)
-    folder.mkdir(parents=True, exist_ok=True)
-    Path(folder, 'benchmark.json').write_text(json.dumps(result, indent=2), encoding='utf-8')
-    Path(folder, 'benchmark.md').write_text(page, encoding='utf-8')
+def plot(folder, draw_plot):
     if find_spec('matplotlib'):
         draw_plot(folder / 'benchmark.png')
         print(f'wrote benchmark.json, benchmark.md and benchmark.png to {folder}')
@@ -341,46 +212,46 @@ def write(folder, result, page, draw_plot):
         print(f'wrote benchmark.json and benchmark.md to {folder}; for the plot: pip install matplotlib')
 
 
-def run_comparison(args, command, names, reference):
+def run_comparison(args, command, names, reference, deadline):
     conditions = make_conditions(args, {})
     quantities = choose_quantities(args, conditions.measures_memory)
-    measured = measure_all(names, quantities, conditions, args.repeats)
-    base = measured[names.index(reference)]
     notes = NOTES.format(
         repeats=args.repeats, reference=reference, input_size='x'.join(map(str, conditions.input_size))
     )
-    profiles = profile_all(names, args.modes, args.profile, conditions) if args.profile else [{} for _ in names]
-    result = {
-        **describe_run(args, command),
+    described = {
+        **describe_run(args.device, args.threads, command),
         'conditions': conditions._asdict(),
         'notes': notes + ('' if conditions.measures_memory else NO_MEMORY),
-        'reference': reference,
         'profile batch': args.profile,
-        'contestants': [
-            {
-                'name': name,
-                'quantities': {
-                    str(quantity): {'unit': UNITS[quantity.kind], **summarise(repeats, base.get(quantity, []))}
-                    for quantity, repeats in values.items()
-                },
-                'profile': profile,
-            }
-            for name, values, profile in zip(names, measured, profiles, strict=True)
-        ],
     }
-    write(args.out, result, make_page(result, quantities), lambda path: draw(result, quantities, path))
+
+    def report(measured: Measurements, profiles: Sequence[dict]) -> dict:
+        result = {**described, **compare(names, measured, reference, profiles, args.targets)}
+        save(args.out, result, make_page(result, quantities))
+        return result
+
+    none = [{} for _ in names]
+    measured = measure_all(
+        names, quantities, conditions, args.repeats, deadline, lambda measured: report(measured, none)
+    )
+    if not any(measured.values):
+        raise UserError('nothing could be measured: ' + '; '.join(measured.left_out))
+    result = report(measured, profile_all(names, args.modes, args.profile, conditions) if args.profile else none)
+    plot(args.out, lambda path: draw(result, quantities, path))
+    print(make_page(result, quantities, short=len(names) > len(quantities)))
 
 
 def run(args, command):
+    deadline = time.monotonic() + args.time_limit
     forms = ('+channels_last' if args.channels_last else '') + (f'+{args.amp}' if args.amp else '')
     names = [name + forms for name in args.names]
     if args.sweep:
-        run_sweep(args, command, names)
+        run_sweep(args, command, names, deadline)
         return
     reference = (args.reference or args.names[0]) + forms
     if reference not in names:
         names.insert(0, reference)
-    run_comparison(args, command, names, reference)
+    run_comparison(args, command, names, reference, deadline)
 
 
 def main(argv=None):

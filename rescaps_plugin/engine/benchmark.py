@@ -1,30 +1,34 @@
-"""Measuring what networks and layers cost: parameters, multiply-adds, time and memory.
+"""Measure what networks and layers cost: parameters, multiply-adds, time and memory.
 
-A *contestant* is named the way Python calls it, with the forms it runs in behind it::
+A *candidate* is named the way Python calls it, with the forms it runs in behind it::
 
     resnet18                                        a model registered in timm
     ResidualPoseRouting(8, routing="pointwise")     a layer of rescaps_plugin.layers
     path/to/file.py:ClassName(types=4)              a module of any Python file
-    rescaps_cifar+deploy+channels_last+bf16         a contestant in other forms
+    rescaps_cifar+deploy+channels_last+bf16         a candidate in other forms
 
-Every contestant lives in a process of its own, so that none warms another's caches or keeps its memory, and all are
-measured in turn, round by round: a machine that gets slower slows all of them.
+Every candidate lives in a process of its own, so that none warms another's caches or keeps its memory. The processes
+start, build and compile side by side; then all are measured in turn, round by round: a machine that gets slower slows
+all of them.
 """
 
 import ast
 import difflib
 import importlib.util
+import itertools
 import math
 import os
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
-from functools import cache, partial
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
@@ -33,6 +37,8 @@ import timm
 import torch
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -41,7 +47,7 @@ from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.machine import PeakMemory
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-FORMS = ('deploy', 'channels_last', *PRECISIONS)
+FORMS = ('deploy', 'channels_last', 'compile', 'tf32', *PRECISIONS)
 # Kinds of operations, by what PyTorch's own names of them contain.
 OPERATIONS = {
     'convolutions': r'^aten::\w*conv',
@@ -51,8 +57,12 @@ OPERATIONS = {
 }
 
 
-def parse_contestant(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
-    """Read the name of a contestant.
+# Steps in one measurement on a GPU.
+MIN_STEPS, MAX_STEPS = 2, 1000
+
+
+def parse_candidate(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
+    """Read the name of a candidate.
 
     Args:
         name: The name, as the module's docstring describes it.
@@ -100,7 +110,7 @@ def _load_file(path: str) -> dict[str, Any]:
 
 
 class Conditions(NamedTuple):
-    """What is the same for all contestants.
+    """What is the same for all candidates.
 
     Args:
         input_size: Shape of one input, without the batch.
@@ -149,13 +159,16 @@ class Quantity(NamedTuple):
 
 
 class Bench:
-    """A contestant on its device, to be measured in this process.
+    """A candidate on its device, to be measured in this process.
 
     An inference is a forward pass in eval mode. A training step is the forward pass, the backward pass of half the
     output's squared norm (nothing to compute: the output is its gradient) and the release of the gradients.
 
+    float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
+    is :func:`torch.compile` of the whole module as one graph, for each batch size anew.
+
     Args:
-        name: Name of the contestant.
+        name: Name of the candidate.
         conditions: What it is measured under.
 
     Raises:
@@ -165,20 +178,45 @@ class Bench:
     def __init__(self, name: str, conditions: Conditions) -> None:
         torch.set_num_threads(conditions.threads)
         torch.manual_seed(0)
-        build, forms = parse_contestant(name)
+        build, forms = parse_candidate(name)
         self.conditions = conditions
         self.layout = torch.channels_last if 'channels_last' in forms else torch.contiguous_format
         self.dtype = next((PRECISIONS[form] for form in forms if form in PRECISIONS), None)
+        self.tf32 = 'tf32' in forms
+        self.compiled = 'compile' in forms
         try:
             self.module = build().eval()
             if 'deploy' in forms:
                 # It fuses the children of what it is given.
                 (self.module,) = reparameterize_model(nn.Sequential(self.module))
             self.module.to(conditions.device, memory_format=self.layout)
-            self.step('infer', 1)()
+            self.network = self.module
+            with self.settings():
+                self.step('infer', 1)()
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             size = 'x'.join(map(str, conditions.input_size))
             raise UserError(f'{name} cannot be built or run on inputs of {size}: {error}') from error
+        if self.compiled:
+            self.network = torch.compile(self.module, fullgraph=True, dynamic=False)
+
+    def prepare(self, quantities: Iterable[Quantity]) -> None:
+        """Compile for the steps that are to be measured, if the candidate is a compiled one."""
+        if not self.compiled:
+            return
+        for mode, batch in dict.fromkeys((quantity.mode, quantity.batch) for quantity in quantities if quantity.mode):
+            with self.settings():
+                self.step(mode, batch)()
+
+    @contextmanager
+    def settings(self) -> Iterator[None]:
+        """Set what PyTorch keeps for the process: TensorFloat-32, and cuDNN's choice of algorithms by their times."""
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, self.tf32, self.tf32
+        try:
+            yield
+        finally:
+            cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
     def measure(self, quantity: Quantity) -> float:
         """Measure once."""
@@ -186,21 +224,27 @@ class Bench:
             return sum(parameter.numel() for parameter in self.module.parameters())
         if quantity.kind == 'MACs':
             return self.count_macs()
-        step = self.step(quantity.mode, quantity.batch)
-        if quantity.kind == 'memory':
-            return self.peak_memory(step)
+        with self.settings():
+            step = self.step(quantity.mode, quantity.batch)
+            return self.peak_memory(step) if quantity.kind == 'memory' else self.time(step)
+
+    def time(self, step: Callable[[], None]) -> float:
+        """Measure the median time of a step, not the first, in seconds."""
+        if self.conditions.device == 'cuda':
+            return time_on_gpu(step, self.conditions.min_time)
         timer = Timer('step()', globals={'step': step}, num_threads=self.conditions.threads)
         return timer.blocked_autorange(min_run_time=self.conditions.min_time).median
 
-    def step(self, mode: str, batch: int) -> Callable[[], None]:
-        """Make what one inference or training step runs."""
+    def step(self, mode: str, batch: int, network: Callable[[Tensor], Any] | None = None) -> Callable[[], None]:
+        """Make what one inference or training step runs, of the candidate as it is or as compiled."""
+        network = network or self.network
         self.module.train(mode == 'train')
         x = torch.randn(batch, *self.conditions.input_size, generator=torch.Generator().manual_seed(0))
         x = x.to(self.conditions.device, memory_format=self.layout)
 
         def forward() -> list[Tensor]:
             with torch.autocast(self.conditions.device, self.dtype, enabled=self.dtype is not None):
-                return list(_tensors(self.module(x)))
+                return list(_tensors(network(x)))
 
         def infer() -> None:
             with torch.no_grad():
@@ -217,23 +261,20 @@ class Bench:
 
     def count_macs(self) -> int:
         """Count the multiply-adds of convolutions and matrix products in the inference of one input."""
-        step = self.step('infer', 1)
+        # Operators inside a compiled graph are not seen.
+        step = self.step('infer', 1, self.module)
         with FlopCounterMode(display=False) as counter:
             step()
         return counter.get_total_flops() // 2
 
     def profile(self, mode: str, batch: int) -> dict[str, float]:
         """Measure the share of a step's time, not the first's, that each of :data:`OPERATIONS` takes, and the rest."""
-        step = self.step(mode, batch)
-        step()
-        with torch.profiler.profile() as profiler:
+        with self.settings():
+            step = self.step(mode, batch)
             step()
-        seconds = dict.fromkeys([*OPERATIONS, 'rest'], 0.0)
-        for event in profiler.key_averages():
-            group = next((group for group, names in OPERATIONS.items() if re.search(names, event.key)), 'rest')
-            on_gpu = self.conditions.device == 'cuda'
-            seconds[group] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        return {group: time / sum(seconds.values()) for group, time in seconds.items()}
+            with torch.profiler.profile() as profiler:
+                step()
+        return shares_of_time(profiler.key_averages(), self.conditions.device)
 
     def peak_memory(self, step: Callable[[], None]) -> int:
         """Measure how far one step, not the first, raises the memory in use at its peak."""
@@ -251,101 +292,228 @@ def _tensors(output: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-# The contestant of this process.
-_bench = cache(Bench)
+def time_on_gpu(step: Callable[[], None], min_time: float) -> float:
+    """Measure the median time of a step on the GPU by events between steps, without waiting for any but the last.
+
+    Args:
+        step: What to run; the first call, in which cuDNN chooses its algorithms, is not counted.
+        min_time: Seconds to spend on the steps that are counted.
+
+    Returns:
+        Seconds.
+    """
+    step()
+    (estimate,) = _times_on_gpu(step, 1)
+    return statistics.median(_times_on_gpu(step, min(max(math.ceil(min_time / estimate), MIN_STEPS), MAX_STEPS)))
 
 
-def _measure(name: str, conditions: Conditions, quantity: Quantity) -> float:
-    return _bench(name, conditions).measure(quantity)
+def _times_on_gpu(step: Callable[[], None], steps: int) -> list[float]:
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
+    torch.cuda.synchronize()
+    events[0].record()
+    for event in events[1:]:
+        step()
+        event.record()
+    torch.cuda.synchronize()
+    return [begin.elapsed_time(end) / 1000 for begin, end in itertools.pairwise(events)]
 
 
-def _profile(name: str, conditions: Conditions, mode: str, batch: int) -> dict[str, float]:
-    return _bench(name, conditions).profile(mode, batch)
+def shares_of_time(events: Iterable[FunctionEvent | FunctionEventAvg], device: str) -> dict[str, float]:
+    """Sum the time of a profile's operators by :data:`OPERATIONS`.
+
+    Args:
+        events: The profile, as ``key_averages()`` gives it. On a GPU each kernel is in it twice: in the time of the
+            operator that launched it, which counts, and in a row of its own.
+        device: ``'cpu'`` or ``'cuda'``: whose time to sum.
+
+    Returns:
+        The share of each kind of operation, and of the rest.
+    """
+    seconds = dict.fromkeys([*OPERATIONS, 'rest'], 0.0)
+    for event in events:
+        if event.device_type == DeviceType.CPU:
+            group = next((group for group, names in OPERATIONS.items() if re.search(names, event.key)), 'rest')
+            seconds[group] += event.self_device_time_total if device == 'cuda' else event.self_cpu_time_total
+    return {group: each / sum(seconds.values()) for group, each in seconds.items()}
 
 
-def _end_with_parent() -> None:
-    """Watch for the end of the parent, which a pool's process whose parent is killed would outlive."""
+def _serve(connection: Connection, name: str, conditions: Conditions, compile_threads: int) -> None:
+    """Build a candidate and answer calls of its methods, in a process of its own, until the parent ends."""
+    # A computation would go on without its parent.
     Thread(target=lambda: (parent_process().join(), os._exit(1)), daemon=True).start()
-
-
-class _Processes(ExitStack):
-    """A process for each contestant; one that fails is left out from then on, and what it gave before is kept."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
-        self.names = names
-        spawn = get_context('spawn')
-        self.pools = [self.enter_context(ProcessPoolExecutor(1, spawn, _end_with_parent)) for _ in names]
-        self.failed: set[int] = set()
-
-    def call(self, index: int, function: Callable[..., Any], *arguments: Any, what: str) -> Any:
-        """Give what ``function(name, *arguments)`` gives in the process of a contestant; None if that failed."""
-        if index in self.failed:
-            return None
+    # Read when the compiler is first imported.
+    os.environ.setdefault('TORCHINDUCTOR_COMPILE_THREADS', str(compile_threads))
+    bench = None
+    while True:
         try:
-            return self.pools[index].submit(function, self.names[index], *arguments).result()
-        except RuntimeError as error:
-            reason = 'its process died, out of memory?' if isinstance(error, BrokenProcessPool) else error
-            print(f'{self.names[index]} is left out from {what} on: {reason}', file=sys.stderr)
-            self.failed.add(index)
-            return None
+            method, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            bench = bench or Bench(name, conditions)
+            answer = getattr(bench, method)(*arguments), None
+        except Exception as error:  # a candidate is any code, and exceptions do not all survive a pipe
+            text = str(error).strip() or type(error).__name__
+            answer = None, text.splitlines()[0]
+        if conditions.device == 'cuda':
+            # The other candidates' processes need the memory.
+            torch.cuda.empty_cache()
+        connection.send(answer)
+
+
+class _Process:
+    """The process of a candidate; it ends, or is killed if it is busy, on leaving the block."""
+
+    def __init__(self, name: str, conditions: Conditions, compile_threads: int) -> None:
+        spawn = get_context('spawn')
+        self.connection, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=_serve, args=(theirs, name, conditions, compile_threads))
+        self.process.start()
+        theirs.close()
+
+    def __enter__(self) -> '_Process':
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.connection.close()
+        self.process.join(2)
+        self.process.kill()
+        self.process.join()
+
+    def call(self, method: str, *arguments: Any, timeout: float | None = None) -> tuple[Any, str | None]:
+        """Call a method of the candidate's :class:`Bench`; give the result, or None and the error."""
+        try:
+            self.connection.send((method, arguments))
+            if self.connection.poll(timeout):
+                return self.connection.recv()
+            self.process.kill()
+            return None, f'not done after {timeout:.0f} s'
+        except (EOFError, OSError):
+            self.process.join()
+            return None, 'its process died, out of memory?'
+
+
+@dataclass
+class Measurements:
+    """What is measured so far.
+
+    Args:
+        values: For each candidate the values measured, one a round.
+        left_out: Messages on what could not be measured, with the reasons.
+    """
+
+    values: list[dict[Quantity, list[float]]]
+    left_out: list[str] = field(default_factory=list)
+
+    def leave_out(self, message: str) -> None:
+        """Note and print what is left out."""
+        print(message, file=sys.stderr)
+        self.left_out.append(message)
 
 
 def measure_all(
-    names: Sequence[str], quantities: Sequence[Quantity], conditions: Conditions, repeats: int
-) -> list[dict[Quantity, list[float]]]:
-    """Measure contestants in turn, each in its own process; every other round goes through them backwards.
+    names: Sequence[str],
+    quantities: Sequence[Quantity],
+    conditions: Conditions,
+    repeats: int,
+    deadline: float = math.inf,
+    progress: Callable[[Measurements], None] = lambda measured: None,
+) -> Measurements:
+    """Measure candidates in turn, each in its own process; every other round goes through them backwards.
+
+    What fails, as for lack of memory, is left out from then on.
 
     Args:
-        names: The contestants.
+        names: The candidates.
         quantities: What to measure; a deploy form is not trained.
         conditions: What all are measured under.
-        repeats: Rounds; parameters and MACs, which do not vary, are measured in the first alone.
+        repeats: Rounds; what does not vary is measured in the first alone: parameters, MACs and a GPU's memory.
+        deadline: When to start no further measurement, in seconds of :func:`time.monotonic`. Building and compiling
+            may take half of the time until then. Defaults to infinity.
+        progress: Is called with what is measured whenever that is more of one quantity. Defaults to doing nothing.
 
     Returns:
-        For each contestant the values measured, one a round; none from where it ran out of memory on.
+        What is measured when all is done or the deadline has passed.
 
     Raises:
-        UserError: If a contestant is unknown or does not take its arguments or the input.
+        UserError: If a candidate is unknown.
     """
-    forms = [parse_contestant(name)[1] for name in names]
-    values: list[dict[Quantity, list[float]]] = [{} for _ in names]
-    with _Processes(names) as processes:
+    forms = [parse_candidate(name)[1] for name in names]
+    measured = Measurements([{} for _ in names])
+    failed: set[tuple[int, Quantity]] = set()
+    wanted = [
+        [quantity for quantity in quantities if quantity.mode != 'train' or 'deploy' not in form] for form in forms
+    ]
+    with ExitStack() as stack:
+        processes = start_all(names, conditions, stack)
+        limit = None if deadline == math.inf else (deadline - time.monotonic()) / 2
+        print(f'building {len(names)} candidates', file=sys.stderr)
+        with ThreadPoolExecutor(len(names)) as threads:
+            prepared = threads.map(
+                lambda process, steps: process.call('prepare', steps, timeout=limit), processes, wanted
+            )
+        for index, (_, error) in enumerate(prepared):
+            if error:
+                measured.leave_out(f'{names[index]} is left out: {error}')
+                failed.update((index, quantity) for quantity in quantities)
         for turn in range(repeats):
-            print(f'round {turn + 1} of {repeats}', file=sys.stderr)
-            for quantity in quantities if turn == 0 else [quantity for quantity in quantities if quantity.mode]:
+            for quantity in quantities:
+                if turn and (not quantity.mode or quantity.kind == 'memory' and conditions.device == 'cuda'):
+                    continue
+                print(f'round {turn + 1} of {repeats}: {quantity}', file=sys.stderr)
                 for index in range(len(names))[:: -1 if turn % 2 else 1]:
-                    if quantity.mode == 'train' and 'deploy' in forms[index]:
+                    if quantity not in wanted[index] or (index, quantity) in failed:
                         continue
-                    value = processes.call(index, _measure, conditions, quantity, what=str(quantity))
-                    if value is not None:
-                        values[index].setdefault(quantity, []).append(value)
-    return values
+                    if time.monotonic() > deadline:
+                        measured.leave_out(f'out of time in round {turn + 1} of {repeats}, at {quantity}')
+                        return measured
+                    value, error = processes[index].call('measure', quantity)
+                    if error is None:
+                        measured.values[index].setdefault(quantity, []).append(value)
+                        continue
+                    alive = processes[index].process.is_alive()
+                    measured.leave_out(f'{names[index]} is left out from {quantity}{"" if alive else " on"}: {error}')
+                    failed.update((index, other) for other in ([quantity] if alive else quantities))
+                progress(measured)
+    return measured
+
+
+def start_all(names: Sequence[str], conditions: Conditions, stack: ExitStack) -> list[_Process]:
+    """Start the processes of candidates; they end with the stack."""
+    compiled = sum('compile' in parse_candidate(name)[1] for name in names)
+    threads = max(1, (os.cpu_count() or 1) // max(1, compiled))
+    processes = [stack.enter_context(_Process(name, conditions, threads)) for name in names]
+    for process in processes:
+        # Before any is waited for.
+        stack.callback(process.connection.close)
+    return processes
 
 
 def profile_all(
     names: Sequence[str], modes: Sequence[str], batch: int, conditions: Conditions
 ) -> list[dict[str, dict[str, float]]]:
-    """Profile contestants, each in its own process.
+    """Profile candidates, each in its own process.
 
     Args:
-        names: The contestants.
+        names: The candidates.
         modes: ``'infer'``, ``'train'``; a deploy form is not trained.
         batch: Batch size.
         conditions: What all run under.
 
     Returns:
-        For each contestant and mode the shares of time that :meth:`Bench.profile` gives.
+        For each candidate and mode the shares of time that :meth:`Bench.profile` gives.
     """
     shares: list[dict[str, dict[str, float]]] = [{} for _ in names]
-    with _Processes(names) as processes:
-        for index, name in enumerate(names):
+    with ExitStack() as stack:
+        for index, process in enumerate(start_all(names, conditions, stack)):
             for mode in modes:
-                if mode == 'train' and 'deploy' in parse_contestant(name)[1]:
+                if mode == 'train' and 'deploy' in parse_candidate(names[index])[1]:
                     continue
-                share = processes.call(index, _profile, conditions, mode, batch, what=f'the profile of {mode}')
-                if share is not None:
+                share, error = process.call('profile', mode, batch)
+                if error is None:
                     shares[index][mode] = share
+                else:
+                    print(f'{names[index]} is left out from the profile of {mode}: {error}', file=sys.stderr)
     return shares
 
 

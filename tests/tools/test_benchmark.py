@@ -5,29 +5,36 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
+from itertools import groupby
 
 import pytest
 import timm
 import torch
 from PIL import Image
 from timm.utils import reparameterize_model
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 
 from rescaps_plugin.engine import benchmark
 from rescaps_plugin.engine.benchmark import (
     OPERATIONS,
     Bench,
     Conditions,
+    Measurements,
     Quantity,
     growth,
     measure_all,
+    shares_of_time,
     summarise,
 )
+from rescaps_plugin.engine.benchmark_presets import PRESETS
+from rescaps_plugin.engine.benchmark_report import Target, compare, make_page, si
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.machine import RESET_PEAK, PeakMemory
 from rescaps_plugin.models.rescaps import checkpoint_filter_fn
 
 MODULES = """
+import os
 import time
 
 import torch
@@ -66,6 +73,57 @@ class Sleeps(nn.Identity):
     def forward(self, x):
         time.sleep(0.02)
         return x
+
+
+class Logs(nn.Identity):
+    '''Writes its letter for every batch of two.'''
+
+    def __init__(self, letter, path):
+        super().__init__()
+        self.letter, self.path = letter, path
+
+    def forward(self, x):
+        if len(x) == 2:
+            with open(self.path, 'a') as file:
+                file.write(self.letter)
+        return x
+
+
+class Fails(nn.Identity):
+    '''Trains on no batch of eight: its process ends, or an error is raised.'''
+
+    def __init__(self, dies):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.dies = dies
+
+    def forward(self, x):
+        if len(x) == 8 and self.dies:
+            os._exit(1)
+        if len(x) == 8:
+            raise torch.OutOfMemoryError('too much')
+        return x * self.scale
+
+
+class Counts(nn.Module):
+    '''Notes down whether it is run by the compiler, and what PyTorch is set to.'''
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.runs = []
+
+    def forward(self, x):
+        if torch.compiler.is_compiling():
+            return self.linear(x)
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        self.runs.append((cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark))
+        return self.linear(x)
+
+
+class Branches(nn.Module):
+    def forward(self, x):
+        return x if x.sum() > 0 else x + 1
 
 
 class Stays(nn.Identity):
@@ -114,7 +172,7 @@ def test_command(run_tool, modules, tmp_path):
     assert result['command'].startswith("python tools/benchmark.py rescaps_tiny+deploy --reference 'modules.py:Saves")
     assert result['reference'] == reference and result['conditions']['input_size'] == [3, 32, 32]
     assert result['machine']['torch'] == torch.__version__ and result['machine']['threads'] == 1
-    saves, tiny = result['contestants']
+    saves, tiny = result['candidates']
     assert (saves['name'], tiny['name']) == (reference, name)
     for kind, quantity in saves['quantities'].items():
         assert quantity['low'] <= quantity['median'] <= quantity['high']
@@ -148,7 +206,8 @@ def test_added_memory_is_that_of_the_tensors_alive(modules):
     # In inference the input and output of a layer; in training all outputs and the gradients of one's input and output.
     maps = {('infer', 1): 2, ('train', 1): 5, ('train', 2): 10}
     quantities = [Quantity('memory', *step) for step in maps]
-    (measured,) = measure_all([f'{modules}:Saves(layers=3)'], quantities, Conditions((9, 1024, 1024)), repeats=1)
+    conditions = Conditions((9, 1024, 1024))
+    (measured,) = measure_all([f'{modules}:Saves(layers=3)'], quantities, conditions, repeats=1).values
     for quantity, count in zip(quantities, maps.values(), strict=True):
         assert measured[quantity] == [pytest.approx(count * map_size, rel=0.05)]
 
@@ -162,7 +221,7 @@ def test_sweep(run_tool, modules, tmp_path):
 
     result = json.loads((tmp_path / 'out/benchmark.json').read_text())
     assert result['sweep'] == {'n': [2, 4], 'batch': [1, 2]}
-    routing, saves = result['contestants']
+    routing, saves = result['candidates']
     assert (routing['name'], saves['name']) == tuple(names)
     times = routing['curves']['inference']
     assert list(times['n']['medians']) == ['2', '4'] and list(times['batch']['medians']) == ['1', '2']
@@ -186,6 +245,20 @@ def test_input_size_of_a_point(tool):
     assert tool.make_conditions(args, {'batch': 2, 'n': 4}).input_size == (68, 4, 3)
 
 
+def test_profile_counts_kernels_once():
+    """A GPU's kernels are in a profile twice: in the operator that launched them, and by themselves."""
+    names = ('aten::cudnn_convolution', 'aten::norm')
+    conv, norm = (FunctionEvent(number, name, 0, 0, 9, use_device='cuda') for number, name in enumerate(names))
+    conv.append_kernel('implicit_gemm', 0, 30)
+    norm.append_kernel('reduce', 0, 10)
+    on_gpu = dict(device_type=DeviceType.CUDA, use_device='cuda')
+    kernels = [FunctionEvent(2, 'implicit_gemm', 0, 10, 40, **on_gpu), FunctionEvent(3, 'reduce', 0, 40, 50, **on_gpu)]
+    events = [conv, norm, *kernels]
+    shares = shares_of_time(events, 'cuda')
+    assert (shares['convolutions'], shares['normalisation'], shares['rest']) == (0.75, 0.25, 0)
+    assert shares_of_time(events, 'cpu')['convolutions'] == 0.5
+
+
 def test_profile(modules):
     notes = Bench(f'{modules}:Notes', Conditions((3, 64, 64))).profile('train', 8)
     assert sum(notes.values()) == pytest.approx(1)
@@ -196,8 +269,12 @@ def test_profile(modules):
     assert set(notes) == set(sigmoids) == {*OPERATIONS, 'rest'}
 
 
+def measure_parameters(names, *_):
+    return Measurements([{Quantity('parameters'): [4.0]} for _ in names])
+
+
 def test_profile_on_the_page(tool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, 'measure_all', lambda names, *_: [{Quantity('parameters'): [4.0]} for _ in names])
+    monkeypatch.setattr(tool, 'measure_all', measure_parameters)
     shares = {**dict.fromkeys(OPERATIONS, 0.0), 'convolutions': 0.875, 'rest': 0.125}
     monkeypatch.setattr(tool, 'profile_all', lambda names, *_: [{'train': shares}, {}])
     tool.main(['resnet18', 'resnet18+deploy', '--profile', '4', '--modes', 'train', '--out', str(tmp_path)])
@@ -205,7 +282,7 @@ def test_profile_on_the_page(tool, tmp_path, monkeypatch, capsys):
 
 
 def test_without_matplotlib(tool, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, 'measure_all', lambda names, *_: [{Quantity('parameters'): [4.0]} for _ in names])
+    monkeypatch.setattr(tool, 'measure_all', measure_parameters)
     monkeypatch.setattr(tool, 'find_spec', lambda name: None)
     tool.main(['resnet18', '--out', str(tmp_path), '--channels-last', '--amp', 'bf16'])
     assert 'for the plot: pip install matplotlib' in capsys.readouterr().out
@@ -220,7 +297,7 @@ def test_unknown_names(error, modules):
     assert f"'Save' is nothing to build from {modules}. Close matches: Saves" in message
     assert "'nothing' is nothing to build" in error(f'{modules}:nothing')
     assert 'gone.py does not exist' in error('gone.py:Saves')
-    assert "unknown form 'int4'; it may be deploy, channels_last, bf16, fp16" in error('resnet18+int4')
+    assert "unknown form 'int4'; it may be deploy, channels_last, compile, tf32, bf16, fp16" in error('resnet18+int4')
     for arguments in ('(num_classes=)', '(num_classes=classes)'):
         assert 'arguments must be Python literals' in error('resnet18' + arguments)
 
@@ -237,7 +314,7 @@ def test_bad_arguments(error):
 
 
 @pytest.mark.parametrize('name', ['resnet18(colour="red")', 'rescaps_tiny(residual="two")', 'ResidualPoseRouting(8)'])
-def test_contestant_that_does_not_run(name):
+def test_candidate_that_does_not_run(name):
     with pytest.raises(UserError, match='cannot be built or run on inputs of 3x8x8: .+'):
         Bench(name, CONDITIONS)
 
@@ -256,7 +333,7 @@ def test_preset_literal_is_the_same_arithmetic(tool, repository, monkeypatch):
     monkeypatch.chdir(repository)
     names = tool.parse_args(['--preset', 'literal']).names
     torch.manual_seed(0)
-    literal, network = (benchmark.parse_contestant(name)[0]().eval() for name in names[:2])
+    literal, network = (benchmark.parse_candidate(name)[0]().eval() for name in names[:2])
     network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
     assert names[2] == f'{names[1]}+deploy'
     x = torch.randn(2, 3, 32, 32)
@@ -272,10 +349,10 @@ def test_preset_deploy_compares_the_same_convolutions(tool, repository, monkeypa
 
 
 @pytest.mark.parametrize('preset', ['precision', 'scaling', 'table1', 'table7'])
-def test_contestants_of_presets_exist(tool, preset):
+def test_candidates_of_presets_exist(tool, preset):
     args = tool.parse_args(['--preset', preset])
     for name in args.names:
-        build, _ = benchmark.parse_contestant(name.replace('{types}', '2'))
+        build, _ = benchmark.parse_candidate(name.replace('{types}', '2'))
         assert build().training
 
 
@@ -329,52 +406,145 @@ def test_time_is_seconds_of_one_step(modules):
     assert 0.02 <= measured <= time.perf_counter() - start
 
 
-@pytest.fixture
-def inline_pool(monkeypatch):
-    """Measure in this process; gives what is asked, in order, and dies when it times ``vgg11``."""
-
-    class Pool:
-        asked = []
-
-        def __init__(self, *_):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def submit(self, function, name, conditions, quantity):
-            self.asked.append((quantity.kind, name))
-            return self
-
-        def result(self):
-            if self.asked[-1] == ('time', 'vgg11'):
-                raise BrokenProcessPool
-            return 1.0
-
-    monkeypatch.setattr(benchmark, 'ProcessPoolExecutor', Pool)
-    return Pool
+def test_rounds_alternate(modules, tmp_path):
+    log = tmp_path / 'log'
+    names = [f'{modules}:Logs("{letter}", "{log}")' for letter in 'ab']
+    quantities = [Quantity('parameters'), Quantity('time', 'infer', 2)]
+    told = []
+    measured = measure_all(names, quantities, CONDITIONS, 2, progress=lambda measured: told.append(str(measured)))
+    assert [letter for letter, _ in groupby(log.read_text())] == ['a', 'b', 'a']
+    assert measured.left_out == []
+    for values in measured.values:
+        assert values[quantities[0]] == [0] and len(values[quantities[1]]) == 2
+    # Told of the parameters, and of the times of both rounds.
+    assert len(set(told)) == 3 and told[-1] == str(measured)
 
 
-def test_rounds_alternate(inline_pool):
-    quantities = [Quantity('parameters'), Quantity('time', 'infer', 1)]
-    values = measure_all(['resnet18', 'resnet34'], quantities, CONDITIONS, 2)
-    kinds = ['parameters'] * 2 + ['time'] * 4
-    names = ['resnet18', 'resnet34', 'resnet18', 'resnet34', 'resnet34', 'resnet18']
-    assert inline_pool.asked == list(zip(kinds, names, strict=True))
-    assert values == [{quantities[0]: [1.0], quantities[1]: [1.0, 1.0]}] * 2
+def test_candidates_that_fail_are_left_out(modules, capsys):
+    quantities = [Quantity('parameters'), Quantity('time', 'train', 8), Quantity('time', 'infer', 2)]
+    names = [*(f'{modules}:Fails(dies={dies})' for dies in (False, True)), f'{modules}:Fails()', f'{modules}:Sleeps']
+    measured = measure_all(names, quantities, CONDITIONS, 2)
+    assert [len(values) for values in measured.values] == [2, 1, 0, 2]
+    raises, dies, _, sleeps = measured.values
+    assert raises[quantities[0]] == dies[quantities[0]] == [1]
+    assert len(raises[quantities[2]]) == len(sleeps[quantities[2]]) == 2
+    unbuilt, *left_out = measured.left_out
+    assert unbuilt.startswith(f'{names[2]} is left out: {names[2]} cannot be built')
+    assert left_out == [
+        f'{names[0]} is left out from training step, batch 8: too much',
+        f'{names[1]} is left out from training step, batch 8 on: its process died, out of memory?',
+        f'{names[3]} is left out from training step, batch 8: '
+        'element 0 of tensors does not require grad and does not have a grad_fn',
+    ]
+    assert capsys.readouterr().err.count('is left out') == 4
 
 
-def test_process_that_dies_is_left_out(inline_pool, capsys):
-    quantities = [Quantity('parameters'), Quantity('time', 'train', 8)]
-    survivor, dead = measure_all(['resnet18', 'vgg11'], quantities, CONDITIONS, 2)
-    assert survivor == {quantities[0]: [1.0], quantities[1]: [1.0, 1.0]}
-    assert dead == {quantities[0]: [1.0]}
-    message = 'vgg11 is left out from training step, batch 8 on: its process died, out of memory?'
-    assert capsys.readouterr().err.count(message) == 1
-    assert [name for _, name in inline_pool.asked].count('vgg11') == 2
+def test_nothing_measured(tool, modules, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r'nothing could be measured: .*Fails\(\) is left out: .* cannot be built'):
+        tool.main([f'{modules}:Fails()', '--out', str(tmp_path)])
+
+
+def test_time_limit(modules, tmp_path):
+    names = [f'{modules}:Sleeps', f'{modules}:Stays']
+    start = time.monotonic()
+    quantities = [Quantity('time', 'infer', batch) for batch in range(1, 1000)]
+    measured = measure_all(names, quantities, CONDITIONS._replace(min_time=0.1), 1, deadline=start + 20)
+    assert 10 < time.monotonic() - start < 30
+    sleeps, stays = measured.values
+    assert 0 < len(sleeps) < 999 and stays == {}
+    unprepared, out_of_time = measured.left_out
+    assert unprepared == f'{names[1]} is left out: not done after 10 s'
+    assert out_of_time.startswith('out of time in round 1 of 1, at inference, batch ')
+
+
+def test_compiled_steps(modules):
+    bench = Bench(f'{modules}:Counts+compile', Conditions((8,)))
+    assert len(bench.module.runs) == 1
+    bench.prepare([Quantity('parameters'), Quantity('time', 'train', 4), Quantity('memory', 'train', 4)])
+    grown = []
+    bench.module.linear.weight.register_post_accumulate_grad_hook(lambda weight: grown.append(weight.grad.norm()))
+    assert bench.measure(Quantity('time', 'train', 4)) > 0 and grown and grown[0] > 0
+    assert len(bench.module.runs) == 1
+    # Not seen in a compiled graph.
+    assert bench.measure(Quantity('MACs')) == 64
+
+    branches = Bench(f'{modules}:Branches+compile', CONDITIONS)
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        branches.prepare([Quantity('time', 'infer', 2)])
+
+
+def test_tf32_is_off_unless_asked_for(modules):
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
+    for form, allowed in (('', False), ('+tf32', True), ('+bf16', False)):
+        bench = Bench(f'{modules}:Counts{form}', Conditions((8,), min_time=0.001))
+        bench.measure(Quantity('time', 'train', 2))
+        assert set(bench.module.runs) == {(allowed, allowed, True)}
+    after = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
+    assert after == before
+
+
+def test_targets(tool):
+    step, memory = Quantity('time', 'train', 4), Quantity('memory', 'train', 4)
+    fast, slow = {step: [1.0, 2.0, 4.0], memory: [5.0]}, {step: [4.0, 8.0, 16.0]}
+    targets = [
+        Target(step, 'fast', 'slow', speed=3),
+        Target(step, 'fast', 'slow', speed=5),
+        Target(step, 'fast', 'slow', cost=0.2),
+        Target(step, 'slow', 'slow', cost=1),
+        Target(memory, 'fast', 'slow', cost=0.2),
+        Target(step, 'fast', 'other', cost=0.2),
+    ]
+    result = compare(['slow', 'fast'], Measurements([slow, fast], ['gone']), 'slow', [{}, {}], targets)
+    ratios = [(target['ratio']['median'], target['reached']) for target in result['targets']]
+    assert ratios == [(4, True), (4, False), (0.25, False), (1, True)]
+
+    described = {**result, 'machine': {}, 'date': '', 'command': '', 'notes': 'Notes', 'profile batch': None}
+    page = make_page(described, [Quantity('parameters'), step, memory])
+    assert '| `fast` | `slow` | speed, training step, batch 4 | 4x | ≥ 3x | reached |' in page
+    assert '| `fast` | `slow` | training step, batch 4 | 0.25x | ≤ 0.2x | missed |' in page
+    assert '\n- gone\n' in page
+    # A row for each of more candidates than quantities.
+    assert '|  | training step, batch 4 |' in make_page(described, [step])
+    assert '| `fast` | 2.00 s, 2.00/s, **0.25x** |' in make_page(described, [Quantity('parameters'), step], short=True)
+
+
+@pytest.mark.parametrize('preset', ['gpu', 'gpu-layers'])
+def test_presets_for_a_gpu(tool, preset, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    args = tool.parse_args(['--preset', preset])
+    assert args.time_limit < {'gpu': 240, 'gpu-layers': 60}[preset]
+    forms = {}
+    for name in args.names:
+        build, form = benchmark.parse_candidate(name)
+        forms.setdefault(name.partition('+')[0], set()).add(frozenset(form))
+    assert len(args.names) == len(set(args.names)) == sum(map(len, forms.values()))
+    quantities = tool.choose_quantities(args, memory=True)
+    for target in args.targets:
+        assert {target.candidate, target.reference} <= set(args.names) and target.quantity in quantities
+    if preset == 'gpu':
+        assert Quantity('time', 'train', 128) in quantities
+        assert {quantity.batch for quantity in quantities if quantity[:2] == ('time', 'infer')} == {1, 256}
+        expected = {
+            frozenset(filter(None, (layout, precision, run)))
+            for layout in ('', 'channels_last')
+            for precision in ('', 'tf32', 'bf16')
+            for run in ('', 'compile')
+        }
+        assert expected <= forms['rescaps_cifar']
+
+
+def test_preset_gpu_compares_the_same_arithmetic(repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    conditions = Conditions((3, 32, 32))
+    bare = {name.partition('+')[0] for name in PRESETS['gpu']['names']}
+    literal, stack = (next(name for name in bare if kind in name) for kind in ('Literal', 'ConvStack'))
+    assert Bench(stack, conditions).count_macs() == Bench('rescaps_cifar+deploy', conditions).count_macs()
+    torch.manual_seed(0)
+    literal, network = (benchmark.parse_candidate(name)[0]().eval() for name in (literal, 'rescaps_cifar'))
+    network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), literal(x), rtol=1e-4, atol=1e-4)
 
 
 def test_summary():
@@ -389,5 +559,5 @@ def test_summary():
     ('value', 'unit', 'text'),
     [(0, 'B', '0 B'), (1, '', '1.00'), (999.6, '', '1.00 k'), (25.3e6, 'B', '25.3 MB'), (0.01234, 's', '12.3 ms')],
 )
-def test_figures(tool, value, unit, text):
-    assert tool.si(value, unit) == text
+def test_figures(value, unit, text):
+    assert si(value, unit) == text
