@@ -9,7 +9,9 @@ Letters: ``b`` batch, ``l`` position of the output (window), ``k`` offset in the
 ``q = k n`` child in the window, ``o`` parent type, ``d`` entry of the child's pose, ``e`` entry of the parent's.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,78 @@ def without_autocast(x: Tensor) -> AbstractContextManager:
 def full_precision(x: Tensor) -> Tensor:
     """Give ``x`` in float32, or in float64 if it is that."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Let products of float32 matrices on a GPU take all bits of their numbers."""
+    matmul = torch.backends.cuda.matmul
+    # PyTorch has two ways to say it, and refuses to read by the one what was set by the other.
+    try:
+        before, precision = matmul.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        name = matmul.fp32_precision
+        matmul.fp32_precision = 'ieee'
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = name
+        return
+    matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
+        if precision == 'medium':  # which is TF32 here and something else on a CPU
+            torch.set_float32_matmul_precision(precision)
+
+
+def _tf32_is_allowed() -> bool:
+    try:
+        return torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:
+        return True
+
+
+# An operator of its own: the backward pass runs after a context of the forward pass has ended, and a compiler would not
+# see the context at all.
+@torch.library.custom_op('rescaps::matmul_without_tf32', mutates_args=())
+def _matmul_without_tf32(a: Tensor, b: Tensor) -> Tensor:
+    with without_tf32():
+        return torch.matmul(a, b)
+
+
+@_matmul_without_tf32.register_fake
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return torch.matmul(a, b)
+
+
+def _save_factors(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _matmul_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    a, b = ctx.saved_tensors
+    need_a, need_b = ctx.needs_input_grad
+    return (
+        _matmul_without_tf32(gradient, b.transpose(-1, -2)) if need_a else None,
+        _matmul_without_tf32(a.transpose(-1, -2), gradient) if need_b else None,
+    )
+
+
+_matmul_without_tf32.register_autograd(_matmul_gradients, setup_context=_save_factors)
+
+
+def matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply matrices, or equally many of them each, without rounding float32 to TF32 where that is allowed.
+
+    Differences of such products cancel; of TF32's three digits nothing would be left.
+    """
+    if torch.jit.is_scripting():
+        return torch.matmul(a, b)
+    if torch.jit.is_tracing() or torch.compiler.is_exporting() or not _tf32_is_allowed():
+        return torch.matmul(a, b)
+    return _matmul_without_tf32(a, b)
 
 
 def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:

@@ -164,6 +164,16 @@ def test_routing_by_votes_stays_in_float32_under_autocast(device, name, dtype):
     assert_rounded(actual, expected, change)
 
 
+@pytest.mark.parametrize('name', [name for name in LAYERS if name.startswith('EM')])
+def test_tf32_rounds_nothing_of_em_routing(device, name):
+    layer, x = build(name)
+    expected, change = rounding(layer, x, torch.float32)
+    layer, x = layer.to(device, torch.float32), x.to(device, torch.float32)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    assert_rounded(outcome(layer, x), expected, change)
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.parametrize('name', LAYERS)
 def test_channels_last(device, name):
     layer, x = build(name)

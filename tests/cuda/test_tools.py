@@ -15,18 +15,32 @@ from tests.tools.small import CLOUDS, DIGITS, SALIENCY, write
 
 pytestmark = pytest.mark.cuda
 
+# A backbone that compiles in seconds.
+SMALL_SALIENCY = (
+    SALIENCY
+    + """
+model['backbone'].update(model_name='test_resnet')
+model['decode_head'].update(in_channels=[32, 48, 192, 96])
+"""
+)
 DOMAINS = {
     'classification': DIGITS,
-    'saliency': SALIENCY,
+    'saliency': SMALL_SALIENCY,
     'pointcloud': CLOUDS.replace('{sampler!r}', "'DefaultSampler'"),
 }
 FAST = ('--amp', 'bfloat16', '--channels-last', '--compile')
 
 
+# Compiling for a CPU takes minutes.
+TRIAL = """
+compile = dict(_delete_=True, backend='aot_eager')
+"""
+
+
 @pytest.fixture(params=DOMAINS)
-def domain(request, tmp_path, repository):
+def domain(request, tmp_path, repository, device):
     """A domain, whose config lies in the folder as ``small.py`` and makes nine iterations."""
-    write(tmp_path, repository, DOMAINS[request.param])
+    write(tmp_path, repository, DOMAINS[request.param] + (TRIAL if device.type == 'cpu' else ''))
     return request.param
 
 
