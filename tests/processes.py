@@ -11,6 +11,7 @@ import runpy
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -46,6 +47,26 @@ def run(tool, *arguments, folder, prepare=None, **environment):
     """Run a tool to its end."""
     log = Path(folder, 'output.txt')
     return wait(start(tool, *arguments, folder=folder, log=log, prepare=prepare, **environment), log)
+
+
+def run_alone(tool, *arguments, folder, prepare=None, **environment):
+    """Run a tool to its end in an interpreter of its own.
+
+    CUDA cannot be used in a process that is forked from one which has looked for a GPU, as imports do.
+    """
+    log = Path(folder, 'output.txt')
+    call = (tool, [str(argument) for argument in arguments], str(folder), str(log), prepare, environment)
+    code = f'import runpy; runpy.run_path({__file__!r}, dict(CALL={call!r}), {"__process__"!r})'
+    paths = [str(REPOSITORY), os.environ.get('PYTHONPATH')]
+    process = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    return Finished(process.returncode, (log.read_text() if log.is_file() else '') + process.stderr)
 
 
 def wait(process, log):

@@ -18,7 +18,7 @@ with user_errors():
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
     from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, trust_checkpoint
-    from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
+    from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
     from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
     from rescaps_plugin.engine.runner import build_runner
 
@@ -29,7 +29,7 @@ def parse_args(argv=None):
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('--out', help='file for the results: .pkl, and for metrics also .json or .yaml')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out receives; default: pred')
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
+    add_precision_arguments(parser)
     parser.add_argument('--tta', action='store_true', help="test-time augmentation by the config's tta_* fields")
     add_run_arguments(parser)
     args = parse_run_arguments(parser, argv)
@@ -49,8 +49,7 @@ def configure(args):
     cfg.launcher = args.launcher
     check_exists(args.checkpoint)
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if args.amp:
-        cfg.test_cfg.fp16 = True
+    set_precision(cfg, args)
     if args.tta:
         require(cfg, 'tta_model', 'tta_pipeline')
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)

@@ -12,9 +12,8 @@ from rescaps_plugin.engine.errors import user_errors
 
 with user_errors():
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.amp import configure_amp
     from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, trust_checkpoint
-    from rescaps_plugin.engine.cli import add_run_arguments, parse_run_arguments
+    from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
     from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
     from rescaps_plugin.engine.runner import build_runner
 
@@ -29,7 +28,7 @@ def parse_args(argv=None):
         metavar='CHECKPOINT',
         help='go on from this checkpoint; without a value, from the latest in the work directory, if there is one',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
+    add_precision_arguments(parser)
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(
         '--auto-scale-lr',
@@ -60,7 +59,7 @@ def configure(args):
     resume = args.resume or (cfg.get('resume') and (cfg.get('load_from') or 'auto'))
     if resume:
         configure_resume(cfg, resume)
-    configure_amp(cfg, args.amp)
+    set_precision(cfg, args)
     return cfg
 
 

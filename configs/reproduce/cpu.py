@@ -28,8 +28,8 @@ data_names = dict(
 
 epochs = 2
 every = dict(
-    train_dataloader=dict(batch_size=32),
-    test_dataloader=dict(batch_size=64),
+    train_dataloader=dict(batch_size=32, num_workers=0),
+    test_dataloader=dict(batch_size=64, num_workers=0),
     train_cfg=dict(max_epochs=epochs),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.04, begin=0, end=0.3 * epochs, by_epoch=True, convert_to_iter_based=True),

@@ -7,3 +7,8 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(in_channels=1), head=dict(feature_size=3))
+
+loading = dict(num_workers=0, persistent_workers=False)
+train_dataloader = loading
+val_dataloader = loading
+test_dataloader = loading

@@ -12,4 +12,7 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=28, padding=2),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+loading = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline), **loading)
+val_dataloader = loading
+test_dataloader = loading

@@ -59,6 +59,56 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
 
 
+def amp_dtype(text: str) -> str:
+    """Read the value of ``--amp``.
+
+    Raises:
+        ArgumentTypeError: It is no dtype of mixed precision.
+    """
+    if text not in ('float16', 'bfloat16', 'auto'):
+        raise ArgumentTypeError(f'must be float16 or bfloat16, not {text!r}; put other arguments before --amp')
+    return text
+
+
+def add_precision_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments that choose precision, memory format and compilation; see :func:`set_precision`.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        type=amp_dtype,
+        metavar='DTYPE',
+        help='mixed precision in float16 or bfloat16; without a value bfloat16 where the device has it, else float16',
+    )
+    parser.add_argument(
+        '--channels-last', action='store_true', help='channels-last memory format, which GPUs in half precision prefer'
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='compile the networks by torch.compile; needs a C++ compiler on a CPU and takes a minute at the start',
+    )
+
+
+def set_precision(cfg, args: Namespace) -> None:
+    """Set the config's keys of what the user chose: ``amp``, ``channels_last``, ``compile``.
+
+    Args:
+        cfg: The runner's config, changed in place. What the user did not ask for stays as it is.
+        args: Arguments of a parser that went through :func:`add_precision_arguments`.
+    """
+    if args.amp:
+        cfg.amp = args.amp
+    if args.channels_last:
+        cfg.channels_last = True
+    if args.compile and not cfg.get('compile'):
+        cfg.compile = True
+
+
 def parse_run_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
     """Parse the arguments and check what they say of the launcher.
 

@@ -23,15 +23,17 @@ from torch.utils.data import BatchSampler, Sampler
 from rescaps_plugin.engine.errors import UserError
 
 
-def seed_generators(seed: int) -> None:
-    """Seed the generators of Python, NumPy and PyTorch.
+def seed_cpu(seed: int) -> None:
+    """Seed the generators that transforms of samples draw from: Python's, NumPy's, and PyTorch's on the CPU.
+
+    ``torch.manual_seed`` also looks for devices of every kind, which takes longer than many transforms.
 
     Args:
         seed: 32 bits.
     """
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
 class PlacedBatch(Sequence):
@@ -56,7 +58,7 @@ class PlacedBatch(Sequence):
 
     def __iter__(self) -> Iterator[Any]:
         for index, seed in zip(self.indices, self.seeds, strict=True):
-            seed_generators(seed)
+            seed_cpu(seed)
             yield index
 
 
@@ -148,7 +150,9 @@ class _PlacedLoop:
         """Train on a batch."""
         rank, _ = get_dist_info()
         sequence = np.random.SeedSequence((self.runner.seed, self._iter), spawn_key=(rank,))
-        seed_generators(int(sequence.generate_state(1)[0]))
+        seed = int(sequence.generate_state(1)[0])
+        seed_cpu(seed)
+        torch.manual_seed(seed)
         super().run_iter(*args)
 
     def validate(self, done: int, total: int) -> None:

@@ -14,6 +14,7 @@ from rescaps_plugin.layers.window import (
     WindowRouting,
     divide_by_mass,
     full_precision,
+    matmul_full_precision,
     softmax_over_parents,
     without_autocast,
 )
@@ -35,7 +36,8 @@ def _expectation_maximisation(
 
     Squared distances are expanded into products of matrices, ``sum r (v - m)^2 = sum r v^2 - m^2 sum r``, so that an
     iteration makes no tensor of the votes' size. Votes come relative to a point amid them, which keeps the differences
-    far from cancellation. ``min_variance`` keeps the density of votes that agree exactly finite.
+    far from cancellation in float32; TF32 would leave nothing of them. ``min_variance`` keeps the density of votes that
+    agree exactly finite.
     """
     squares = votes.square()
     active = activation[:, :, None]
@@ -47,8 +49,8 @@ def _expectation_maximisation(
         weight = softmax_over_parents(logits, child, places, in_types) * active
         mass = weight.sum(dim=-1, keepdim=True)
         share = divide_by_mass(weight, mass).unsqueeze(-2)
-        mean = torch.matmul(share, votes)
-        variance = (torch.matmul(share, squares) - mean.square()).clamp_min(0) + min_variance
+        mean = matmul_full_precision(share, votes)
+        variance = (matmul_full_precision(share, squares) - mean.square()).clamp_min(0) + min_variance
         log_variance = torch.log(variance)
         cost = (beta_u[:, None] + 0.5 * log_variance.squeeze(-2)).sum(dim=-1, keepdim=True) * mass
         rising = inverse_temperature * (1 - 0.95 ** (iteration + 1))
@@ -56,8 +58,8 @@ def _expectation_maximisation(
         if iteration + 1 < iterations:
             # E-step, in the log domain
             precision = 1 / variance
-            distance = torch.matmul(squares, 0.5 * precision.transpose(-1, -2))
-            distance = distance - torch.matmul(votes, (mean * precision).transpose(-1, -2))
+            distance = matmul_full_precision(squares, 0.5 * precision.transpose(-1, -2))
+            distance = distance - matmul_full_precision(votes, (mean * precision).transpose(-1, -2))
             constant = 0.5 * (mean.square() * precision + log_variance).sum(dim=-1)
             logits = F.logsigmoid(logit) - distance.squeeze(-1) - constant
     return mean, torch.sigmoid(logit.squeeze(-1))
@@ -85,9 +87,10 @@ def _route(
     transform = transform.expand(window, -1, -1, -1).reshape(children, dim, out_types * dim)
     # Any point does, for it is added back; the mean of active votes is one product away and needs no gradient.
     active = activation.detach()
-    centre = (pose.detach() * active[..., None]).transpose(0, 1).flatten(1) @ transform.detach().flatten(0, 1)
+    centre = (pose.detach() * active[..., None]).transpose(0, 1).flatten(1)
+    centre = matmul_full_precision(centre, transform.detach().flatten(0, 1))
     centre = divide_by_mass(centre, active.sum(dim=0)[:, None])
-    votes = torch.baddbmm(centre.neg()[None], pose, transform)
+    votes = matmul_full_precision(pose, transform).sub_(centre)
     votes = votes.reshape(children, parents, out_types, dim).permute(1, 2, 0, 3).contiguous()
     if coordinates.numel() > 0:
         votes = votes + coordinates.repeat_interleave(in_types, dim=0)

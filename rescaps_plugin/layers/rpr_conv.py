@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers.checks import check_choice, check_positive
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel
-from rescaps_plugin.layers.residual_pose import ROUTINGS, compose_kernel, pose_transform
+from rescaps_plugin.layers.residual_pose import (
+    ROUTINGS,
+    compose_kernel,
+    is_channels_last,
+    pose_transform,
+    to_memory_format,
+)
+
+# torch.fx replaces functions by the names that a module calls them by.
+for _function in (compose_kernel, is_channels_last, to_memory_format):
+    torch.fx.wrap(_function.__name__)
 
 _RESIDUAL = ('transform', 'activation_weight', 'activation_bias', 'mix')
 
@@ -169,27 +179,29 @@ class RPRConv2d(Deployable, nn.Conv2d):
     def _transform(self) -> Tensor:
         return pose_transform(self.transform, self.one, self.one)
 
-    def _pose_kernel(self, transform: Tensor) -> Tensor:
+    def _pose_kernel(self, transform: Tensor, channels_last: bool = True) -> Tensor:
         """Compose ``weight`` with the poses' transform: what it is on ``p`` instead of ``p'``."""
         weight = self.weight.unflatten(0, (self.groups, -1)).flatten(3, 4)
         weight = weight.unflatten(2, (-1, self.pose_size**2)).permute(4, 0, 2, 1, 3).flatten(1, 2)
-        return compose_kernel(weight, transform, self.kernel_size, self.groups)
+        return compose_kernel(weight, transform, self.kernel_size, self.groups, channels_last)
 
-    def _activation_kernel(self, transform: Tensor) -> Tensor:
+    def _activation_kernel(self, transform: Tensor, channels_last: bool = True) -> Tensor:
         weight = self.activation_weight if self.own is None else self.activation_weight * self.own
-        return compose_kernel(weight, transform, self.kernel_size, self.groups)
+        return compose_kernel(weight, transform, self.kernel_size, self.groups, channels_last)
 
-    def _joint(self) -> tuple[Tensor, Tensor]:
+    def _joint(self, channels_last: bool = True) -> tuple[Tensor, Tensor]:
         """Give kernel and bias of the convolution that gives both poses, integrated, and activations of windows."""
         transform = self._transform()
         bias = self.activation_bias.new_zeros(self.out_channels) if self.bias is None else self.bias
-        kernel = _join(self._pose_kernel(transform), self._activation_kernel(transform), self.groups, 0)
+        kernels = (self._pose_kernel(transform, channels_last), self._activation_kernel(transform, channels_last))
+        kernel = _join(*kernels, self.groups, 0)
         return kernel, _join(bias, self.activation_bias, self.groups, 0)
 
-    def _pointwise(self) -> tuple[Tensor, Tensor]:
+    def _pointwise(self, channels_last: bool = True) -> tuple[Tensor, Tensor]:
         """Give the kernels of the activations of points, and of the integration of poses and activations."""
         transform = self._transform()
-        return self._activation_kernel(transform), torch.cat([self._pose_kernel(transform), self.mix], 1)
+        kernel = torch.cat([self._pose_kernel(transform, channels_last), self.mix], 1)
+        return self._activation_kernel(transform, channels_last), kernel
 
     def _split(self, joint: Tensor) -> tuple[Tensor, Tensor]:
         """Take poses and activations of every group apart."""
@@ -200,24 +212,33 @@ class RPRConv2d(Deployable, nn.Conv2d):
         return pose.flatten(-4, -3), activation.flatten(-4, -3)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.activation_channels:
-            weight = self._pose_kernel(self._transform()) if self.capsule_types and not self.deployed else self.weight
-            return self._conv_forward(x, weight, self.bias)
-        if self.routing == 'window':
-            pose, activation = self._split(
-                self.joint_conv(x) if self.deployed else self._conv_forward(x, *self._joint())
-            )
-            activation = torch.sigmoid(activation)
-            return pose + (
-                self.mix_conv(activation) if self.deployed else F.conv2d(activation, self.mix, groups=self.groups)
-            )
+        if not self.capsule_types:
+            return self._conv_forward(x, self.weight, self.bias)
         if self.deployed:
-            return self.integration_conv(_join(x, torch.sigmoid(self.activation_conv(x)), self.groups, -3))
-        activation_kernel, kernel = self._pointwise()
+            return self._forward_deployed(x)
+        channels_last = is_channels_last(x)
+        if not self.activation_channels:
+            kernel = self._pose_kernel(self._transform(), channels_last)
+            return to_memory_format(self._conv_forward(x, kernel, self.bias), channels_last)
+        if self.routing == 'window':
+            joint = to_memory_format(self._conv_forward(x, *self._joint(channels_last)), channels_last)
+            pose, activation = self._split(joint)
+            return pose + F.conv2d(torch.sigmoid(activation), self.mix, groups=self.groups)
+        activation_kernel, kernel = self._pointwise(channels_last)
         activation = F.conv2d(
             x, activation_kernel, self.activation_bias, padding='same', dilation=self.dilation, groups=self.groups
         )
-        return self._conv_forward(_join(x, torch.sigmoid(activation), self.groups, -3), kernel, self.bias)
+        activation = torch.sigmoid(to_memory_format(activation, channels_last))
+        joint = _join(x, activation, self.groups, -3)
+        return to_memory_format(self._conv_forward(joint, kernel, self.bias), channels_last)
+
+    def _forward_deployed(self, x: Tensor) -> Tensor:
+        if not self.activation_channels:
+            return self._conv_forward(x, self.weight, self.bias)
+        if self.routing == 'window':
+            pose, activation = self._split(self.joint_conv(x))
+            return pose + self.mix_conv(torch.sigmoid(activation))
+        return self.integration_conv(_join(x, torch.sigmoid(self.activation_conv(x)), self.groups, -3))
 
     def _fold(self) -> None:
         if not self.capsule_types:

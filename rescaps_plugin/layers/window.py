@@ -9,7 +9,9 @@ Letters: ``b`` batch, ``l`` position of the output (window), ``k`` offset in the
 ``q = k n`` child in the window, ``o`` parent type, ``d`` entry of the child's pose, ``e`` entry of the parent's.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,78 @@ def without_autocast(x: Tensor) -> AbstractContextManager:
 def full_precision(x: Tensor) -> Tensor:
     """Give ``x`` in float32, or in float64 if it is that."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Let products of float32 matrices on a GPU take all bits of their numbers."""
+    matmul = torch.backends.cuda.matmul
+    # PyTorch has two ways to say it, and refuses to read by the one what was set by the other.
+    try:
+        before, precision = matmul.allow_tf32, torch.get_float32_matmul_precision()
+    except RuntimeError:
+        name = matmul.fp32_precision
+        matmul.fp32_precision = 'ieee'
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = name
+        return
+    matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = before
+        if precision == 'medium':  # which is TF32 here and something else on a CPU
+            torch.set_float32_matmul_precision(precision)
+
+
+def _tf32_is_allowed() -> bool:
+    try:
+        return torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:
+        return True
+
+
+# An operator of its own: the backward pass runs after a context of the forward pass has ended, and a compiler would not
+# see the context at all.
+@torch.library.custom_op('rescaps::matmul_without_tf32', mutates_args=())
+def _matmul_without_tf32(a: Tensor, b: Tensor) -> Tensor:
+    with without_tf32():
+        return torch.matmul(a, b)
+
+
+@_matmul_without_tf32.register_fake
+def _(a: Tensor, b: Tensor) -> Tensor:
+    return torch.matmul(a, b)
+
+
+def _save_factors(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _matmul_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    a, b = ctx.saved_tensors
+    need_a, need_b = ctx.needs_input_grad
+    return (
+        _matmul_without_tf32(gradient, b.transpose(-1, -2)) if need_a else None,
+        _matmul_without_tf32(a.transpose(-1, -2), gradient) if need_b else None,
+    )
+
+
+_matmul_without_tf32.register_autograd(_matmul_gradients, setup_context=_save_factors)
+
+
+def matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply matrices, or equally many of them each, without rounding float32 to TF32 where that is allowed.
+
+    Differences of such products cancel; of TF32's three digits nothing would be left.
+    """
+    if torch.jit.is_scripting():
+        return torch.matmul(a, b)
+    if torch.jit.is_tracing() or torch.compiler.is_exporting() or not _tf32_is_allowed():
+        return torch.matmul(a, b)
+    return _matmul_without_tf32(a, b)
 
 
 def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
@@ -63,6 +137,13 @@ def window_positions(x: Tensor, kernel_size: tuple[int, int], padding: tuple[int
     height, width = x.shape[2], x.shape[3]
     number = torch.arange(1, height * width + 1, device=x.device, dtype=torch.float32).reshape(1, 1, height, width)
     return F.unfold(number, kernel_size, padding=padding, stride=stride)[0].t().flatten().long()
+
+
+@torch.fx.wrap
+def in_layout_of(y: Tensor, x: Tensor) -> Tensor:
+    """Return a map ``[b, c, h, w]`` in the memory format of another: channels-last or contiguous; itself if it is."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return y.contiguous(memory_format=torch.channels_last) if channels_last else y.contiguous()
 
 
 class WindowRouting(nn.Module):
@@ -144,7 +225,9 @@ class WindowRouting(nn.Module):
         height = (x.shape[2] + 2 * self.padding[0] - self.kernel_size[0]) // self.stride + 1
         width = (x.shape[3] + 2 * self.padding[1] - self.kernel_size[1]) // self.stride + 1
         capsules = torch.cat([pose.flatten(1), activation], dim=1).to(x.dtype)
-        return capsules.reshape(x.shape[0], height, width, self.out_channels).permute(0, 3, 1, 2).contiguous()
+        capsules = capsules.reshape(x.shape[0], height, width, self.out_channels).permute(0, 3, 1, 2)
+        # This is channels-last, so that a map in that format is not copied.
+        return in_layout_of(capsules, x)
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(model)``."""

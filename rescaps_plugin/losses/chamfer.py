@@ -1,6 +1,7 @@
 """Chamfer distance between point clouds."""
 
-from functools import reduce
+from collections.abc import Callable
+from functools import cache, reduce
 
 import torch
 from torch import Tensor, nn
@@ -50,13 +51,23 @@ def _squared_distance(points: Tensor, others: Tensor) -> Tensor:
     return (points - nearest).square().sum(dim=2)
 
 
-def _nearest(points: Tensor, others: Tensor) -> Tensor:
-    """Give the index of the nearest of the others to every point, ``[b, n]``."""
+@cache
+def _pytorch3d_knn() -> Callable | None:
+    """Return PyTorch3D's search of nearest neighbours, or None where it is not installed.
+
+    Python remembers modules that it imported, but not those that it did not find: it would look for them in every step.
+    """
     try:
         from pytorch3d.ops import knn_points
     except ModuleNotFoundError:
-        pass
-    else:
+        return None
+    return knn_points
+
+
+def _nearest(points: Tensor, others: Tensor) -> Tensor:
+    """Give the index of the nearest of the others to every point, ``[b, n]``."""
+    knn_points = _pytorch3d_knn()
+    if knn_points is not None:
         return knn_points(points, others).idx[:, :, 0]
     pairs = CPU_PAIRS if points.device.type == 'cpu' else GPU_PAIRS
     rows = max(1, pairs // (others.shape[0] * others.shape[1]))

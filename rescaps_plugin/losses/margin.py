@@ -1,7 +1,6 @@
 """Margin loss of capsule activations."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -10,7 +9,7 @@ def margin_loss(
 ) -> Tensor:
     """Margin loss of every sample (Sabour et al. 2017, eq. 4).
 
-    ``sum_c T_c max(0, upper - a_c)^2 + absent_weight (1 - T_c) max(0, a_c - lower)^2``, computed in float32.
+    ``sum_c T_c max(0, upper - a_c)^2 + absent_weight (1 - T_c) max(0, a_c - lower)^2``, computed in float32 at least.
 
     Args:
         activation: Class activations ``[b, classes]``, in (0, 1).
@@ -34,8 +33,9 @@ def margin_loss(
             'margin loss takes activations [b, classes] and targets [b] or [b, classes], got '
             f'{tuple(activation.shape)} and {tuple(target.shape)}'
         )
-    activation = activation.float()
-    present = F.one_hot(target, activation.shape[1]) if target.dim() == 1 else target
+    activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
+    # Not one_hot, which reads the largest label from the device to check it.
+    present = torch.zeros_like(activation).scatter(1, target[:, None], 1.0) if target.dim() == 1 else target
     missed = torch.relu(upper - activation).square()
     imagined = torch.relu(activation - lower).square()
     return (present * missed + absent_weight * (1 - present) * imagined).sum(dim=1)

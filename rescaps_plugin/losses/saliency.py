@@ -62,6 +62,14 @@ def iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor
     return _iou(torch.sigmoid(logit), mask, valid).mean()
 
 
+def bce_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy, averaged over pixels.
+
+    Arguments, result and errors are those of :func:`iou_loss`.
+    """
+    return _cross_entropy(*_prepare(logit, mask, valid)).mean()
+
+
 def bce_iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """Binary cross-entropy, averaged over pixels, plus :func:`iou_loss` (Zhuge et al., TPAMI 2022).
 
@@ -104,11 +112,14 @@ def sobel_magnitude(image: Tensor) -> Tensor:
 
     The border is repeated, so that an object which the image cuts off has no contour along the cut.
     """
-    kernel = image.new_tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
-    kernels = torch.stack([kernel, kernel.t()])[:, None]
-    gradient = F.conv2d(F.pad(image, (1, 1, 1, 1), mode='replicate'), kernels)
+    image = F.pad(image, (1, 1, 1, 1), mode='replicate')
+    # Written as differences: a kernel would have to be copied to the device, and be rounded by a convolution in TF32.
+    across = image[..., :-2] - image[..., 2:]
+    down = image[..., :-2, :] - image[..., 2:, :]
+    across = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    down = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
     # Its derivative is 0, not infinite, where the gradient is.
-    return torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    return torch.linalg.vector_norm(torch.cat([across, down], dim=1), dim=1, keepdim=True)
 
 
 def contour_iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -125,6 +136,13 @@ def contour_iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -
         target = torch.tanh(sobel_magnitude(mask * valid)) * valid
     both = 2 * _pixels(contour * target) + LEAST_CONTOUR
     return (1 - both / (_pixels(contour.square()) + _pixels(target.square()) + LEAST_CONTOUR)).mean()
+
+
+class BCELoss(nn.Module):
+    """Cross-entropy; arguments and shapes as in :func:`bce_loss`."""
+
+    def forward(self, logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
+        return bce_loss(logit, mask, valid)
 
 
 class BCEIoULoss(nn.Module):

@@ -1,14 +1,15 @@
 """Spread loss of capsule activations."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
     """Spread loss of every sample (Hinton et al. 2018; Liu et al. 2024, eq. 17).
 
-    ``sum_{i != t} max(0, margin - (a_t - a_i))^2``, computed in float32. The public code that sums over all classes and
-    subtracts ``margin^2``, the target's own term, computes the same.
+    ``sum_{i != t} max(0, margin - (a_t - a_i))^2``, computed in float32 at least. The public code that sums over all
+    classes and subtracts ``margin^2``, the target's own term, computes the same.
 
     Args:
         activation: Class activations ``[b, classes]``, in (0, 1).
@@ -31,18 +32,32 @@ def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
             'spread loss takes activations [b, classes] and targets [b] or [b, classes], got '
             f'{tuple(activation.shape)} and {tuple(target.shape)}'
         )
-    activation = activation.float()
+    activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
     if target.dim() == 1:
-        return _spread(activation, target, margin)
-    rows, labels = target.nonzero(as_tuple=True)
-    losses = target[rows, labels].float() * _spread(activation[rows], labels, margin)
-    return torch.zeros_like(activation[:, 0]).index_add(0, rows, losses)
+        label = target[:, None]
+        excess = torch.relu(margin - (activation.gather(1, label) - activation))
+        return excess.scatter(1, label, 0.0).square().sum(dim=1)
+    losses = _spread_of_every_target(activation.double(), margin)
+    return (target * losses).sum(dim=1).to(activation.dtype)
 
 
-def _spread(activation: Tensor, label: Tensor, margin: float) -> Tensor:
-    label = label[:, None]
-    excess = torch.relu(margin - (activation.gather(1, label) - activation))
-    return excess.scatter(1, label, 0.0).square().sum(dim=1)
+def _spread_of_every_target(activation: Tensor, margin: float) -> Tensor:
+    """Return the loss for each class as the target, ``[b, classes]``, in memory linear in the classes.
+
+    Of the sorted activations, those that cost target ``t`` are a suffix, ``a_i > a_t - margin``, of length ``n``:
+    ``sum_i (d + a_i)^2 = n d^2 + 2 d sum_i a_i + sum_i a_i^2`` with ``d = margin - a_t``. The terms cancel, so the
+    activations must be float64.
+    """
+    classes = activation.shape[1]
+    values = activation.sort(dim=1).values
+    first = torch.searchsorted(values.detach(), (activation.detach() - margin).contiguous(), right=True)
+    # Sums of the suffixes that begin at each index; the last one is empty.
+    sums = F.pad(torch.stack([values, values.square()]).flip(2).cumsum(2).flip(2), (0, 1))
+    total, squares = sums.gather(2, first.expand(2, -1, -1))
+    difference = margin - activation
+    losses = (classes - first) * difference.square() + 2 * difference * total + squares
+    # The target's own term is no loss.
+    return (losses - max(margin, 0.0) ** 2).clamp_min(0)
 
 
 class SpreadLoss(nn.Module):

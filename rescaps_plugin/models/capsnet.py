@@ -6,7 +6,6 @@ Sabour, Frosst, Hinton, *Dynamic routing between capsules*, NeurIPS 2017.
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
@@ -47,7 +46,9 @@ class Decoder(nn.Module):
         )
 
     def forward(self, capsules: Tensor, target: Tensor) -> Tensor:
-        mask = F.one_hot(target, capsules.shape[1]) if target.dim() == 1 else target
+        # Not one_hot, which reads the largest label from the device to check it.
+        one = capsules.new_zeros(capsules.shape[:2])
+        mask = one.scatter(1, target[:, None], 1.0) if target.dim() == 1 else target
         return self.layers((capsules * mask[..., None]).flatten(1)).unflatten(1, self.image_shape)
 
 
@@ -122,7 +123,8 @@ class CapsNet(RoutedNetwork):
 
     def _set_classifier(self, num_classes: int, global_pool: str) -> None:
         super()._set_classifier(num_classes, global_pool)
-        self.decoder = self._decoder(num_classes) if self.reconstruction and num_classes > 0 else None
+        decoded = self.reconstruction and num_classes > 0
+        self.decoder = self.like_network(self._decoder(num_classes)) if decoded else None
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:

@@ -22,6 +22,11 @@ class CapsuleNetwork(nn.Module):
         return block(x)
 
     @torch.jit.ignore
+    def like_network(self, part: nn.Module) -> nn.Module:
+        """Move a part that was built for the network to its device, dtype and mode, and return it."""
+        return part.to(next(self.parameters())).train(self.training)
+
+    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks or capsule layers in the backward pass, for less memory."""
         self.grad_checkpointing = enable

@@ -296,7 +296,7 @@ class ResCaps(ResCapsTrunk):
         """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
         self.num_classes = num_classes
         global_pool = self.head.global_pool if global_pool is None else global_pool
-        self.head = self._classifier(num_classes, global_pool=global_pool).train(self.training)
+        self.head = self.like_network(self._classifier(num_classes, global_pool=global_pool))
         self.head_hidden_size = self.head.num_features
 
     @torch.jit.ignore

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
@@ -35,11 +36,24 @@ class ChamferMetric(BaseMetric):
             data_batch: The batch as the data loader gave it, with the clouds as ``inputs``.
             data_samples: Samples with ``pred_points`` ``[n, 3]`` and, for distances of classes, ``gt_label`` ``[1]``.
         """
-        for points, sample in zip(data_batch['inputs'], data_samples, strict=True):
-            predicted = sample['pred_points']
-            distance = chamfer_distance(predicted[None], points[None].to(predicted.device)).item()
-            label = sample['gt_label'].item() if 'gt_label' in sample else None
-            self.results.append((distance, label))
+        # Clouds of one size are measured together, and each group is read from the device once.
+        groups = defaultdict(list)
+        for index, (points, sample) in enumerate(zip(data_batch['inputs'], data_samples, strict=True)):
+            groups[points.shape, sample['pred_points'].shape].append((index, points, sample['pred_points']))
+        distances = [0.0] * len(data_samples)
+        for group in groups.values():
+            indices, points, predicted = zip(*group, strict=True)
+            predicted = torch.stack(predicted)
+            measured = chamfer_distance(predicted, torch.stack(points).to(predicted.device))
+            for index, distance in zip(indices, measured.tolist(), strict=True):
+                distances[index] = distance
+        labeled = [index for index, sample in enumerate(data_samples) if 'gt_label' in sample]
+        labels = [None] * len(data_samples)
+        if labeled:
+            read = torch.cat([data_samples[index]['gt_label'] for index in labeled]).tolist()
+            for index, label in zip(labeled, read, strict=True):
+                labels[index] = label
+        self.results.extend(zip(distances, labels, strict=True))
 
     def compute_metrics(self, results: list[tuple[float, int | None]]) -> dict[str, float]:
         """Average the distances of all clouds, and of each class.

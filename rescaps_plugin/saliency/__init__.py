@@ -6,13 +6,14 @@
 from rescaps_plugin.saliency import datasets, transforms
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
-from rescaps_plugin.saliency.losses import BCEIoULoss, ContourIoULoss, StructureLoss
+from rescaps_plugin.saliency.losses import BCEIoULoss, BCELoss, ContourIoULoss, StructureLoss
 from rescaps_plugin.saliency.metric import SODMetric
 from rescaps_plugin.saliency.schedules import TriangularLR
 from rescaps_plugin.saliency.weights import EfficientNetLite0Weights, TIMMWeights
 
 __all__ = [
     'BCEIoULoss',
+    'BCELoss',
     'ContourIoULoss',
     'EfficientNetLite0Weights',
     'ICONHead',

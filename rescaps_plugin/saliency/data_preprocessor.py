@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch.nn.functional as F
@@ -98,7 +99,12 @@ class SaliencyDataPreProcessor(SegDataPreProcessor):
                     resized = F.interpolate(mask[None].float(), size, mode='nearest-exact')[0].to(mask.dtype)
                     del sample.gt_sem_seg.data
                     sample.gt_sem_seg.data = resized
-        return super().forward(data, training)
+        # MMSegmentation's swaps channels by a list of indices, which it copies to the device for every image.
+        ready = copy(self)
+        if self.channel_conversion:
+            data['inputs'] = [image.flip(0) if len(image) == 3 else image for image in data['inputs']]
+            ready.channel_conversion = False
+        return SegDataPreProcessor.forward(ready, data, training)
 
 
 def as_size(size: int | Sequence[int], argument: str) -> Size:

@@ -47,6 +47,18 @@ class _SegmentationLoss(nn.Module):
 
 
 @MODELS.register_module()
+class BCELoss(_SegmentationLoss):
+    """Cross-entropy of saliency and mask, see :func:`rescaps_plugin.losses.bce_loss`.
+
+    MMSegmentation's ``CrossEntropyLoss`` reads the largest label and the number of valid pixels from the device, for
+    which a training step waits.
+    """
+
+    loss_class = losses.BCELoss
+    default_name = 'loss_ce'
+
+
+@MODELS.register_module()
 class BCEIoULoss(_SegmentationLoss):
     """Cross-entropy and IoU loss of ICON, see :func:`rescaps_plugin.losses.bce_iou_loss`."""
 

@@ -10,6 +10,7 @@ pytest.importorskip('mmengine')
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
+from torch import nn
 
 from rescaps_plugin.engine.nan_guard import DivergedError, NaNGuardHook
 from rescaps_plugin.engine.saving import last_checkpoint
@@ -103,8 +104,13 @@ def test_names_the_samples_and_the_broken_inputs(tmp_path, samples, names):
         optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1, 0.01])),
     )
     batch = dict(inputs=[torch.zeros(2), torch.tensor([1.0, math.nan])], data_samples=samples)
+    guard = NaNGuardHook()
+    guard.after_train_iter(runner, 0, batch, dict(loss=torch.tensor(math.nan), accuracy=math.nan))
+    # The error is about the iteration whose loss it was, not about the one that found it.
+    runner.iter = 5
+    runner.optim_wrapper.get_lr = lambda: dict(lr=[9.0])
     with pytest.raises(DivergedError) as raised:
-        NaNGuardHook().after_train_iter(runner, 0, batch, dict(loss=torch.tensor(math.nan), accuracy=math.nan))
+        guard.after_train_iter(runner, 1, None, dict(loss=torch.tensor(1.0)))
     message = str(raised.value)
     assert 'iteration 5 gave loss nan, at learning rate 0.1, 0.01.' in message
     broken = re.escape(names.split(', ')[1])
@@ -112,5 +118,26 @@ def test_names_the_samples_and_the_broken_inputs(tmp_path, samples, names):
     assert names in errors[0]
 
 
-def test_is_quiet_at_finite_losses():
-    NaNGuardHook().after_train_iter(None, 0, None, dict(loss=torch.tensor(1e30), other=math.nan))
+@pytest.mark.parametrize('end', ['after_train_epoch', 'before_val', 'after_train', 'before_save_checkpoint'])
+def test_nothing_ends_or_is_saved_before_the_last_loss_is_checked(tmp_path, end):
+    runner = SimpleNamespace(
+        iter=0,
+        work_dir=tmp_path,
+        model=nn.Linear(1, 1),
+        logger=SimpleNamespace(error=print),
+        optim_wrapper=SimpleNamespace(get_lr=lambda: dict(lr=[0.1])),
+    )
+    guard = NaNGuardHook()
+    guard.after_train_iter(runner, 0, None, dict(loss=torch.tensor(1e30), other=math.nan))
+    arguments = [dict(meta=dict(iter=1))] if end == 'before_save_checkpoint' else []
+    getattr(guard, end)(runner, *arguments)
+    guard.after_train_iter(runner, 0, None, dict(loss=torch.tensor(math.inf)))
+    with pytest.raises(DivergedError, match='iteration 1 gave loss inf'):
+        getattr(guard, end)(runner, *arguments)
+
+
+def test_loss_of_the_last_iteration_stops_the_training(tmp_path):
+    runner = make_runner(tmp_path, 'last', model=Breaking(6), epochs=2, hooks=[NaNGuardHook()])
+    with pytest.raises(DivergedError, match=r'iteration 6 gave loss nan.*epoch_1\.pth'):
+        runner.train()
+    assert [path.name for path in tmp_path.glob('epoch_*')] == ['epoch_1.pth']

@@ -73,6 +73,18 @@ def assert_full_precision_under_autocast(layer):
     assert torch.equal(full, expected)
 
 
+def assert_keeps_memory_format(layer):
+    """The parents' map is in the format of the children's; a channels-last one is not copied into it."""
+    x = capsule_map(layer, 5, 4, dtype=torch.float32)
+    last = x.contiguous(memory_format=torch.channels_last)
+    assert layer(x).is_contiguous()
+    y = layer(last)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    # It is the view of what the parents were put together in.
+    assert y._is_view()
+    assert torch.equal(y, layer(x))
+
+
 def saved_bytes(layer, x):
     """Bytes of the tensors that the backward pass keeps."""
     storages = {}

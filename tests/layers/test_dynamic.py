@@ -12,6 +12,7 @@ from tests.layers.routing_checks import (
     assert_equals_oracle,
     assert_finite_at_extremes,
     assert_full_precision_under_autocast,
+    assert_keeps_memory_format,
     capsule_map,
     saved_bytes,
     shapes,
@@ -80,3 +81,7 @@ def test_iterations_save_no_votes():
 def test_bad_iterations_are_named():
     with pytest.raises(ValueError, match='iterations must be a positive integer, got 1.5'):
         DynamicRouting(2, iterations=1.5)
+
+
+def test_memory_format_is_kept():
+    assert_keeps_memory_format(DynamicRouting(2, 3))

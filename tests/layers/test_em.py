@@ -1,18 +1,21 @@
 """EM routing against its literal form, by hand, and at the extremes."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from rescaps_plugin.layers import EMRouting, create_routing
+from rescaps_plugin.layers import EMRouting, create_routing, window
 from tests.layers.literal_routing import literal_em
 from tests.layers.routing_checks import (
     assert_equals_oracle,
     assert_finite_at_extremes,
     assert_full_precision_under_autocast,
+    assert_keeps_memory_format,
     capsule_map,
     saved_bytes,
     shapes,
@@ -82,6 +85,82 @@ def test_poses_far_from_zero_lose_no_more_precision_than_literal_form():
     assert (single - exact).abs().mean() < 2 * (literal - exact).abs().mean() < 0.1
 
 
+class TF32(TorchDispatchMode):
+    """Products of matrices as a GPU makes them where TF32 is allowed: of factors with ten bits behind the point."""
+
+    @staticmethod
+    def round(x):
+        return ((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.name().startswith('rescaps::'):
+            with self:
+                return window._matmul_without_tf32._init_fn(*args)
+        if (
+            function.overloadpacket.__name__ in ('mm', 'bmm', 'baddbmm', 'addmm')
+            and torch.backends.cuda.matmul.allow_tf32
+        ):
+            args = [*args[:-2], *(self.round(x) if x.dtype == torch.float32 else x for x in args[-2:])]
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def tf32():
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def outcome(layer, x, context):
+    x = x.clone().requires_grad_()
+    layer.zero_grad()
+    with context:
+        output = layer(x)
+        output.square().sum().backward()
+    return [value.double() for value in (output.detach(), x.grad, layer.weight.grad, layer.beta_u.grad)]
+
+
+def test_tf32_rounds_nothing(tf32):
+    layer = EMRouting(3, 4, inverse_temperature=1.0)
+    x = capsule_map(layer, 5, 4, dtype=torch.float32)
+    left, right = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
+    with TF32():
+        # The emulation rounds what is left to it.
+        assert not torch.equal(left @ right, window.matmul_full_precision(left, right))
+    single = outcome(layer, x, nullcontext())
+    rounded = outcome(layer, x, TF32())
+    exact = outcome(layer.double(), x.double(), nullcontext())
+    for one, other, reference in zip(single, rounded, exact, strict=True):
+        assert (other - reference).norm() <= 2 * (one - reference).norm()
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+def test_compiled_without_tf32(tf32):
+    layer = EMRouting(2, 2, iterations=2)
+    x = capsule_map(layer, 4, 3, dtype=torch.float32)
+    compiled = torch.compile(layer, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(x), layer(x))
+
+
+def test_product_without_tf32_has_the_gradients_of_a_product(tf32):
+    left = torch.rand(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    right = torch.rand(2, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(window.matmul_full_precision, (left, right))
+
+
+@pytest.mark.parametrize('precision', ['highest', 'high', 'medium'])
+def test_settings_come_back(precision):
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with window.without_tf32():
+            assert not torch.backends.cuda.matmul.allow_tf32
+        assert torch.get_float32_matmul_precision() == precision
+        assert torch.backends.cuda.matmul.allow_tf32 == (precision != 'highest')
+    finally:
+        torch.set_float32_matmul_precision('highest')
+
+
 def test_extremes_and_precision():
     assert_finite_at_extremes(EMRouting(2, 3))
     assert_full_precision_under_autocast(EMRouting(2, 3, stride=2))
@@ -129,3 +208,7 @@ def test_routing_by_name():
         assert layer(x).shape == (2, layer.out_channels, 3, 2) == (2, 34, 3, 2)
     with pytest.raises(ValueError, match="routing must be one of .*'em'.*got 'EM'"):
         create_routing('EM', 3)
+
+
+def test_memory_format_is_kept():
+    assert_keeps_memory_format(EMRouting(2, 3))

@@ -10,6 +10,7 @@ from tests.layers.routing_checks import (
     assert_equals_oracle,
     assert_finite_at_extremes,
     assert_full_precision_under_autocast,
+    assert_keeps_memory_format,
     capsule_map,
     saved_bytes,
     shapes,
@@ -59,3 +60,7 @@ def test_saves_the_votes_once():
     x = torch.rand(2, 8 * 17, 8, 8, requires_grad=True)
     layer = SelfRouting(8, 8)
     assert votes_bytes(layer, x) < saved_bytes(layer, x) < 1.6 * votes_bytes(layer, x)
+
+
+def test_memory_format_is_kept():
+    assert_keeps_memory_format(SelfRouting(2, 3))

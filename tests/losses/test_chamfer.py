@@ -94,7 +94,7 @@ def test_pairs_are_not_held_all_at_once():
     assert largest <= points.numel()
 
 
-def test_pytorch3d_finds_the_neighbours_where_it_is_installed(monkeypatch):
+def test_pytorch3d_finds_the_neighbours_where_it_is_installed(monkeypatch, request):
     points, target = clouds(2, 20, 30, 6)
     expected = chamfer_distance(points, target)
     asked = []
@@ -108,8 +108,26 @@ def test_pytorch3d_finds_the_neighbours_where_it_is_installed(monkeypatch):
     ops.knn_points = knn_points
     monkeypatch.setitem(sys.modules, 'pytorch3d', ModuleType('pytorch3d'))
     monkeypatch.setitem(sys.modules, 'pytorch3d.ops', ops)
+    chamfer._pytorch3d_knn.cache_clear()
+    request.addfinalizer(chamfer._pytorch3d_knn.cache_clear)
     torch.testing.assert_close(chamfer_distance(points, target), expected, rtol=0, atol=0)
     assert asked == [((2, 20, 3), (2, 30, 3)), ((2, 30, 3), (2, 20, 3))]
+
+
+def test_pytorch3d_is_looked_for_once(monkeypatch, request):
+    found = []
+
+    class Finder:
+        def find_spec(self, name, *args):
+            if name.startswith('pytorch3d'):
+                found.append(name)
+
+    monkeypatch.setattr(sys, 'meta_path', [Finder(), *sys.meta_path])
+    chamfer._pytorch3d_knn.cache_clear()
+    request.addfinalizer(chamfer._pytorch3d_knn.cache_clear)
+    for seed in range(3):
+        chamfer_distance(*clouds(2, 4, 5, seed))
+    assert found == ['pytorch3d']
 
 
 def test_loss_is_the_mean_over_the_batch():

@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rescaps_plugin.losses import MarginLoss, SpreadLoss, margin_loss, spread_loss
 
@@ -62,6 +64,69 @@ def test_gradients_numerically(loss):
     assert torch.autograd.gradcheck(
         lambda a: loss(a, target), activation.double().detach().requires_grad_(), eps=1e-3, atol=1e-3
     )
+
+
+def naive_spread_loss(activation, target, margin):
+    """The expectation over targets with all pairs at once, ``[b, t, i]``."""
+    excess = torch.relu(margin - (activation[:, :, None] - activation[:, None]))
+    others = 1 - torch.eye(activation.shape[1], dtype=activation.dtype)
+    return (target[:, :, None] * others * excess.square()).sum(dim=(1, 2))
+
+
+@given(batches, st.sampled_from([-0.3, 0.0, 0.2, 0.9, 1.0]), st.sampled_from([0, 3]))
+def test_dense_targets_equal_all_pairs_in_value_and_gradient(shape, margin, digits):
+    activation, _ = draw(*shape)
+    # Rounded activations are often equal, or a margin apart.
+    activation = activation.double() if digits == 0 else activation.double().mul(10).round().div(10)
+    target = torch.rand_like(activation) * (torch.rand_like(activation) < 0.7)
+    inputs = [activation.clone().requires_grad_() for _ in range(2)]
+    targets = [target.clone().requires_grad_() for _ in range(2)]
+    expected = naive_spread_loss(inputs[0], targets[0], margin)
+    actual = spread_loss(inputs[1], targets[1], margin)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    for loss in (expected, actual):
+        (loss * torch.arange(1, len(loss) + 1)).sum().backward()
+    torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(targets[1].grad, targets[0].grad, rtol=1e-12, atol=1e-12)
+
+
+def test_label_smoothing_over_a_thousand_classes_takes_linear_memory():
+    activation, label = draw(64, 1000, 3)
+    activation.requires_grad_()
+    target = torch.full((64, 1000), 1e-4).scatter(1, label[:, None], 0.9001)
+    largest = 0
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            for tensor in tree_leaves(result):
+                if isinstance(tensor, torch.Tensor):
+                    largest = max(largest, tensor.numel())
+            return result
+
+    with Sizes():
+        loss = spread_loss(activation, target, 0.9)
+        loss.sum().backward()
+    assert largest <= 4 * activation.numel()
+    exact = activation.detach().double().requires_grad_()
+    expected = torch.cat(
+        [naive_spread_loss(*rows, 0.9) for rows in zip(exact.split(8), target.double().split(8), strict=True)]
+    )
+    expected.sum().backward()
+    torch.testing.assert_close(loss, expected.float())
+    torch.testing.assert_close(activation.grad, exact.grad.float())
+
+
+def test_float64_stays_float64():
+    activation, target = draw(4, 5, 2)
+    activation = activation.double() + 1e-12
+    one_hot = torch.nn.functional.one_hot(target, 5).double()
+    exact = spread_loss(activation, target, 0.7)
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(spread_loss(activation, one_hot, 0.7), exact, rtol=1e-12, atol=1e-12)
+    assert (exact - spread_loss(activation - 1e-12, target, 0.7)).abs().max() < 1e-10
+    assert margin_loss(activation, target).dtype == torch.float64
 
 
 def test_margin_grows_linearly():

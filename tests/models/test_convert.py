@@ -46,6 +46,21 @@ def test_network_keeps_its_weights_and_predictions(name, routing):
     network.load_state_dict(state)  # a checkpoint of the original still loads, strictly
 
 
+@pytest.mark.parametrize('routing', ['window', 'pointwise'])
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+def test_maps_keep_the_memory_format_of_the_network(memory_format, routing):
+    network = convert_to_rpr(NETWORKS['timm resnet18'](), routing=routing)
+    formats = []
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d)):
+            module.register_forward_hook(lambda module, inputs, output: formats.append(output))
+    network = network.to(memory_format=memory_format)
+    network(torch.randn(2, 3, 64, 64).contiguous(memory_format=memory_format)).sum().backward()
+    maps = [x for x in formats if x.shape[2] > 1]
+    assert len(maps) > 30
+    assert all(x.is_contiguous(memory_format=memory_format) for x in maps)
+
+
 def test_trained_network_deploys():
     torch.manual_seed(0)
     network = convert_to_rpr(NETWORKS['timm resnet18']()).train()

@@ -10,6 +10,7 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 import rescaps_plugin  # noqa: F401
 
 NAMES = timm.list_models('rescaps_*')
+OURS = [name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith('rescaps_plugin.')]
 LARGEST = 96
 every_model = pytest.mark.parametrize('name', NAMES)
 
@@ -130,3 +131,25 @@ def test_parameter_groups(name):
         assert sorted(sum(groups.values(), [])) == sorted(names)
     assert len(timm.models.group_parameters(model, model.group_matcher())) > len(model.blocks) + 1
     assert model.no_weight_decay() <= names
+
+
+@pytest.mark.parametrize('name', [name for name in OURS if name.endswith('_tiny')])
+def test_new_classifier_is_where_the_network_is(name):
+    size = get_pretrained_cfg_value(name, 'input_size')
+    arguments = dict(in_chans=size[0], img_size=size[1:])
+    model = timm.create_model(name, **arguments).to(torch.bfloat16).eval()
+    model.reset_classifier(7)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    with torch.no_grad():
+        assert model(torch.zeros(1, *size, dtype=torch.bfloat16)).shape == (1, 7)
+    # Stands for an accelerator.
+    model = timm.create_model(name, **arguments).to('meta').train()
+    model.reset_classifier(7)
+    assert {tensor.device.type for tensor in model.state_dict().values()} == {'meta'}
+    assert model.head.training
+
+
+def test_new_decoder_is_where_the_network_is():
+    model = timm.create_model('capsnet_tiny', reconstruction=True).to(torch.bfloat16)
+    model.reset_classifier(7)
+    assert {parameter.dtype for parameter in model.decoder.parameters()} == {torch.bfloat16}

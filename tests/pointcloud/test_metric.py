@@ -6,6 +6,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 
 import rescaps_plugin.pointcloud  # noqa: F401
+from rescaps_plugin.losses import chamfer_distance
 
 CLASSES = ('bed', 'chair', 'table')
 
@@ -35,3 +36,14 @@ def test_mean_alone():
 
 def test_what_a_distributed_sampler_repeats_is_not_counted():
     assert evaluate([0.1, 0.2, 9.0], [0, 1, 1], 2)['chamfer/mean'] == pytest.approx(50)
+
+
+def test_clouds_of_several_sizes_are_measured_each_on_its_own():
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(5, 4), (3, 4), (5, 4), (5, 2)]
+    clouds = [[torch.rand(size, 3, generator=generator) for size in pair] for pair in sizes]
+    evaluator = Evaluator(dict(type='ChamferMetric', per_class=False))
+    samples = [BaseDataElement(pred_points=predicted) for _, predicted in clouds]
+    evaluator.process(samples, dict(inputs=[points for points, _ in clouds]))
+    expected = [chamfer_distance(predicted[None], points[None]).item() for points, predicted in clouds]
+    assert [distance for distance, _ in evaluator.metrics[0].results] == pytest.approx(expected)

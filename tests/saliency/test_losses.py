@@ -5,9 +5,10 @@ import torch
 from mmseg.registry import MODELS
 
 import rescaps_plugin.saliency  # noqa: F401
-from rescaps_plugin.losses import bce_iou_loss, contour_iou_loss, structure_loss
+from rescaps_plugin.losses import bce_iou_loss, bce_loss, contour_iou_loss, structure_loss
 
 LOSSES = {
+    'BCELoss': (bce_loss, 'loss_ce'),
     'BCEIoULoss': (bce_iou_loss, 'loss_bce_iou'),
     'StructureLoss': (structure_loss, 'loss_structure'),
     'ContourIoULoss': (contour_iou_loss, 'loss_contour_iou'),

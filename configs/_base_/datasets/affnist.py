@@ -1,8 +1,6 @@
 # Trains on MNIST digits at random places of 40x40 canvases, rotated up to 30 degrees; tests on affNIST, which
 #     python tools/prepare_affnist.py data/mnist data/affnist
 # makes from MNIST; affNIST's own .mat files in data/affnist do as well.
-# The main process loads about 5,000 images/s on one core, more than a CPU trains on; for a GPU set
-# --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 data_preprocessor = dict(num_classes=10, mean=[16.33], std=[54.23], to_rgb=False)
 
 train_pipeline = [
@@ -19,8 +17,8 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type='IDXMNIST', data_root='data/mnist', split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
@@ -29,8 +27,8 @@ train_dataloader = dict(
 # One transform of each digit: 10,000 of the 320,000 test images, which a CPU needs long for.
 val_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type='AffNIST', data_root='data/affnist', per_digit=1, pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
@@ -39,8 +37,8 @@ val_evaluator = dict(type='Accuracy', topk=(1,))
 
 test_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type='AffNIST', data_root='data/affnist', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),

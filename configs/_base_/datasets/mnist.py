@@ -1,6 +1,4 @@
 # MNIST, 28x28, from plain or gzipped IDX files; downloaded where they are missing.
-# The main process loads about 40,000 images/s on one core, more than a CPU trains on; for a GPU set
-# --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'IDXMNIST'
 data_root = 'data/mnist'
 data_preprocessor = dict(num_classes=10, mean=[33.32], std=[78.57], to_rgb=False)
@@ -18,8 +16,8 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
@@ -27,8 +25,8 @@ train_dataloader = dict(
 
 val_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type=dataset_type, data_root=data_root, split='test', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),

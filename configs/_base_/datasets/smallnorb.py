@@ -1,8 +1,6 @@
 # smallNORB: each view of a stereo pair is a sample; standardised, resized from 96x96 to 48x48, a random 32x32 crop in
 # training and the central one in testing. For the viewpoint experiments set azimuth or elevation of the data sets to
 # 'familiar' or 'novel'.
-# The main process loads about 8,000 images/s on one core, more than a CPU trains on; for a GPU set
-# --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'SmallNORB'
 data_root = 'data/smallnorb'
 stereo = 'views'
@@ -26,8 +24,8 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type=dataset_type, data_root=data_root, split='train', stereo=stereo, pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='default_collate'),
@@ -35,8 +33,8 @@ train_dataloader = dict(
 
 val_dataloader = dict(
     batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers=4,
+    persistent_workers=True,
     dataset=dict(type=dataset_type, data_root=data_root, split='test', stereo=stereo, pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),

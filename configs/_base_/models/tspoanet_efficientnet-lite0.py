@@ -22,7 +22,7 @@ model = dict(
         channels=64,
         capsule_types=8,
         routing=dict(type='rpr'),
-        loss_decode=[dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True), dict(type='ContourIoULoss')],
+        loss_decode=[dict(type='BCELoss'), dict(type='ContourIoULoss')],
     ),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'),

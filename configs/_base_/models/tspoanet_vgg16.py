@@ -24,7 +24,7 @@ model = dict(
         channels=128,
         capsule_types=16,
         routing=dict(type='em', streams=2, iterations=2, inverse_temperature=0.1),
-        loss_decode=[dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True), dict(type='ContourIoULoss')],
+        loss_decode=[dict(type='BCELoss'), dict(type='ContourIoULoss')],
     ),
     train_cfg=dict(),
     test_cfg=dict(mode='whole'),

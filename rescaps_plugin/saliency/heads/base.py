@@ -88,18 +88,20 @@ class SaliencyHead(BaseDecodeHead):
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: SampleList, train_cfg: Any) -> dict[str, Tensor]:
         """Compute the losses of every map: ``<map>.<loss>``, and of the answer ``<loss>`` alone."""
+        label = self._stack_batch_gt(batch_data_samples)
         losses = {}
         for name, logit in self.side_outputs(inputs).items():
             prefix = '' if name == 'saliency' else f'{name}.'
-            losses.update(
-                {f'{prefix}{key}': loss for key, loss in self.loss_by_feat(logit, batch_data_samples).items()}
-            )
+            losses.update({f'{prefix}{key}': loss for key, loss in self._map_losses(logit, label).items()})
         return losses
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Compute the losses of one map of logits ``[b, 1, h, w]``, resized to the masks."""
-        label = self._stack_batch_gt(batch_data_samples)
-        logit = resize(seg_logits, label.shape[2:])
+        return self._map_losses(seg_logits, self._stack_batch_gt(batch_data_samples))
+
+    def _map_losses(self, logit: Tensor, label: Tensor) -> dict[str, Tensor]:
+        """Compute the losses of one map of logits ``[b, 1, h, w]`` against masks ``[b, 1, H, W]``."""
+        logit = resize(logit, label.shape[2:])
         losses = self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else [self.loss_decode]
         return {loss.loss_name: loss(logit, label[:, 0], ignore_index=self.ignore_index) for loss in losses}
 

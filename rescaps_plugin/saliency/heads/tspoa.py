@@ -18,7 +18,7 @@ from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseCl
 from rescaps_plugin.saliency.heads.base import SaliencyHead, resize
 
 _TWO_STREAM_EM = dict(type='em', streams=2, iterations=2)
-_CE_CONTOUR = (dict(type='CrossEntropyLoss', use_sigmoid=True, avg_non_ignore=True), dict(type='ContourIoULoss'))
+_CE_CONTOUR = (dict(type='BCELoss'), dict(type='ContourIoULoss'))
 CLASSES = 2
 
 

@@ -1,0 +1,43 @@
+# CIFAR-100 from folders of image files, train/<class>/* and test/<class>/*, named by the fine classes.
+# Where the files are not lossless, say so beside any number.
+dataset_type = 'ImageFolder'
+data_root = 'data/cifar100'
+data_preprocessor = dict(num_classes=100, mean=[129.30, 124.07, 112.43], std=[68.17, 65.39, 70.42], to_rgb=True)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    dict(type='Resize', scale=(32, 32)),
+    dict(type='PackInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    persistent_workers=True,
+    # Whole batches here and below: a compiled network is compiled anew for another size.
+    drop_last=True,
+    dataset=dict(type=dataset_type, data_root=data_root, data_prefix='train', pipeline=train_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='default_collate'),
+)
+
+val_dataloader = dict(
+    batch_size=500,
+    num_workers=4,
+    persistent_workers=True,
+    dataset=dict(type=dataset_type, data_root=data_root, data_prefix='test', pipeline=test_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='default_collate'),
+)
+val_evaluator = dict(type='Accuracy', topk=(1, 5))
+
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
