@@ -5,10 +5,17 @@
     python tools/benchmark.py 'ResidualPoseRouting(32)' path/to/file.py:MyLayer --input-size 512 16 16 --input-grad
     python tools/benchmark.py 'ResidualPoseRouting({n})' 'EMRouting({n})' --input-size 17*{n} 8 8 --sweep n=8,16,32
     python tools/benchmark.py --preset deploy
+    python tools/benchmark.py --preset gpu
+    python tools/benchmark.py --loader configs/rescaps/mnist.py --cfg-options train_dataloader.num_workers=4
 
 A NAME is a model registered in timm, a layer of rescaps_plugin.layers, or a class of a Python file, with arguments
-where it needs any; +deploy, +channels_last, +bf16 and +fp16 behind it change the form it runs in. Writes
-benchmark.json, benchmark.md and, where matplotlib is installed, benchmark.png.
+where it needs any. Behind it stands the form that it runs in: +deploy, +channels_last, +compile (torch.compile, as one
+graph), +bf16 and +fp16 (autocast), +tf32 (float32 whose products a GPU rounds to TensorFloat-32, which is off without
+it). What fails or runs out of memory is left out with its reason. Writes benchmark.json and benchmark.md, after every
+quantity of every round, and where matplotlib is installed benchmark.png.
+
+--loader times the training data loader of a config alone, in the main process and in workers, and a training step, says
+which of them is the limit, and ends in the loader's `N images/s`.
 """
 
 import math
@@ -48,7 +55,7 @@ from rescaps_plugin.engine.benchmark_report import (
     make_sweep_page,
     save,
 )
-from rescaps_plugin.engine.cli import positive_int
+from rescaps_plugin.engine.cli import add_config_options, positive_int
 from rescaps_plugin.engine.errors import UserError, user_errors
 
 
@@ -67,12 +74,17 @@ def sweep(text):
     return key, [int(value) for value in values.split(',')]
 
 
+def add_loader_arguments(parser):
+    parser.add_argument('--loader', metavar='CONFIG', help="time a config's data loader; takes --cfg-options")
+
+
 def parse_args(argv):
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     count = dict(type=positive_int, metavar='N')
     cuda = torch.cuda.is_available()
     parser.add_argument('names', nargs='*', metavar='NAME', help='what to compare')
     parser.add_argument('--preset', choices=PRESETS, help='a comparison that is ready to run')
+    add_loader_arguments(parser)
     parser.add_argument('--reference', metavar='NAME', help='what ratios are to; default: the first NAME')
     parser.add_argument(
         '--input-size',
@@ -100,7 +112,9 @@ def parse_args(argv):
     parser.add_argument('--memory-batch', **count, default=64, help='to measure memory at; default: 64')
     parser.add_argument('--memory-modes', nargs='+', choices=('infer', 'train'), help='default: --modes')
     parser.add_argument('--repeats', **count, default=7, help='rounds; default: 7')
-    parser.add_argument('--min-time', type=float, default=0.2, metavar='S', help='seconds a measurement; default: 0.2')
+    parser.add_argument(
+        '--min-time', type=float, metavar='S', help='seconds a measurement; default: 0.2, with --loader 3'
+    )
     parser.add_argument(
         '--time-limit',
         type=float,
@@ -114,11 +128,18 @@ def parse_args(argv):
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if cuda else 'cpu')
     parser.add_argument('--threads', **count, help="on the CPU; default: PyTorch's, or 1 with a GPU")
     parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'), help='folder; default: %(default)s')
+    chooser = ArgumentParser(add_help=False)
+    add_loader_arguments(chooser)
+    if chooser.parse_known_args(argv)[0].loader:
+        add_config_options(parser)
     parser.set_defaults(targets=())
     parser.set_defaults(**PRESETS.get(parser.parse_args(argv).preset, {}))
     args = parser.parse_args(argv)
-    if not args.names:
-        parser.error('give a NAME or a --preset')
+    if args.loader and (args.names or args.preset):
+        parser.error('--loader goes without a NAME and a --preset')
+    if not args.names and not args.loader:
+        parser.error('give a NAME, a --preset or a --loader')
+    args.min_time = args.min_time or (3.0 if args.loader else 0.2)
     keys = [key for key, _ in args.sweep or []]
     for text in [*args.names, *args.input_size]:
         for key in re.findall(r'{(\w+)}', text):
@@ -243,7 +264,20 @@ def run_comparison(args, command, names, reference, deadline):
     print(make_page(result, quantities, short=len(names) > len(quantities)))
 
 
+def run_loader(args, command):
+    # Here, so that what compares timm models does without mmengine.
+    from rescaps_plugin.engine.loader_benchmark import make_loader_page, measure_loader
+
+    speed = measure_loader(args.loader, args.cfg_options, str(args.out), args.min_time)
+    page = make_loader_page(args.loader, speed)
+    save(args.out, {**describe_run(speed.device, args.threads, command), **speed._asdict()}, page)
+    print(page, end='')
+
+
 def run(args, command):
+    if args.loader:
+        run_loader(args, command)
+        return
     deadline = time.monotonic() + args.time_limit
     forms = ('+channels_last' if args.channels_last else '') + (f'+{args.amp}' if args.amp else '')
     names = [name + forms for name in args.names]

@@ -238,14 +238,9 @@ class Bench:
             return self.count_macs()
         with self.settings():
             step = self.step(quantity.mode, quantity.batch)
-            return self.peak_memory(step) if quantity.kind == 'memory' else self.time(step)
-
-    def time(self, step: Callable[[], None]) -> float:
-        """Measure the median time of a step, not the first, in seconds."""
-        if self.conditions.device == 'cuda':
-            return time_on_gpu(step, self.conditions.min_time)
-        timer = Timer('step()', globals={'step': step}, num_threads=self.conditions.threads)
-        return timer.blocked_autorange(min_run_time=self.conditions.min_time).median
+            if quantity.kind == 'memory':
+                return self.peak_memory(step)
+            return time_step(step, self.conditions.device, self.conditions.min_time, self.conditions.threads)
 
     def step(self, mode: str, batch: int, network: Callable[[Tensor], Any] | None = None) -> Callable[[], None]:
         """Make what one inference or training step runs, of the candidate as it is or as compiled."""
@@ -304,22 +299,30 @@ def _tensors(output: Any) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def time_on_gpu(step: Callable[[], None], min_time: float) -> float:
-    """Measure the median time of a step on the GPU by events between steps, without waiting for any but the last.
+def time_step(step: Callable[[], Any], device: str, min_time: float, threads: int | None = None) -> float:
+    """Measure the median time of a step, not the first.
+
+    On a GPU it is the time between events that are recorded between steps, without waiting for any but the last.
 
     Args:
-        step: What to run; the first call, in which cuDNN chooses its algorithms, is not counted.
+        step: What to run.
+        device: Where it runs, ``'cpu'`` or ``'cuda'``.
         min_time: Seconds to spend on the steps that are counted.
+        threads: Threads of PyTorch on the CPU. Defaults to those that it has.
 
     Returns:
         Seconds.
     """
+    if device != 'cuda':
+        timer = Timer('step()', globals={'step': step}, num_threads=threads or torch.get_num_threads())
+        return timer.blocked_autorange(min_run_time=min_time).median
+    # cuDNN chooses its algorithms in the first.
     step()
     (estimate,) = _times_on_gpu(step, 1)
     return statistics.median(_times_on_gpu(step, min(max(math.ceil(min_time / estimate), MIN_STEPS), MAX_STEPS)))
 
 
-def _times_on_gpu(step: Callable[[], None], steps: int) -> list[float]:
+def _times_on_gpu(step: Callable[[], Any], steps: int) -> list[float]:
     events = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
     torch.cuda.synchronize()
     events[0].record()

@@ -23,8 +23,8 @@ def positive_int(text: str) -> int:
     return value
 
 
-def add_config_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of every tool that reads a config and a checkpoint.
+def add_config_options(parser: ArgumentParser) -> None:
+    """Add the argument of every tool that reads a config.
 
     Args:
         parser: The tool's parser.
@@ -39,6 +39,15 @@ def add_config_arguments(parser: ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override config fields, e.g. train_cfg.max_epochs=5 model.head.topk="(1,5)"',
     )
+
+
+def add_config_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of every tool that reads a config and a checkpoint.
+
+    Args:
+        parser: The tool's parser.
+    """
+    add_config_options(parser)
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',

@@ -236,6 +236,17 @@ def test_sweep(run_tool, modules, tmp_path):
         assert len(plot.convert('RGB').getcolors(1 << 24)) > 10
 
 
+def test_loader(run_tool, repository, tmp_path):
+    config = repository / 'configs/rescaps/digits.py'
+    options = ['--min-time', 0.05, '--cfg-options', 'train_dataloader.batch_size=32', '--out', 'out']
+    finished = run_tool('benchmark', '--loader', config, *options)
+    assert finished.returncode == 0, finished.stderr
+    result = json.loads((tmp_path / 'out/benchmark.json').read_text())
+    assert set(result['loading']) == {'0', '1'} and result['batch_size'] == 32 and result['step'] > 0
+    assert finished.stdout.splitlines()[-1] == f'{result["loading"]["0"]:.0f} images/s'
+    assert (tmp_path / 'out/benchmark.md').read_text() == finished.stdout
+
+
 def test_growth():
     assert growth([1, 2, 8], [5, 20, 320]) == pytest.approx(2)
 
@@ -303,7 +314,10 @@ def test_unknown_names(error, modules):
 
 
 def test_bad_arguments(error):
-    assert 'give a NAME or a --preset' in error()
+    assert 'give a NAME, a --preset or a --loader' in error()
+    assert '--loader goes without a NAME' in error('resnet18', '--loader', 'gone.py')
+    assert 'unrecognized arguments: --cfg-options' in error('resnet18', '--cfg-options', 'a=1')
+    assert 'config gone.py does not exist' in error('--loader', 'gone.py')
     assert 'must be at least 1, not 0' in error('resnet18', '--repeats', 0)
     assert "must be an integer, or a product like 17*{n}, not '3.5'" in error('resnet18', '--input-size', '3.5')
     assert "with two or more positive integers, not 'n=4'" in error('resnet18', '--sweep', 'n=4')
