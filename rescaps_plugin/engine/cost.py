@@ -1,27 +1,26 @@
 """What a training and a test cost: parameters, time and memory."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from rescaps_plugin.engine.machine import PeakMemory
+from rescaps_plugin.engine.machine import PeakMemory, StepClock
 
 
 @HOOKS.register_module()
 class CostHook(Hook):
     """Measure the steps of training and testing, and write what they cost to ``cost.json`` in the work directory.
 
-    Time is that of the model's steps, without the loading of data: on a GPU in seconds, on a CPU in seconds of CPU
-    time, which other processes on the machine do not add to. The first step of a process, which warms up, does not
-    count. Memory is the peak above what was in use when training or testing began, with the model and the data loaded.
+    Time is that of the model's steps, without the loading of data, see :class:`StepClock`: on a GPU in seconds, on a
+    CPU in seconds of CPU time, which other processes on the machine do not add to. The first step of a process, which
+    warms up, does not count. Memory is the peak above what was in use when training or testing began, with the model
+    and the data loaded.
 
     The figures of a training lie in its checkpoints, so that a resumed one goes on counting where its checkpoint
     stopped; a test of the checkpoint writes them beside its own. Fields of ``cost.json``: ``parameters``; ``clock``,
@@ -50,7 +49,7 @@ class CostHook(Hook):
 
     def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Start the clock."""
-        self._started = self._now()
+        self._clock.start()
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Stop the clock."""
@@ -58,7 +57,7 @@ class CostHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the figures so far into the checkpoint."""
-        self._read_peak('train')
+        self._read('train')
         checkpoint['cost'] = dict(self.costs['train'])
 
     def after_train(self, runner: Runner) -> None:
@@ -74,7 +73,7 @@ class CostHook(Hook):
 
     def before_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Start the clock."""
-        self._started = self._now()
+        self._clock.start()
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Any) -> None:
         """Stop the clock."""
@@ -87,28 +86,24 @@ class CostHook(Hook):
     def _begin(self, runner: Runner, phase: str, cost: dict[str, Any]) -> None:
         self._device = next(runner.model.parameters()).device.type
         self._warm = False
+        self._clock = StepClock(self._device)
         self._peak = PeakMemory(self._device) if PeakMemory.measurable(self._device) else None
         self.costs[phase] = dict(cost)
 
-    def _now(self) -> float:
-        if self._device == 'cuda':
-            torch.cuda.synchronize()
-            return time.perf_counter()
-        return time.process_time()
-
     def _count(self, phase: str, **counts: int) -> None:
-        seconds = self._now() - self._started
         if self._warm:
-            for name, value in dict(seconds=seconds, **counts).items():
+            self._clock.stop()
+            for name, value in counts.items():
                 self.costs[phase][name] += value
         self._warm = True
 
-    def _read_peak(self, phase: str) -> None:
+    def _read(self, phase: str) -> None:
+        self.costs[phase]['seconds'] += self._clock.take()
         if self._peak is not None:
             self.costs[phase]['memory'] = max(self._peak.added(), self._earlier_peak or 0)
 
     def _write(self, runner: Runner, phase: str) -> None:
-        self._read_peak(phase)
+        self._read(phase)
         if not is_main_process():
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -4,7 +4,10 @@ import ctypes
 import os
 import platform
 import re
+import time
+from collections import deque
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -69,6 +72,54 @@ class PeakMemory:
     def added(self) -> int:
         """Give the bytes above the start at the highest point since."""
         return (torch.cuda.max_memory_allocated() if self.cuda else _resident('VmHWM')) - self.before
+
+
+class StepClock:
+    """Sum the time of steps without waiting for the device.
+
+    On a GPU it is the time between events at the begin and the end of a step, elsewhere the process's CPU time.
+
+    Args:
+        device: ``'cpu'`` or ``'cuda'``.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device == 'cuda'
+        self._seconds = 0.0
+        # Begins and ends of steps that the GPU has not finished.
+        self._pending: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
+
+    def start(self) -> None:
+        """Begin a step, and forget one that is not stopped."""
+        self._started = self._now()
+
+    def stop(self) -> None:
+        """End the step and count its time."""
+        if not self.cuda:
+            self._seconds += self._now() - self._started
+            return
+        self._pending.append((self._started, self._now()))
+        while self._pending and self._pending[0][1].query():
+            self._add()
+
+    def take(self) -> float:
+        """Give the seconds of the steps since this was last called; waits for the GPU to finish them."""
+        while self._pending:
+            self._pending[0][1].synchronize()
+            self._add()
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _now(self) -> Any:
+        if not self.cuda:
+            return time.process_time()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _add(self) -> None:
+        begin, end = self._pending.popleft()
+        self._seconds += begin.elapsed_time(end) / 1000
 
 
 def _resident(field: str) -> int:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rescaps_plugin.engine.benchmark import Bench, Conditions, Quantity, measure_all, time_step
+from rescaps_plugin.engine.machine import StepClock
 
 pytestmark = pytest.mark.cuda
 
@@ -52,6 +53,27 @@ def test_events_agree_with_a_clock(device):
         step()
     synchronise()
     assert measured == pytest.approx((time.perf_counter() - begin) / 10, rel=0.2)
+
+
+def test_clock_of_steps_does_not_wait_for_the_device(device):
+    clock = StepClock(device.type)
+    side = 4096 if device.type == 'cuda' else 256
+    a = torch.randn(side, side, device=device)
+    a @ a
+    begin = time.perf_counter()
+    for _ in range(5):
+        clock.start()
+        for _ in range(10):
+            a @ a
+        clock.stop()
+        # Not in a step.
+        time.sleep(0.002)
+    launched = time.perf_counter() - begin
+    seconds = clock.take()
+    total = time.perf_counter() - begin
+    assert 0 < seconds < total and clock.take() == 0
+    if device.type == 'cuda':
+        assert launched < total / 2
 
 
 def test_memory_is_that_of_the_tensors_alive(device, tmp_path):

@@ -1,6 +1,7 @@
 """``CostHook``: what a training and a test cost, also of one that was interrupted."""
 
 import json
+import time
 
 import torch
 from mmengine.model import BaseModel
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from rescaps_plugin.engine.checkpoint import PlainCheckpointHook
 from rescaps_plugin.engine.cost import CostHook
+from rescaps_plugin.engine.machine import StepClock
 
 
 class Regression(BaseModel):
@@ -91,3 +93,24 @@ def test_training_from_weights_counts_anew(tmp_path):
     make_runner(tmp_path, 1).train()
     make_runner(tmp_path / 'tuned', 1, load_from=str(tmp_path / 'epoch_1.pth')).train()
     assert read(tmp_path / 'tuned')['train']['iterations'] == 4
+
+
+def test_clock_sums_steps_and_not_what_is_between():
+    clock = StepClock('cpu')
+    begin = time.process_time()
+    for _ in range(2):
+        clock.start()
+        burn(0.05)
+        clock.stop()
+        burn(0.05)
+    clock.start()
+    whole = time.process_time() - begin
+    assert 0.1 <= clock.take() <= whole - 0.1
+    # What was counted is taken, and a step that is not stopped does not count.
+    assert clock.take() == 0
+
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
