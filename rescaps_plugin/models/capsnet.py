@@ -123,8 +123,14 @@ class CapsNet(RoutedNetwork):
 
     def _set_classifier(self, num_classes: int, global_pool: str) -> None:
         super()._set_classifier(num_classes, global_pool)
-        decoded = self.reconstruction and num_classes > 0
-        self.decoder = self.like_network(self._decoder(num_classes)) if decoded else None
+        self.decoder = self._decoder(num_classes) if self.reconstruction and num_classes > 0 else None
+
+    @torch.jit.ignore
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier, and the decoder if there is one, by fresh ones for ``num_classes`` (0: none)."""
+        super().reset_classifier(num_classes, global_pool)
+        if self.decoder is not None:
+            self.like_network(self.decoder)
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:

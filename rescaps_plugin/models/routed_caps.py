@@ -178,7 +178,7 @@ class RoutedNetwork(CapsuleNetwork):
 
     def _set_classifier(self, num_classes: int, global_pool: str) -> None:
         self.num_classes = num_classes
-        self.head = self.like_network(self._classifier(num_classes, global_pool=global_pool))
+        self.head = self._classifier(num_classes, global_pool=global_pool)
         self.head_hidden_size = self.head.num_features
 
     @torch.jit.ignore
@@ -195,6 +195,7 @@ class RoutedNetwork(CapsuleNetwork):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
         self._set_classifier(num_classes, self.head.global_pool if global_pool is None else global_pool)
+        self.like_network(self.head)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Give the last capsule map, ``[b, num_features, h, w]``."""
