@@ -43,7 +43,7 @@ def main(argv=None):
         from rescaps_plugin.saliency.evaluation import list_maps, score_files
         from rescaps_plugin.saliency.report import unique_names, write_report
 
-        masks, methods = list_maps(args.maps, args.masks, args.common)
+        masks, methods = list_maps(args.maps, args.masks, args.common, args.resize)
         scores = {}
         for name, maps in zip(args.names or unique_names(args.maps), methods, strict=True):
             if name in scores:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine import fileio
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rescaps_plugin.engine.errors import UserError
 
@@ -97,3 +97,35 @@ def read_image(
     if image is None:
         raise ImageError(f'{path}: {backend} cannot decode it, pixels of mode {mode}')
     return image
+
+
+def read_size(path: str | Path, backend_args: dict | None = None, oriented: bool = True) -> tuple[int, int]:
+    """Read the size of an image from its header; pixels are not decoded, and of local files only the header is read.
+
+    Args:
+        path: Path, or URL of one of MMEngine's file backends.
+        backend_args: Arguments of MMEngine's file backend.
+        oriented: Whether EXIF's orientation is applied, as :func:`read_image` does by default.
+
+    Returns:
+        Width and height, in pixels.
+
+    Raises:
+        ImageError: The file is no image, or its header is damaged.
+        OSError: The file is missing or cannot be read.
+    """
+    backend = fileio.get_file_backend(str(path), backend_args=backend_args)
+    local = isinstance(backend, fileio.LocalBackend)
+    with open(path, 'rb') if local else io.BytesIO(backend.get(str(path))) as file:
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                # Pillow itself turns the size of a TIFF. Without info, getexif() would decode the whole of a PNG.
+                turns = oriented and image.format != 'TIFF' and 'exif' in image.info
+                turned = turns and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                return image.size[::-1] if turned else image.size
+        except UnidentifiedImageError as error:
+            if file.seek(0, io.SEEK_END) == 0:
+                raise ImageError(f'{path}: the file is empty') from error
+            raise ImageError(f'{path}: not an image, or none of {", ".join(FORMATS)}') from error
+        except Exception as error:  # damage can fail a decoder in any way
+            raise ImageError(f'{path}: damaged header ({type(error).__name__}: {error})') from error

@@ -20,7 +20,7 @@ from rescaps_plugin.saliency.datasets import SODDataset
 from rescaps_plugin.saliency.drawing import draw_grid
 from rescaps_plugin.saliency.evaluation import SUFFIXES, read_map
 from rescaps_plugin.saliency.inference import PictureReader, load_detector, predict_maps
-from rescaps_plugin.saliency.masks import PairError, list_stems, read_mask
+from rescaps_plugin.saliency.masks import PairError, list_stems, read_mask, resize_mask
 from rescaps_plugin.saliency.metric import score_map
 from rescaps_plugin.saliency.report import write_report
 
@@ -48,7 +48,10 @@ class ImageSet:
     def mask(self, index: int) -> np.ndarray:
         """Give a mask, bool ``[height, width]``."""
         info = self.infos[index]
-        return info['gt_seg_map'] == 1 if 'gt_seg_map' in info else read_mask(info['seg_map_path'])
+        if 'gt_seg_map' in info:
+            return info['gt_seg_map'] == 1
+        mask = read_mask(info['seg_map_path'])
+        return resize_mask(mask, self.image(index).shape[:2]) if info.get('resize_mask') else mask
 
 
 def open_set(args: Namespace, cfg: Config | None) -> ImageSet:

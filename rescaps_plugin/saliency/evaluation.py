@@ -12,30 +12,40 @@ import cv2
 import numpy as np
 
 from rescaps_plugin.engine.images import ImageError
-from rescaps_plugin.saliency.masks import PairError, check_pairs, list_stems, read_grey, read_mask
+from rescaps_plugin.saliency.masks import (
+    PairError,
+    check_pairs,
+    list_files,
+    list_misfits,
+    pair_by_size,
+    read_grey,
+    read_mask,
+)
 from rescaps_plugin.saliency.metric import MapScores, score_map
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
 
 
 def list_maps(
-    folders: Sequence[Path], gt_dir: Path, common: bool = False
+    folders: Sequence[Path], gt_dir: Path, common: bool = False, resize: bool = False
 ) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """List masks and the maps of methods.
+    """List masks and the maps of methods. Where a stem has several files, those of one size are taken.
 
     Args:
         folders: Folders of the methods' maps, of the same stems as the masks.
         gt_dir: Folder of the masks.
         common: Whether to take the stems that all have, instead of refusing those that some lack.
+        resize: Whether maps may be of other sizes than their masks.
 
     Returns:
         Paths by stem: the masks', and each method's maps'.
 
     Raises:
         FileNotFoundError: A folder is missing.
-        PairError: A mask has no map or a map no mask; or, with ``common``, no stem is in all folders.
+        PairError: A mask has no map or a map no mask; or, with ``common``, no stem is in all folders; or
+            sizes differ without ``resize``, or headers cannot be read.
     """
-    masks, *methods = (list_stems(folder, SUFFIXES) for folder in (gt_dir, *folders))
+    masks, *methods = (list_files(folder, SUFFIXES) for folder in (gt_dir, *folders))
     if common:
         stems = sorted(masks.keys() & set.intersection(*(set(maps) for maps in methods)))
         if not stems:
@@ -46,7 +56,18 @@ def list_maps(
             check_pairs(masks, maps, 'mask', 'map')
         except PairError as error:
             raise PairError(f'{error}. --common scores what all folders have.') from error
-    return masks, methods
+    chosen = []
+    for maps in methods:
+        pairs, misfits = pair_by_size(masks, maps)
+        refused = [misfit for misfit in misfits.values() if not (resize and misfit.resizable)]
+        if refused:
+            raise PairError(
+                f'{len(refused)} of {len(masks)} masks and their maps do not fit:\n{list_misfits(refused)}\n'
+                '--resize brings maps to the size of their masks.'
+            )
+        masks = {stem: [mask] for stem, (mask, _) in pairs.items()}
+        chosen.append({stem: path for stem, (_, path) in pairs.items()})
+    return {stem: mask for stem, (mask,) in masks.items()}, chosen
 
 
 def read_map(path: str | Path, mask: np.ndarray, mask_path: str | Path, resize: bool = False) -> np.ndarray:

@@ -10,7 +10,7 @@ from mmseg.registry import TRANSFORMS
 
 from rescaps_plugin.engine.images import ImageError
 from rescaps_plugin.engine.loading import LoadCheckedImageFromFile
-from rescaps_plugin.saliency.masks import read_mask
+from rescaps_plugin.saliency.masks import read_mask, resize_mask
 
 TRANSFORMS.register_module('LoadImageFromFile', force=True, module=LoadCheckedImageFromFile)
 
@@ -32,13 +32,15 @@ class LoadSaliencyMask(BaseTransform):
         """Load ``seg_map_path`` and note ``gt_seg_map``, uint8 ``[height, width]``: 1 where salient, else 0.
 
         Raises:
-            ImageError: The file cannot be used, or its size is not that of the image.
+            ImageError: The file cannot be used, or its size is not that of the image and ``resize_mask`` is not set.
         """
         path = results.get('seg_map_path')
         if path is None:
             return results
         mask = read_mask(path, self.backend_args)
         size = results.get('ori_shape', mask.shape)
+        if mask.shape != tuple(size[:2]) and results.get('resize_mask'):
+            mask = resize_mask(mask, tuple(size[:2]))
         if mask.shape != tuple(size[:2]):
             sizes = ' and '.join(f'{width} x {height}' for height, width in (mask.shape, size[:2]))
             raise ImageError(f'{path}: the mask and its image {results["img_path"]} differ in size: {sizes} pixels')

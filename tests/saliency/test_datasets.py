@@ -119,22 +119,113 @@ def test_files_without_counterpart_are_named(tmp_path):
     with pytest.raises(PairError, match=r'0\.png: this mask lacks its image in .*images, and so do 1 more'):
         SODDataset(str(tmp_path))
     # What a range leaves out need not be there.
+    for name, width in (('1', 8), ('10', 10)):
+        Image.new('L', (width, 6)).save(tmp_path / 'masks' / f'{name}.png')
     assert len(SODDataset(str(tmp_path), stem_range=('1', '2'))) == 3
 
 
 def test_one_stem_twice(tmp_path):
     write_pairs(tmp_path)
-    Image.new('RGB', (4, 4)).save(tmp_path / 'images' / '1.jpeg')
-    with pytest.raises(PairError, match=r'images has two files for 1: 1\.jpeg and 1\.jpg'):
+    Image.new('RGB', (8, 6)).save(tmp_path / 'images' / '1.jpeg')
+    with pytest.raises(PairError, match=r'images has two files for 1, both of the right size: 1\.jpeg and 1\.jpg'):
         SODDataset(str(tmp_path))
+    Image.new('RGB', (4, 4)).save(tmp_path / 'images' / '1.jpeg')
+    assert Path(SODDataset(str(tmp_path)).get_data_info(0)['img_path']).name == '1.jpg'
 
 
-def test_mask_of_another_size_is_named(tmp_path):
-    write_pairs(tmp_path)
-    Image.new('L', (9, 7)).save(tmp_path / 'masks' / '2.png')
-    dataset = SODDataset(str(tmp_path), pipeline=PIPELINE)
+def test_duts_tr_as_it_circulates(tmp_path):
+    """Two masks for an image: a PNG file of another size, and a JPEG file of the right one."""
+    masks = 'DUTS-TR/DUTS-TR-Mask'
+    write_pairs(tmp_path, 'DUTS-TR/DUTS-TR-Image', masks, stems=('a', 'b'))
+    full = np.full((6, 9), 255, np.uint8)
+    Image.fromarray(full).save(tmp_path / masks / 'b.jpg')
+    Image.new('L', (7, 5)).save(tmp_path / masks / 'b.png')
+    options = dict(type='DUTSDataset', data_root=str(tmp_path), split='train', pipeline=PIPELINE)
+    dataset = DATASETS.build(options)
+    assert [Path(dataset.get_data_info(i)['seg_map_path']).name for i in range(2)] == ['a.png', 'b.jpg']
+    assert dataset[1]['data_samples'].gt_sem_seg.data.eq(1).all()
+    # Of two masks that do not fit, none can be meant.
+    Image.new('L', (6, 6)).save(tmp_path / masks / 'b.jpg')
+    with pytest.raises(PairError, match=r'b\.jpg \(9 x 6\) and .*b\.jpg \(6 x 6\) or .*b\.png \(7 x 5\)'):
+        DATASETS.build(dict(options, mismatch='resize'))
+    assert len(DATASETS.build(dict(options, mismatch='skip'))) == 1
+
+
+@pytest.fixture
+def misfits(tmp_path):
+    """Four pairs, of which two masks have other sizes than their images."""
+    write_pairs(tmp_path, stems=('1', '2', '3', '4'))
+    Image.new('L', (9, 7), 255).save(tmp_path / 'masks' / '2.png')
+    mask = np.zeros((3, 22), np.uint8)
+    mask[0] = 255
+    Image.fromarray(mask).save(tmp_path / 'masks' / '4.png')
+    return tmp_path
+
+
+def test_masks_of_other_sizes_are_listed_when_the_set_is_built(misfits):
+    with pytest.raises(PairError) as error:
+        SODDataset(str(misfits))
+    assert '2 of 4 images' in str(error.value) and "mismatch='skip'" in str(error.value)
+    for stem, sizes in (('2', ('9 x 6', '9 x 7')), ('4', ('11 x 6', '22 x 3'))):
+        image, mask = misfits / 'images' / f'{stem}.jpg', misfits / 'masks' / f'{stem}.png'
+        assert f'{image} ({sizes[0]}) and {mask} ({sizes[1]})' in str(error.value)
+    with pytest.raises(ValueError, match=r"mismatch must be one of \('error', 'skip', 'resize'\), not 'ignore'"):
+        SODDataset(str(misfits), mismatch='ignore')
+
+
+def test_masks_of_other_sizes_can_be_skipped(misfits, capsys, caplog):
+    dataset = SODDataset(str(misfits), mismatch='skip', pipeline=PIPELINE)
+    assert [Path(dataset.get_data_info(index)['img_path']).stem for index in range(len(dataset))] == ['1', '3']
+    said = capsys.readouterr().out + caplog.text
+    assert 'leaves out 2 of 4 images' in said and str(misfits / 'masks/4.png') in said
+    with pytest.raises(PairError, match='2 of 2 images'):
+        (misfits / 'list.txt').write_text('2\n4\n')
+        SODDataset(str(misfits), ann_file='list.txt', mismatch='skip')
+
+
+def test_masks_of_other_sizes_can_be_resized(misfits):
+    dataset = SODDataset(str(misfits), mismatch='resize', pipeline=PIPELINE)
+    assert len(dataset) == 4
+    for index in range(4):
+        sample = dataset[index]
+        assert sample['data_samples'].gt_sem_seg.data.shape[1:] == sample['inputs'].shape[1:]
+    # The upper third of a mask of 22 x 3 is the upper third of the image of 11 x 6.
+    assert dataset[3]['data_samples'].gt_sem_seg.data[0].tolist() == 2 * [11 * [1]] + 4 * [11 * [0]]
+
+
+def test_files_that_are_no_images_are_found_when_the_set_is_built(misfits):
+    (misfits / 'images' / '1.jpg').write_text('no image')
+    with pytest.raises(PairError, match=r'(?s)3 of 4 images.*1\.jpg: not an image'):
+        SODDataset(str(misfits))
+    with pytest.raises(PairError, match=r'1 of 4 images.*\n.*1\.jpg: not an image'):
+        SODDataset(str(misfits), mismatch='resize')
+    assert len(SODDataset(str(misfits), mismatch='skip')) == 1
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.tif', '.webp'])
+def test_turned_images_have_the_size_they_are_loaded_with(tmp_path, suffix):
+    """EXIF's orientation is applied by the loader, unless it is told otherwise."""
+    write_pairs(tmp_path, stems=('1',))
+    (tmp_path / 'images' / '1.jpg').unlink()
+    image = Image.new('RGB', (6, 8))
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(tmp_path / 'images' / f'1{suffix}', exif=exif)
+    dataset = SODDataset(str(tmp_path), img_suffix=suffix, pipeline=PIPELINE)
+    assert dataset[0]['inputs'].shape == (3, 6, 8)
+    if suffix != '.tif':  # which OpenCV turns always
+        ignoring = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation'), *PIPELINE[1:]]
+        with pytest.raises(PairError, match=r'\(6 x 8\) and .*1\.png \(8 x 6\)'):
+            SODDataset(str(tmp_path), img_suffix=suffix, pipeline=ignoring)
+
+
+def test_remote_files_are_checked_when_they_are_loaded(misfits, monkeypatch):
+    """A header would take the download of a file."""
+    monkeypatch.setattr('rescaps_plugin.saliency.datasets.sod.LocalBackend', int)
+    dataset = SODDataset(str(misfits), pipeline=PIPELINE)
     with pytest.raises(ImageError, match=r'2\.png: the mask and its image .*2\.jpg differ in size: 9 x 7 and 9 x 6'):
-        dataset[2]
+        dataset[1]
+    assert len(SODDataset(str(misfits), mismatch='skip')) == 2
 
 
 GREYS = np.array([[0, 127], [128, 255]], np.uint8)

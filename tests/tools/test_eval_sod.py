@@ -97,11 +97,26 @@ def test_common_files_alone(folders, main):
 
 
 def test_maps_of_another_size(folders, main):
-    path = folders / 'bad' / '2.png'
-    Image.open(path).resize((60, 44)).save(path)
-    with pytest.raises(SystemExit, match=r'bad/2\.png: the map and its mask gt/2\.png differ.*60 x 44 and 29 x 21'):
+    for stem in ('2', '10'):
+        path = folders / 'bad' / f'{stem}.png'
+        Image.open(path).resize((60, 44)).save(path)
+    with pytest.raises(SystemExit) as error:
         main('bad', 'gt')
+    assert '2 of 4 masks' in str(error.value) and '--resize' in str(error.value)
+    assert 'gt/2.png (29 x 21) and bad/2.png (60 x 44)' in str(error.value)
+    assert 'gt/10.png (28 x 22) and bad/10.png (60 x 44)' in str(error.value)
     assert main('bad', 'gt', '--resize')[0]['images'] == 4
+
+
+def test_two_files_of_one_stem(folders, main):
+    """The one that fits is scored, as of the masks of DUTS-TR."""
+    wanted = main('good', 'gt')
+    Image.new('L', (5, 4), 255).save(folders / 'gt' / '2.bmp')
+    Image.new('L', (6, 4), 255).save(folders / 'good' / '10.bmp')
+    assert main('good', 'gt') == wanted
+    Image.new('L', (29, 21)).save(folders / 'gt' / '2.bmp')
+    with pytest.raises(SystemExit, match=r'gt has two files for 2, both of the right size: 2\.bmp and 2\.png'):
+        main('good', 'gt')
 
 
 def test_mistakes(folders, main, capsys):

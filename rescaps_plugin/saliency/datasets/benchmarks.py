@@ -15,7 +15,8 @@ class DUTSDataset(SODDataset):
     """DUTS (Wang et al., CVPR 2017): 10,553 images for training, DUTS-TR, and 5,019 for testing, DUTS-TE.
 
     ``data_root`` has the archives' folders ``DUTS-TR`` and ``DUTS-TE``, with ``DUTS-TR-Image``, ``DUTS-TR-Mask`` and so
-    on in them.
+    on in them. DUTS-TR, as it circulates, has two masks for three of its images, a PNG file of another size and a JPEG
+    file of the right one, which is taken.
 
     Args:
         split: ``'train'`` or ``'test'``.
@@ -24,6 +25,8 @@ class DUTSDataset(SODDataset):
     Raises:
         ValueError: ``split`` is none.
     """
+
+    MASK_SUFFIX = ('.png', '.jpg')
 
     def __init__(self, data_root: str = '', split: str = 'test', data_prefix: dict | None = None, **kwargs) -> None:
         parts = {'train': 'DUTS-TR', 'test': 'DUTS-TE'}
