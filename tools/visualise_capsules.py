@@ -45,10 +45,11 @@ with user_errors():
         whole_poses,
     )
     from rescaps_plugin.classification.drawing import draw_equivariance, draw_maps, draw_matrices
-    from rescaps_plugin.classification.image_files import ImageFiles
+    from rescaps_plugin.classification.image_files import ImageFiles, reads_bgr
     from rescaps_plugin.classification.inference import load_images, open_classifier
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.files import find_files, spread
+    from rescaps_plugin.engine.input_pictures import to_picture
     from rescaps_plugin.layers import ResidualPoseClassifier, ResidualPoseRouting
 
 # Turned by degrees, shifted by parts of the width.
@@ -105,13 +106,6 @@ def find_parts(records: dict) -> dict[str, dict[str, np.ndarray]]:
     return {heading: matrices for heading, matrices in found.items() if matrices}
 
 
-def picture(image: Tensor) -> np.ndarray:
-    """Give an image as it is drawn, [h, w] or [h, w, 3] in [0, 1]: of other channels than three, the first."""
-    low, high = (0, 255) if image.dtype == torch.uint8 else (image.min(), image.max())
-    values = (image.permute(1, 2, 0).float() - low) / max(high - low, 1e-12)
-    return values.numpy() if len(image) == 3 else values[..., 0].numpy()
-
-
 def describe(sample: BaseDataElement, classes: Sequence[str] | None) -> str:
     """Name an image: by its class, or by its file."""
     if 'gt_label' not in sample:
@@ -136,7 +130,10 @@ def visualise(args: Namespace) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
     titles = [describe(sample, getattr(samples, 'metainfo', {}).get('classes')) for sample in batch['data_samples']]
     spatial = {name: layer.cpu().numpy() for name, layer in maps.items() if layer.shape[2] * layer.shape[3] > 1}
-    draw_maps([picture(image) for image in batch['inputs']], titles, spatial or maps, out_dir / 'activations.png')
+    bgr = reads_bgr(cfg)
+    draw_maps(
+        [to_picture(image, bgr) for image in batch['inputs']], titles, spatial or maps, out_dir / 'activations.png'
+    )
 
     many = load_images(samples, spread(len(samples), args.curve_images))['inputs']
     width = many.shape[3]

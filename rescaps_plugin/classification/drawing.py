@@ -67,7 +67,7 @@ def draw_maps(
     Within a layer one scale of brightness holds for all types and images: black is 0.
 
     Args:
-        images: Images ``[h, w]`` or ``[h, w, 3]`` in [0, 1].
+        images: uint8 pictures ``[h, w, 3]``, red first, of what the network read.
         titles: What stands above each image.
         maps: Maps ``[b, n, h, w]`` of these images, by the name of a layer.
         path: File to write, of any format that matplotlib knows.
@@ -85,7 +85,7 @@ def draw_maps(
         axis.set_title(f'type {kind}', fontsize=8, pad=3)
     for index, (image, title) in enumerate(zip(images, titles, strict=True)):
         lines = axes[index * len(maps) : (index + 1) * len(maps)]
-        lines[0, 0].imshow(image, cmap='gray', vmin=0, vmax=1)
+        lines[0, 0].imshow(image)
         lines[0, 0].text(0.5, -0.05, title, fontsize=7, ha='center', va='top', transform=lines[0, 0].transAxes)
         for line, (name, layer) in zip(lines, maps.items(), strict=True):
             types = layer.shape[1]

@@ -7,10 +7,10 @@ from typing import Any
 
 from mmengine.structures import BaseDataElement
 from mmpretrain import get_model
-from mmpretrain.datasets.transforms.utils import get_transform_idx
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
+from rescaps_plugin.classification.image_files import reads_bgr
 from rescaps_plugin.classification.inference import find_score_activation, predict_scores
 from rescaps_plugin.engine.checkpoint import load_weights
 from rescaps_plugin.engine.errors import UserError
@@ -88,7 +88,5 @@ class ClassifierExporter(Exporter):
         return f'accuracy {100 * sum(scores) / len(scores):.2f} %'
 
     def describe(self) -> dict[str, Any]:
-        # Files are read blue first, and images in a data set's own arrays are red first.
-        in_arrays = get_transform_idx(self.cfg.test_dataloader.dataset.pipeline, 'LoadImageFromFile') < 0
-        rgb = preprocessor_options(self.cfg).get('to_rgb', False) or in_arrays
+        rgb = reads_bgr(self.cfg) == preprocessor_options(self.cfg).get('to_rgb', False)
         return {'classes': self.classes, **self.describe_images(rgb)}

@@ -13,6 +13,7 @@ from mmpretrain.registry import TRANSFORMS
 
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.images import read_image
+from rescaps_plugin.engine.input_pictures import leaves_bgr
 
 
 class ImageFiles(Sequence):
@@ -85,4 +86,5 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
 
 def reads_bgr(cfg: Config) -> bool:
     """Tell whether the data preprocessor gets colours in OpenCV's order, blue first."""
-    return (cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}).get('to_rgb', False)
+    options = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    return leaves_bgr(cfg.test_dataloader.dataset.get('pipeline', ()), options.get('to_rgb', False))

@@ -22,6 +22,7 @@ from rescaps_plugin.engine.checkpoint import load_weights
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.images import ImageError
+from rescaps_plugin.engine.input_pictures import to_picture
 from rescaps_plugin.engine.tables import write_table
 
 # Images at a time where --batch-size does not say, in the picture, and rows on the screen.
@@ -125,11 +126,7 @@ def draw_picture(tiles: Sequence[torch.Tensor], rows: Sequence[dict], bgr: bool,
     for axis in axes.flat:
         axis.axis('off')
     for axis, tile, row in zip(axes.flat, tiles, rows, strict=False):
-        colored = len(tile) == 3
-        image = (tile.flip(0) if bgr and colored else tile)[: 3 if colored else 1].permute(1, 2, 0).float()
-        low, high = (0, 255) if tile.dtype == torch.uint8 else (image.min(), image.max())
-        image = ((image - low) / max(high - low, 1)).expand(-1, -1, 3)
-        axis.imshow(image.numpy())
+        axis.imshow(to_picture(tile, bgr))
         lines = [f'{shorten(row["class"], 16)} ({row["score"]:.2f})']
         if 'truth' in row:
             lines.append(f'truth {shorten(row["truth"], 16)}')

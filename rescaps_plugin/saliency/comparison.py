@@ -15,6 +15,7 @@ from rich.progress import track
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import spread
 from rescaps_plugin.engine.images import read_image
+from rescaps_plugin.engine.input_pictures import to_picture
 from rescaps_plugin.engine.opening import open_trained
 from rescaps_plugin.saliency.datasets import SODDataset
 from rescaps_plugin.saliency.drawing import draw_grid
@@ -125,7 +126,7 @@ def compare(methods: Mapping[str, tuple[Path, str | None]], args: Namespace, out
     indices = sorted({*indices, *shown})
 
     scores, columns, notes = {}, {}, {}
-    columns['image'] = [images.image(index)[..., ::-1] for index in shown]
+    columns['image'] = [to_picture(images.image(index), bgr=True) for index in shown]
     columns['mask'] = [images.mask(index) * np.uint8(255) for index in shown]
     for name, (path, _) in methods.items():
         if name in opened:

@@ -15,6 +15,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import find_files, spread
+from rescaps_plugin.engine.input_pictures import to_picture
 from rescaps_plugin.engine.tables import write_table
 from rescaps_plugin.saliency.drawing import cutout, draw_grid, overlay
 from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
@@ -153,12 +154,12 @@ def report(rows: Sequence[dict]) -> None:
 
 def draw_picture(shown: Sequence[tuple[Picture, np.ndarray]], rows: Sequence[dict], path: Path) -> None:
     """Draw the first images beside their masks, where all are known, and maps."""
-    columns = {'image': [picture.image[..., ::-1] for picture, _ in shown]}
+    columns = {'image': [to_picture(picture.image, bgr=True) for picture, _ in shown]}
     notes = {'map': [f'{row["salient"]:.1%} salient' for row in rows]}
     if all(picture.mask is not None for picture, _ in shown):
         columns['mask'] = [picture.mask * np.uint8(255) for picture, _ in shown]
         notes['map'] = [f'MAE {row["MAE"]:.3f}' for row in rows]
     columns['map'] = [saliency for _, saliency in shown]
-    columns['overlay'] = [overlay(picture.image, saliency)[..., ::-1] for picture, saliency in shown]
+    columns['overlay'] = [to_picture(overlay(picture.image, saliency), bgr=True) for picture, saliency in shown]
     draw_grid(columns, path, [Path(picture.name).name for picture, _ in shown], notes)
     print(f'wrote {path}')

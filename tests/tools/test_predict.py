@@ -131,6 +131,14 @@ def test_folder_as_a_user_types_it(files_model, images, run_tool, repository, ch
     assert shown['blue'] == pytest.approx(2 * shown['red'], rel=0.1)
 
 
+def test_picture_of_a_network_that_reads_blue_first(make_model, tmp_path, predict):
+    Image.new('RGB', (9, 9), (230, 30, 10)).save(tmp_path / 'red.png')
+    predict(*make_model([dict(type='LoadImageFromFile'), *RESIZE], to_rgb=False), tmp_path / 'red.png')
+    picture = np.asarray(Image.open(tmp_path / 'work_dirs/config/predictions/predictions.png').convert('RGB'))
+    found = {color: (abs(picture.astype(int) - color).max(2) < 3).sum() for color in [(230, 30, 10), (10, 30, 230)]}
+    assert list(found.values()) == [pytest.approx(max(found.values())), 0] and found[230, 30, 10] > 1000
+
+
 def test_same_as_mmpretrain_inferencer(files_model, images, predict):
     paths = sorted(str(path) for path in images.rglob('*.*g'))
     expected = ImageClassificationInferencer(str(files_model[0]), pretrained=str(files_model[1]))(paths)

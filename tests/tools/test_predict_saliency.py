@@ -74,8 +74,11 @@ def test_folder_as_a_user_types_it(detector, data, run_tool, repository, tmp_pat
     assert 'maps/a.png' in result.stdout and (tmp_path / 'out' / 'predictions.png').is_file()
 
 
-def test_test_set_beside_its_masks(predict, capsys):
+def test_test_set_beside_its_masks(predict, capsys, tmp_path):
     rows = predict()
+    picture = np.asarray(Image.open(tmp_path / 'out/predictions.png').convert('RGB')).astype(int)
+    found = {color: (abs(picture - color).max(axis=2) < 6).sum() for color in [(240, 30, 30), (30, 30, 240)]}
+    assert found[240, 30, 30] > 1000 and found[30, 30, 240] == 0
     assert [row['map'] for row in rows] == [f'maps/Boxes/{name}.png' for name in SIZES]
     assert all(float(row['MAE']) < 0.1 and float(row['maxF']) > 0.85 for row in rows)
     mean = np.mean([float(row['MAE']) for row in rows])

@@ -100,6 +100,24 @@ def test_given_files_stand_for_the_test_set(visualise, rescaps, tmp_path):
     np.testing.assert_allclose(examples[0]['pose'], examples[1]['pose'], atol=1e-4)
 
 
+@pytest.mark.parametrize('to_rgb', [True, False])
+def test_a_red_picture_is_red(visualise, untrained, tmp_path, to_rgb):
+    """Files are loaded with blue first, whatever the network takes."""
+    Image.new('RGB', (32, 32), (220, 20, 40)).save(tmp_path / 'red.png')
+    config, checkpoint = untrained('rescaps/cifar10_small')
+    own = tmp_path / 'own.py'
+    own.write_text(
+        f'_base_ = {config!r}\n'
+        "load = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]\n"
+        "test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=load))\n"
+        f'data_preprocessor = dict(to_rgb={to_rgb})\n'
+    )
+    visualise(own, checkpoint, 'red.png', '--curve-images', 1)
+    picture = np.asarray(Image.open(tmp_path / 'out/activations.png').convert('RGB')).astype(int)
+    assert (abs(picture - (220, 20, 40)).max(axis=2) < 3).sum() > 1000
+    assert (abs(picture - (40, 20, 220)).max(axis=2) < 3).sum() == 0
+
+
 @pytest.mark.parametrize(
     ('name', 'layers'),
     [
