@@ -8,6 +8,7 @@ from rescaps_plugin.classification.backbone import ResCaps
 from rescaps_plugin.classification.classifier import TimmCapsuleClassifier
 from rescaps_plugin.classification.head import CapsuleClsHead
 from rescaps_plugin.classification.losses import MarginLoss, SpreadLoss
+from rescaps_plugin.classification.visualization import VisualizationHook
 
 __all__ = [
     'CapsuleClsHead',
@@ -15,6 +16,7 @@ __all__ = [
     'ResCaps',
     'SpreadLoss',
     'TimmCapsuleClassifier',
+    'VisualizationHook',
     'datasets',
     'transforms',
 ]

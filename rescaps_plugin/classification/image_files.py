@@ -87,4 +87,5 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
 def reads_bgr(cfg: Config) -> bool:
     """Tell whether the data preprocessor gets colours in OpenCV's order, blue first."""
     options = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    return leaves_bgr(cfg.test_dataloader.dataset.get('pipeline', ()), options.get('to_rgb', False))
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    return leaves_bgr(loader.get('dataset', {}).get('pipeline', ()), options.get('to_rgb', False))

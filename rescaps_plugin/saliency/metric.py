@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmseg.registry import METRICS
+from PIL import Image
 from prettytable import PrettyTable
 from py_sod_metrics import MAE, Emeasure, FmeasureV2, Smeasure, WeightedFmeasure
 from py_sod_metrics.fmeasurev2 import FmeasureHandler, PrecisionHandler, RecallHandler
@@ -127,9 +131,14 @@ def metrics_table(rows: Sequence[Mapping[str, str | float]]) -> str:
     return table.get_string()
 
 
+def file_name(name: str) -> str:
+    """Give the name of a data set or a method without what no file's name should have, which becomes ``_``."""
+    return re.sub(r'[^\w.-]+|^\.+', '_', name)
+
+
 def save_curves(curves: Mapping[str, np.ndarray], folder: str | Path, name: str) -> Path:
     """Save curves as ``<folder>/<name>.npz``, and give the path; what no file's name should have becomes ``_``."""
-    path = Path(folder, re.sub(r'[^\w.-]+', '_', name) + '.npz')
+    path = Path(folder, f'{file_name(name)}.npz')
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **curves)
     return path
@@ -165,6 +174,14 @@ def to_grey(saliency: Tensor) -> np.ndarray:
     return (255 * saliency).round().to(torch.uint8).cpu().numpy()
 
 
+def spare_cores() -> int:
+    """Give the number of cores, up to 4, that a process has beside the one of its main thread; at least 1."""
+    # Not all systems can bind a process to some of the cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', get_world_size()))
+    return max(1, min(4, cores // processes - 1))
+
+
 @METRICS.register_module()
 class SODMetric(BaseMetric):
     """Metrics of salient object detection, a row for each data set.
@@ -174,28 +191,57 @@ class SODMetric(BaseMetric):
     Maps are rounded to 256 grey levels, so that a test gives what its saved maps give. The data set of a sample is its
     ``dataset``, which ``PackSegInputs`` packs if ``meta_keys`` lists it.
 
+    Maps are scored in threads while the network predicts the next batch: NumPy and SciPy release the interpreter lock
+    in almost all of it, and threads need no start and no copies, whatever the process has done with CUDA.
+
     Args:
         curve_dir: Folder for ``<data set>.npz`` with the curves ``precision``, ``recall``, ``f`` and ``e`` over
             ``threshold``, each ``[256]``. None are saved by default.
+        output_dir: Folder for the maps, ``<data set>/<stem of the image>.png``. None are saved by default.
+        keep_results: Accepted because ``tools/test.py --out`` of MMSegmentation sets it beside ``output_dir``; saved
+            maps stay in either case.
+        format_only: Whether to save maps without scoring them, of samples that may have no masks.
+        workers: Number of threads that score. By default, up to 4, as many as there are cores for this process beside
+            its main thread; a machine's cores are shared by the processes of a distributed run.
         **kwargs: Arguments of :class:`mmengine.evaluator.BaseMetric`: ``collect_device``, ``prefix``.
+
+    Raises:
+        ValueError: ``format_only`` is set without ``output_dir``, or ``workers`` is less than 1.
     """
 
     # The data sets' names take a prefix's place.
     default_prefix = ''
 
-    def __init__(self, curve_dir: str | None = None, **kwargs) -> None:
+    def __init__(
+        self,
+        curve_dir: str | None = None,
+        output_dir: str | None = None,
+        keep_results: bool = False,
+        format_only: bool = False,
+        workers: int | None = None,
+        **kwargs,
+    ) -> None:
         super().__init__(**kwargs)
+        if format_only and output_dir is None:
+            raise ValueError('SODMetric: format_only=True needs an output_dir, the folder for the maps')
+        if workers is not None and workers < 1:
+            raise ValueError(f'SODMetric: workers must be at least 1, not {workers!r}')
         self.curve_dir = curve_dir
+        self.output_dir = output_dir
+        self.keep_results = keep_results
+        self.format_only = format_only
+        self.workers = workers
+        self._pool = None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Score a batch.
+        """Save the maps of a batch, and hand them to the threads that score.
 
         Args:
             data_batch: The batch as the data loader gave it; not used.
-            data_samples: Samples with ``seg_logits`` and ``gt_sem_seg``, 1 where salient and else 0.
+            data_samples: Samples with ``seg_logits``, and ``gt_sem_seg``, 1 where salient and else 0.
 
         Raises:
-            ValueError: A map or a mask is none, or their sizes differ.
+            ValueError: A map or a mask is none, their sizes differ, or a map to save has no ``img_path``.
         """
         for sample in data_samples:
             path = sample.get('img_path', 'a sample')
@@ -203,6 +249,13 @@ class SODMetric(BaseMetric):
                 saliency = saliency_of(sample['seg_logits']['data'])
             except ValueError as error:
                 raise ValueError(f'{path}: {error}') from error
+            name = sample.get('dataset', 'SOD')
+            grey = to_grey(saliency)
+            if self.output_dir is not None:
+                self._save_map(grey, name, sample)
+            if self.format_only:
+                self.results.append((name, None))
+                continue
             mask = sample['gt_sem_seg']['data'][0]
             if mask.shape != saliency.shape:
                 raise ValueError(
@@ -211,8 +264,40 @@ class SODMetric(BaseMetric):
                 )
             if mask.max() > 1:
                 raise ValueError(f'{path}: a mask must have labels 0 and 1 only, it has {mask.max().item()}')
-            scores = score_map(to_grey(saliency), mask.cpu().numpy().astype(bool))
-            self.results.append((sample.get('dataset', 'SOD'), scores))
+            self._submit(name, grey, mask.cpu().numpy().astype(bool))
+
+    def _save_map(self, grey: np.ndarray, name: str, sample: Mapping) -> None:
+        """Save a map as its data set's and image's names say."""
+        if 'img_path' not in sample:
+            raise ValueError("SODMetric: output_dir needs samples with img_path; add it to PackSegInputs' meta_keys")
+        path = Path(self.output_dir, file_name(name), f'{Path(sample["img_path"]).stem}.png')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey).save(path)
+
+    def _submit(self, name: str, grey: np.ndarray, mask: np.ndarray) -> None:
+        """Hand a map to the threads; where they are behind, wait for them, so that few maps are held."""
+        workers = self.workers or spare_cores()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(workers, thread_name_prefix='SODMetric')
+        self.results.append((name, self._pool.submit(score_map, grey, mask)))
+        if len(self.results) > 4 * workers:
+            self.results[-4 * workers - 1][1].result()
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Wait for the scores, then evaluate as MMEngine's metrics do.
+
+        Args:
+            size: Number of samples of the data set, without those that a distributed sampler repeats.
+
+        Returns:
+            The metrics of all processes.
+        """
+        self.results = [(name, scores if scores is None else scores.result()) for name, scores in self.results]
+        if self._pool is not None:
+            # No threads are left where a data loader may fork.
+            self._pool.shutdown()
+            self._pool = None
+        return super().evaluate(size)
 
     def compute_metrics(self, results: list[tuple[str, MapScores]]) -> dict[str, float]:
         """Average the scores of each data set, print them as a table, and save the curves.
@@ -221,8 +306,12 @@ class SODMetric(BaseMetric):
             results: Data set and scores of every sample, of all processes.
 
         Returns:
-            The metrics, by ``<data set>/<metric>``.
+            The metrics, by ``<data set>/<metric>``; none with ``format_only``.
         """
+        if self.output_dir is not None:
+            print_log(f'saved {len(results)} maps to {self.output_dir}', logger='current')
+        if self.format_only:
+            return {}
         by_set = {}
         for name, scores in results:
             by_set.setdefault(name, []).append(MapScores(*scores))

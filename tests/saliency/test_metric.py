@@ -1,5 +1,7 @@
 """SODMetric against PySODMetrics by hand, and on maps whose scores are known."""
 
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 import rescaps_plugin.saliency  # noqa: F401
-from rescaps_plugin.saliency.metric import METRIC_NAMES, saliency_of, score_map, summarise
+from rescaps_plugin.saliency.metric import METRIC_NAMES, saliency_of, score_map, spare_cores, summarise
 
 ECSSD_MASKS = Path('data/ECSSD/ground_truth_mask')
 
@@ -113,6 +115,79 @@ def test_a_row_for_each_set_and_what_a_distributed_sampler_repeats_is_not_counte
     assert metrics == {**alone['A'], **alone['B/c']}
     assert list(metrics)[0] == 'A/maxF' and len(metrics) == 2 * len(METRIC_NAMES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['A.npz', 'B_c.npz']
+
+
+def test_threads_give_the_same_numbers_in_the_same_order():
+    maps, masks = draw(30, shape=(60, 70))
+    samples = [sample(*pair, dataset='AB'[i % 2]) for i, pair in enumerate(zip(maps, masks, strict=True))]
+    before = threading.active_count()
+    one, several = (evaluate(samples, workers=workers) for workers in (1, 3))
+    assert one == several
+    assert threading.active_count() == before  # a data loader may fork after an evaluation
+    in_turn = [
+        score_map(np.rint(255 * each.astype(np.float32)).astype(np.uint8), m)
+        for each, m in zip(maps, masks, strict=True)
+    ]
+    assert one['B/maxF'] == summarise(in_turn[1::2])[0]['maxF']
+    with pytest.raises(ValueError, match='workers must be at least 1, not 0'):
+        evaluate(samples, workers=0)
+
+
+def test_scoring_does_not_block_the_network(monkeypatch):
+    """A batch is taken while the maps before it are still scored, but not without limit."""
+    gate, scored = threading.Event(), []
+
+    def slow(saliency, mask):
+        gate.wait(20)
+        scored.append(1)
+        return score_map(saliency, mask)
+
+    monkeypatch.setattr('rescaps_plugin.saliency.metric.score_map', slow)
+    maps, masks = draw(5)
+    evaluator = Evaluator(dict(type='SODMetric', workers=1))
+    for pair in list(zip(maps, masks, strict=True))[:4]:
+        evaluator.process([sample(*pair)], {})
+    assert not scored
+    threading.Timer(0.2, gate.set).start()
+    evaluator.process([sample(maps[4], masks[4])], {})
+    assert scored  # four maps are held, no more
+    assert evaluator.evaluate(5)['SOD/MAE'] > 0
+
+
+@pytest.mark.parametrize(('cores', 'processes', 'threads'), [(2, 1, 1), (1, 1, 1), (16, 1, 4), (16, 8, 1), (16, 4, 3)])
+def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch, cores, processes, threads):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(cores))
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', str(processes))
+    assert spare_cores() == threads
+
+
+def test_maps_are_saved(tmp_path):
+    """As MMSegmentation's tools/test.py --out asks for."""
+    maps, masks = draw(2)
+    samples = [
+        sample(*pair, dataset=name) for pair, name in zip(zip(maps, masks, strict=True), ('A', '../B'), strict=True)
+    ]
+    for index, each in enumerate(samples):
+        each.set_metainfo(dict(img_path=f's3://folder/{index}.x.jpg'))
+    metrics = evaluate(samples, output_dir=str(tmp_path / 'maps'), keep_results=True)
+    assert metrics == evaluate(samples)
+    for index, folder in enumerate(('A', '__B')):
+        saved = np.asarray(Image.open(tmp_path / 'maps' / folder / f'{index}.x.png'))
+        np.testing.assert_array_equal(saved, np.rint(255 * maps[index].astype(np.float32)))
+
+
+def test_maps_alone_need_no_masks(tmp_path):
+    (saliency,), (mask,) = draw(1)
+    only = sample(saliency, mask)
+    del only.gt_sem_seg
+    assert evaluate([only], output_dir=str(tmp_path), format_only=True) == {}
+    assert (tmp_path / 'SOD' / 'image.png').is_file()
+    with pytest.raises(ValueError, match='format_only=True needs an output_dir'):
+        evaluate([only], format_only=True)
+    nameless = SegDataSample()
+    nameless.seg_logits = only.seg_logits
+    with pytest.raises(ValueError, match='output_dir needs samples with img_path'):
+        evaluate([nameless], output_dir=str(tmp_path), format_only=True)
 
 
 def test_perfect_and_inverted_maps():

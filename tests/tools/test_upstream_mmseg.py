@@ -42,4 +42,10 @@ def test_train_and_test(repository, tmp_path, name):
         return line.split('SyntheticSOD/maxF: ')[1].split('  data_time')[0]
 
     trained = run('train.py')
-    assert run('test.py', tmp_path / 'work' / 'epoch_1.pth') == trained
+    # Maps of labels and painted predictions, of a set without files.
+    options = ('--out', tmp_path / 'maps', '--show-dir', tmp_path / 'painted')
+    interval = ('--cfg-options', 'default_hooks.visualization.interval=1')
+    assert run('test.py', tmp_path / 'work' / 'epoch_1.pth', *options, *interval) == trained
+    names = {f'SyntheticSOD-test-{number:04d}' for number in range(3)}
+    assert {path.stem for path in (tmp_path / 'maps' / 'SyntheticSOD').glob('*.png')} == names
+    assert len([*(tmp_path / 'painted').rglob('test_SyntheticSOD-*.png')]) == 3
