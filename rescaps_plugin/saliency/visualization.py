@@ -43,9 +43,9 @@ class SegVisualizationHook(_SegVisualizationHook):
             batch_idx: Number of the batch.
             data_batch: The batch as the data loader gave it.
             outputs: What the model predicts for it.
-            mode: ``'val'`` or ``'test'``.
+            mode: ``'train'``, of which nothing is painted, ``'val'`` or ``'test'``.
         """
-        if not self.draw or not self.every_n_inner_iters(batch_idx, self.interval):
+        if mode == 'train' or not self.draw or not self.every_n_inner_iters(batch_idx, self.interval):
             return
         for index, (loaded, output) in enumerate(zip(data_batch['inputs'], outputs, strict=True)):
             path = output.get('img_path')

@@ -34,6 +34,7 @@ def paint(tmp_path):
         hook._visualizer = visualizer
         sample = SegDataSample(metainfo=meta)
         sample.pred_sem_seg = PixelData(data=torch.zeros(1, *size, dtype=torch.long))
+        hook.after_train_iter(SimpleNamespace(iter=0), 0, dict(inputs=[inputs]), dict(loss=torch.tensor(1.0)))
         hook.after_test_iter(SimpleNamespace(iter=0), 0, dict(inputs=[inputs]), [sample])
         (path,) = tmp_path.glob('vis_data/vis_image/test_*.png')
         return np.asarray(Image.open(path).convert('RGB')), path.name
