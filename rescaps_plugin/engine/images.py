@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine import fileio
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from rescaps_plugin.engine.errors import UserError
 
@@ -129,3 +129,19 @@ def read_size(path: str | Path, backend_args: dict | None = None, oriented: bool
             raise ImageError(f'{path}: not an image, or none of {", ".join(FORMATS)}') from error
         except Exception as error:  # damage can fail a decoder in any way
             raise ImageError(f'{path}: damaged header ({type(error).__name__}: {error})') from error
+
+
+def read_alpha(path: str | Path, backend_args: dict | None = None) -> np.ndarray | None:
+    """Read the opacity of an image that :func:`read_image` has read, turned as its orientation says.
+
+    Args:
+        path: Path, or URL of one of MMEngine's file backends.
+        backend_args: Arguments of MMEngine's file backend.
+
+    Returns:
+        uint8 opacity ``[height, width]``; None of an image that has none.
+    """
+    with Image.open(io.BytesIO(fileio.get(str(path), backend_args=backend_args)), formats=FORMATS) as image:
+        if not image.has_transparency_data:
+            return None
+        return np.asarray(ImageOps.exif_transpose(image.convert('RGBA')).getchannel('A'))

@@ -33,17 +33,19 @@ def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     return cv2.drawContours(tinted, contours, -1, (255, 255, 255), thickness)
 
 
-def cutout(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """Cut the salient object out: the map becomes the opacity.
+def cutout(image: np.ndarray, saliency: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
+    """Cut the salient object out: the map becomes the opacity, of an image that has one of its own within that.
 
     Args:
         image: uint8 image ``[height, width, 3]``.
         saliency: uint8 map ``[height, width]``.
+        alpha: uint8 opacity ``[height, width]`` that the image has.
 
     Returns:
         uint8 image ``[height, width, 4]``, its colours in the order of ``image``.
     """
-    return np.dstack([image, saliency])
+    opacity = saliency if alpha is None else np.rint(saliency * (alpha / 255)).astype(np.uint8)
+    return np.dstack([image, opacity])
 
 
 def draw_grid(

@@ -19,7 +19,7 @@ from rescaps_plugin.engine.checkpoint import load_weights
 from rescaps_plugin.engine.config import require
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import spread
-from rescaps_plugin.engine.images import ImageError, read_image
+from rescaps_plugin.engine.images import ImageError, read_alpha, read_image
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
 
@@ -38,6 +38,7 @@ class Picture:
         image: uint8 image ``[height, width, 3]``, blue first.
         sample: The image as the test pipeline packs it.
         mask: bool mask ``[height, width]``, where it is known.
+        alpha: uint8 opacity ``[height, width]``, where the image has one.
         video: The video's name and its frames per second, of a frame.
     """
 
@@ -46,6 +47,7 @@ class Picture:
     image: np.ndarray
     sample: dict
     mask: np.ndarray | None = None
+    alpha: np.ndarray | None = None
     video: tuple[str, float] | None = None
 
 
@@ -145,7 +147,8 @@ class PictureReader:
             try:
                 if path in kept:
                     results = self.load({'img_path': str(path)})
-                    yield Picture(str(path), names[path], in_colors(results['img']), self.pack(results))
+                    image, alpha = in_colors(results['img']), read_alpha(path)
+                    yield Picture(str(path), names[path], image, self.pack(results), alpha=alpha)
                 elif path.suffix.lower() in VIDEO_SUFFIXES:
                     yield from self.read_video(path, names[path], limit)
             except ImageError as error:
@@ -197,7 +200,7 @@ class PictureReader:
             info = dataset.get_data_info(index)
             path = info['img_path']
             try:
-                image = info['img'].copy() if 'img' in info else read_image(path)
+                image, alpha = (info['img'].copy(), None) if 'img' in info else (read_image(path), read_alpha(path))
                 sample = dataset[index]
             except ImageError as error:
                 failures.append(str(error))
@@ -205,7 +208,7 @@ class PictureReader:
             truth = sample['data_samples'].get('gt_sem_seg')
             mask = None if truth is None else truth.data[0].numpy() == 1
             name = '/'.join(part for part in (info.get('dataset'), Path(path).stem) if part)
-            yield Picture(path, name, image, sample, mask)
+            yield Picture(path, name, image, sample, mask, alpha)
 
 
 def in_colors(image: np.ndarray) -> np.ndarray:

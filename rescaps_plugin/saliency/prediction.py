@@ -13,7 +13,6 @@ from mmengine.config import Config
 from rich.progress import track
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.input_pictures import to_picture
 from rescaps_plugin.engine.tables import write_table
@@ -21,6 +20,7 @@ from rescaps_plugin.saliency.drawing import cutout, draw_grid, overlay
 from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
 from rescaps_plugin.saliency.masks import SALIENT
 from rescaps_plugin.saliency.metric import score_map
+from rescaps_plugin.saliency.video import VideoFile
 
 # Images at a time where --batch-size does not say: MMSegmentation warns of every batch whose images differ in size.
 BATCH_SIZE = 1
@@ -87,7 +87,7 @@ class MapWriter:
 
     def __exit__(self, *error: object) -> None:
         for video in self.videos.values():
-            video.release()
+            video.close()
 
     def write(self, picture: Picture, saliency: np.ndarray) -> dict[str, str]:
         """Write what is made of a picture.
@@ -100,7 +100,7 @@ class MapWriter:
             Paths of the files below the folder, by what they are.
 
         Raises:
-            UserError: OpenCV has no encoder for the video.
+            UserError: There is no encoder for the video.
         """
         files = {'map': self._write_png('maps', picture.name, saliency)}
         if self.overlays:
@@ -110,7 +110,7 @@ class MapWriter:
             else:
                 files['overlay'] = self._write_frame(tinted, *picture.video)
         if self.cutouts:
-            files['cutout'] = self._write_png('cutouts', picture.name, cutout(picture.image, saliency))
+            files['cutout'] = self._write_png('cutouts', picture.name, cutout(picture.image, saliency, picture.alpha))
         return files
 
     def _write_png(self, kind: str, name: str, image: np.ndarray) -> str:
@@ -120,15 +120,12 @@ class MapWriter:
         return str(path.relative_to(self.folder))
 
     def _write_frame(self, frame: np.ndarray, name: str, rate: float) -> str:
-        path = self.folder / 'overlays' / f'{name}.mp4'
         if name not in self.videos:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            encoder = cv2.VideoWriter_fourcc(*'mp4v')
-            self.videos[name] = cv2.VideoWriter(str(path), encoder, rate, frame.shape[1::-1])
-            if not self.videos[name].isOpened():
-                raise UserError(f'OpenCV cannot write the video {path}: leave --overlay out.')
+            stem = self.folder / 'overlays' / name
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            self.videos[name] = VideoFile(stem, rate, frame.shape[:2])
         self.videos[name].write(frame)
-        return str(path.relative_to(self.folder))
+        return str(self.videos[name].path.relative_to(self.folder))
 
 
 def describe(picture: Picture, saliency: np.ndarray, files: dict[str, str]) -> dict[str, str | float]:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import sys
 
 import cv2
 import numpy as np
@@ -85,18 +86,24 @@ def test_test_set_beside_its_masks(predict, capsys, tmp_path):
     assert f'mean MAE of 3 images: {mean:.4f}' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('encoder', ['imageio_ffmpeg', 'OpenCV'])
 @pytest.mark.parametrize('size', [(64, 48), (37, 51)])
-def test_video(predict, tmp_path, size):
-    """Every frame gives a map, and the overlays are a video again."""
-    encoder = cv2.VideoWriter_fourcc(*'MJPG')
-    video = cv2.VideoWriter(str(tmp_path / 'clip.avi'), encoder, 12, size)
+def test_video(predict, tmp_path, monkeypatch, size, encoder):
+    """Every frame gives a map, and the overlays are a video again, in a codec that browsers play."""
+    # OpenCV's own writer leaves out odd rows and columns.
+    ffmpeg = pytest.importorskip('imageio_ffmpeg', reason="needs pip install 'rescaps[video]'")
+    options = dict(codec='ffv1', pix_fmt_in='bgr24', pix_fmt_out='bgr0', fps=12, macro_block_size=1, quality=None)
+    video = ffmpeg.write_frames(tmp_path / 'clip.avi', size, **options)
+    video.send(None)
     for number in range(5):
         frame = np.full((size[1], size[0], 3), 40, np.uint8)
         frame[10:30, 5 * number : 5 * number + 15] = (20, 20, 240)
-        video.write(frame)
-    video.release()
-    # The encoder leaves out the last row or column of odd sides.
-    size = cv2.VideoCapture(str(tmp_path / 'clip.avi')).read()[1].shape[1::-1]
+        video.send(frame.tobytes())
+    video.close()
+    name, codecs = 'clip.mp4', ('avc1', 'h264')
+    if encoder == 'OpenCV':
+        monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
+        name, codecs = 'clip.webm', ('VP80',)
     rows = predict(tmp_path / 'clip.avi', '--overlay', '--cutout')
     assert [row['map'] for row in rows] == [f'maps/clip/{number:06d}.png' for number in range(5)]
     for number, row in enumerate(rows):
@@ -104,13 +111,42 @@ def test_video(predict, tmp_path, size):
         assert saliency.shape == size[::-1]
         columns = np.flatnonzero((saliency > 127).any(axis=0))
         assert abs(columns.mean() - (5 * number + 7)) < 2
-        assert row['overlay'] == 'overlays/clip.mp4'
-    tinted = cv2.VideoCapture(str(tmp_path / 'out' / 'overlays' / 'clip.mp4'))
+        assert row['overlay'] == f'overlays/{name}'
+    tinted = cv2.VideoCapture(str(tmp_path / 'out' / 'overlays' / name))
+    found = int(tinted.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, 'little').decode()
+    assert found in codecs
     frames = []
     while (read := tinted.read())[0]:
         frames.append(read[1])
     assert len(frames) == 5 and tinted.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
-    assert frames[0].shape[1::-1] == size
+    # An odd last row or column is there, and once more.
+    assert frames[0].shape[1::-1] == tuple(side + side % 2 for side in size)
+    assert abs(frames[0][-1, -1].astype(int) - 40).max() < 12
+
+
+def test_cutouts_keep_the_opacity_of_the_input(predict, tmp_path):
+    """Of RGBA, grey with opacity, a palette with a transparent colour, and an image that EXIF turns."""
+    folder = tmp_path / 'clear'
+    folder.mkdir()
+    image = Image.new('RGBA', (12, 8), (250, 0, 0, 255))
+    image.paste((250, 0, 0, 0), (0, 0, 6, 8))
+    image.paste((250, 0, 0, 100), (6, 0, 9, 8))
+    image.save(folder / 'rgba.png')
+    Image.merge('LA', [Image.new('L', (12, 8), 255), image.getchannel('A')]).save(folder / 'grey.png')
+    palette = Image.fromarray(np.repeat([[0] * 6 + [1] * 6], 8, axis=0).astype(np.uint8), 'P')
+    palette.putpalette([250, 0, 0, 251, 0, 0])
+    palette.save(folder / 'palette.png', transparency=0)
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(folder / 'turned.webp', lossless=True, exif=exif)
+    Image.new('RGB', (12, 8), (250, 0, 0)).save(folder / 'whole.png')
+    predict(folder, '--cutout')
+    cut = {path.stem: np.asarray(Image.open(path))[..., 3] for path in (tmp_path / 'out' / 'cutouts').iterdir()}
+    for name in ('rgba', 'grey'):
+        assert cut[name][4, [0, 7, 11]].tolist() == [0, 100, 255]
+    assert cut['palette'][4, [0, 11]].tolist() == [0, 255]
+    assert cut['turned'].shape == (12, 8) and cut['turned'][[0, 7, 11], 4].tolist() == [0, 100, 255]
+    assert (cut['whole'] == 255).all()
 
 
 def test_max_images_are_spread(predict, tmp_path, data):
