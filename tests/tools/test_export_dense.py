@@ -2,13 +2,18 @@
 
 import json
 import re
+import subprocess
+import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
 
 from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.saliency.datasets import SyntheticSOD
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install 'rescaps[export]'")
 SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
@@ -58,6 +63,15 @@ def test_file_says_what_maps_are_of(load_tool, repository, here):
     session = onnxruntime.InferenceSession('model.onnx')
     metadata = json.loads(session.get_modelmeta().custom_metadata_map['metadata.json'])
     assert metadata['task'] == 'saliency' and metadata['input_size'] == [3, 64, 64]
+    assert metadata['resize'] == {'to': [64, 64], 'keep_ratio': False, 'filter': 'bilinear', 'antialias': True}
+    assert [step.split()[0] for step in metadata['recipe']] == [
+        'decode',
+        'resize',
+        'subtract',
+        'run',
+        'resize',
+        'sigmoid',
+    ]
     assert metadata['channel_order'] == 'RGB' and metadata['mean'] == metadata['std'] == [127.5] * 3
     images = torch.randn(1, 3, 64, 64)
     (saliency,) = session.run(['saliency'], {'images': images.numpy()})
@@ -65,6 +79,24 @@ def test_file_says_what_maps_are_of(load_tool, repository, here):
         (expected,) = model(images, mode='predict')
     assert saliency.shape == (1, 1, 64, 64)
     np.testing.assert_allclose(saliency[0], expected.seg_logits.data.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize('size', [(83, 120), (40, 31)])
+def test_script_of_the_page_needs_the_file_alone(load_tool, repository, here, size):
+    """It gives the map that tools/predict.py gives, of an image that shrinks and of one that grows."""
+    config = str(repository / 'configs/icon/icon-rpr_efficientnet-lite0_synthetic.py')
+    export(load_tool, config, DETECTOR, '--out', 'model.onnx')
+    image = SyntheticSOD(split='test', num_images=1).get_data_info(0)['img']
+    Image.fromarray(cv2.resize(image, size)[..., ::-1]).save('photo.png')
+    page = (repository / 'configs/icon/README.md').read_text()
+    (script,) = (block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'onnxruntime' in block)
+    assert 'rescaps' not in script and 'torch' not in script and len(script.splitlines()) <= 18
+    subprocess.run([sys.executable, '-c', script, 'model.onnx', 'photo.png', 'map.png'], check=True, cwd=here)
+    changes = [f'{key}={value}' for key, value in DETECTOR.items()]
+    arguments = [config, 'random.pth', 'photo.png', '--device', 'cpu', '--out-dir', 'out', '--cfg-options', *changes]
+    load_tool('predict').main(arguments)
+    ours, theirs = (np.asarray(Image.open(path)).astype(int) for path in ('map.png', 'out/maps/photo.png'))
+    assert np.ptp(theirs) > 20 and abs(ours - theirs).max() <= 1
 
 
 @pytest.mark.parametrize(
