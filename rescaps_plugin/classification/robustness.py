@@ -15,6 +15,7 @@ of the log-odds cancels that of the activation, and nothing in it saturates.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,12 @@ class LogOdds(nn.Module):
         with torch.no_grad():
             activation = find_score_activation(classifier, self._preprocess(images / 255))
         self.from_activations = isinstance(activation, nn.Identity) and not raw
+
+    def _apply(self, *args, **kwargs) -> LogOdds:
+        """Move the data preprocessor along; MMEngine's notes its device only where it is moved itself."""
+        super()._apply(*args, **kwargs)
+        self.classifier.data_preprocessor.to(next(self.classifier.parameters()).device)
+        return self
 
     def _preprocess(self, pixels: Tensor) -> Tensor:
         return self.classifier.data_preprocessor({'inputs': 255 * pixels})['inputs'].to(self.dtype)
@@ -172,14 +179,16 @@ def make_target(name: str, classifier: BaseClassifier, images: Tensor, objective
     attacked = log_odds if objective == 'margin' else LogOdds(classifier, small, raw=True)
     with torch.no_grad():
         classes = log_odds(small / 255).shape[1]
-    estimator = art.PyTorchClassifier(
-        attacked,
-        loss=MarginObjective() if objective == 'margin' else nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=classes,
-        clip_values=(0.0, 1.0),
-        device_type='cpu' if device.type == 'cpu' else 'gpu',
-    )
+    # ART moves the model to the current GPU, whichever GPU the model is on.
+    with torch.cuda.device(device) if device.type == 'cuda' else nullcontext():
+        estimator = art.PyTorchClassifier(
+            attacked,
+            loss=MarginObjective() if objective == 'margin' else nn.CrossEntropyLoss(),
+            input_shape=tuple(images.shape[1:]),
+            nb_classes=classes,
+            clip_values=(0.0, 1.0),
+            device_type='cpu' if device.type == 'cpu' else 'gpu',
+        )
     return Target(name, estimator, log_odds)
 
 

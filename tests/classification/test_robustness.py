@@ -123,6 +123,22 @@ def test_colours_are_swapped_inside():
     assert LogOdds(model, (255 * pixels).byte())(pixels)[0].tolist() == pytest.approx([-1, -1, 0], abs=1e-5)
 
 
+def test_data_preprocessor_moves_along(images):
+    """ART moves what it attacks, and the images must go where the network is."""
+    wrapped = LogOdds(build(True), images[:2])
+    assert wrapped.to('meta').classifier.data_preprocessor.device.type == 'meta'
+    assert wrapped.to_empty(device='cpu').classifier.data_preprocessor.device.type == 'cpu'
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')
+def test_attack_runs_on_the_gpu_of_the_model(images, pixels):
+    model = build(True).to('cuda:1')
+    target = make_target('linear', model, images)
+    perturbed = run_attack('fgsm', target, pixels.numpy(), np.zeros(len(pixels), int), 0.1, AttackSettings())
+    assert np.isfinite(perturbed).all()
+    assert {parameter.device for parameter in model.parameters()} == {torch.device('cuda:1')}
+
+
 @pytest.mark.parametrize('activations', [False, True])
 def test_attacks_reach_the_worst_case_of_a_linear_model(activations, images, pixels):
     model = build(activations, classes=2)
