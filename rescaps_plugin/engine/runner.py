@@ -4,8 +4,10 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hooks import CheckpointHook, Hook, RuntimeInfoHook, SyncBuffersHook
 from mmengine.model import BaseDataPreprocessor, is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -18,6 +20,9 @@ from rescaps_plugin.engine.precision import compile_network, configure_amp, eval
 from rescaps_plugin.engine.resume import ResumeHook, resumable
 from rescaps_plugin.engine.runtime_info import PendingRuntimeInfoHook
 from rescaps_plugin.engine.saving import SafeCheckpointHook
+
+# Optimizers of PyTorch that can update all parameters in one kernel.
+_FUSED = ('Adam', 'AdamW', 'SGD')
 
 # Hooks of MMEngine, and those that stand in for them.
 _REPLACED = {CheckpointHook: SafeCheckpointHook, RuntimeInfoHook: PendingRuntimeInfoHook}
@@ -60,6 +65,14 @@ class _Careful:
                 module._non_blocking = True
         return super().wrap_model(model_wrapper_cfg, model)
 
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict[str, Any]) -> OptimWrapper:
+        """Build the optimizer; on a GPU PyTorch's own in their fused form, unless the config says otherwise."""
+        optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
+        if isinstance(optimizer, dict) and optimizer.get('type') in _FUSED and get_device() == 'cuda':
+            if not {'fused', 'foreach'} & optimizer.keys():
+                optim_wrapper = dict(optim_wrapper, optimizer=dict(optimizer, fused=True))
+        return super().build_optim_wrapper(optim_wrapper)
+
     def train(self) -> nn.Module:
         """Train."""
         with evaluation_dtype(self.cfg.get('amp')):
@@ -67,18 +80,20 @@ class _Careful:
 
     def val(self) -> dict[str, float]:
         """Validate."""
+        self._maybe_compile('val_step')
         with evaluation_dtype(self.cfg.get('amp')):
             return super().val()
 
     def test(self) -> dict[str, float]:
         """Test."""
+        self._maybe_compile('test_step')
         with evaluation_dtype(self.cfg.get('amp')):
             return super().test()
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile the networks of the model where the config asks for it."""
+        """Compile the networks of the model where the config asks for it; MMEngine does so in training alone."""
         options = self.cfg.get('compile')
-        if options:
+        if options and isinstance(self, Runner):
             model = self.model.module if is_model_wrapper(self.model) else self.model
             compile_network(model, **({} if options is True else options))
 

@@ -239,9 +239,39 @@ train_cfg = dict(max_epochs=1)
         assert checkpoint['optimizer']['param_groups'][0]['lr'] == pytest.approx(1e-3 * 8 / 16)
         assert not any('val/' in key for key in checkpoint['message_hub']['log_scalars'])
         used = load_saved_config('work_dirs/flags/flags.py')
-        assert used.optim_wrapper.type == ('AmpOptimWrapper' if torch.cuda.is_available() else 'BFloat16OptimWrapper')
+        assert used.amp == 'bfloat16' and used.optim_wrapper.type == 'BFloat16OptimWrapper'
+        assert used.val_cfg is None and used.test_cfg.fp16
         assert used.randomness == dict(seed=7, deterministic=True)
         torch.use_deterministic_algorithms(False)
+
+    def test_compiled_in_channels_last(self, config, train, test, monkeypatch):
+        compiled = []
+        monkeypatch.setattr(
+            torch,
+            'compile',
+            lambda call, **options: compiled.append(options) or (lambda *args, **kw: call(*args, **kw)),
+        )
+        fast = '--channels-last', '--compile', 'reduce-overhead'
+        train([config('fast'), '--work-dir', 'fast', *fast, '--no-validate'])
+        trained = torch.load('fast/epoch_1.pth', weights_only=True)['state_dict']
+        weights = [value for value in trained.values() if value.dim() == 4 and value.shape[2] > 1]
+        assert weights and all(value.is_contiguous(memory_format=torch.channels_last) for value in weights)
+        assert compiled and all(options['mode'] == 'reduce-overhead' for options in compiled)
+        compiled.clear()
+        test([config('fast_test'), 'fast/epoch_1.pth', *fast])
+        assert compiled
+
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [
+            (['--amp', 'half'], "--amp: must be float16 or bfloat16, not 'half'; put other arguments before --amp"),
+            (['--compile', 'fast'], "--compile: must be default, reduce-overhead, max-autotune, .*, not 'fast'"),
+        ],
+    )
+    def test_words_that_are_no_precision(self, config, train, capsys, arguments, message):
+        with pytest.raises(SystemExit, match='2'):
+            train([config('words'), *arguments])
+        assert re.search(message, capsys.readouterr().err)
 
     def test_same_seed_same_result(self, config, train):
         for name, seed in (('a', 1), ('b', 1), ('c', 2)):
@@ -271,6 +301,7 @@ train_cfg = dict(max_epochs=1)
             (['{config}', '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None'], 'has no auto_scale_lr'),
             (['{config}', '--cfg-options', 'train_cfg=None'], 'has no train_cfg'),
             (['{config}', '--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper'], '--amp.*ApexOptimWrapper'),
+            (['{config}', '--amp', 'float16'], 'amp float16 needs a GPU'),
             (['{config}', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere'], 'nowhere'),
         ],
     )
