@@ -2,10 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePath
 
 from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.tables import show
 
 # Folders that operating systems and disk stations leave among a user's own.
 FOREIGN_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
@@ -13,7 +15,9 @@ FOREIGN_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System V
 SKIPPED_NAMES = 5
 
 
-def find_files(inputs: Sequence[str], kind: str, suffixes: Sequence[str]) -> list[Path]:
+def find_files(
+    inputs: Sequence[str], kind: str, suffixes: Sequence[str], accept: Callable[[Path], bool] | None = None
+) -> list[Path]:
     """List the files named, and those of the kind in the folders named and below them.
 
     Hidden files and folders are left out. Files of a folder that are of another kind are counted and named on stderr.
@@ -22,6 +26,7 @@ def find_files(inputs: Sequence[str], kind: str, suffixes: Sequence[str]) -> lis
         inputs: Paths of files and folders.
         kind: What the files are, for the error message.
         suffixes: How names of that kind end, in either case.
+        accept: Tells whether a file of a folder is of the kind, where the suffix does not tell all.
 
     Returns:
         The files, those of a folder sorted.
@@ -34,13 +39,14 @@ def find_files(inputs: Sequence[str], kind: str, suffixes: Sequence[str]) -> lis
         if given.is_dir():
             found, skipped = [], []
             for path in sorted(_walk(given)):
-                (found if path.suffix.lower() in suffixes else skipped).append(path)
+                wanted = path.suffix.lower() in suffixes and (accept is None or accept(path))
+                (found if wanted else skipped).append(path)
             if not found:
                 raise UserError(f'INPUT {given} holds no {kind}, at any depth: no {", ".join(suffixes)}.')
             if skipped:
                 names = ', '.join(str(path.relative_to(given)) for path in skipped[:SKIPPED_NAMES])
                 more = ', ...' if len(skipped) > SKIPPED_NAMES else ''
-                print(f'INPUT {given}: skipped {len(skipped)} files, no {kind}: {names}{more}', file=sys.stderr)
+                print(f'INPUT {given}: skipped {len(skipped)} files, no {kind}: {show(names)}{more}', file=sys.stderr)
             paths += found
         elif given.is_file():
             paths.append(given)
@@ -72,6 +78,33 @@ def is_foreign(name: str) -> bool:
 def list_folders(root: str | Path) -> list[str]:
     """List the folders right in a folder by name, without those that :func:`is_foreign` tells of."""
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_foreign(entry.name))
+
+
+def name_outputs(paths: Sequence[Path], folders: Sequence[bool] | None = None) -> list[str]:
+    """Name what is made of files: by their paths below the folder that all are in, without suffix if they differ so.
+
+    Args:
+        paths: The files.
+        folders: Of which of them a folder is made, whose name no path of another output begins with; none by default.
+
+    Returns:
+        Relative paths, each of another file.
+    """
+    whole = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in whole])
+    relative = [os.path.relpath(path, root) for path in whole]
+    short = [os.path.splitext(path)[0] for path in relative]
+    # A file may be given more than once.
+    taken = set(relative)
+    shared = Counter(os.path.splitext(path)[0] for path in taken)
+    inner = {PurePath(folder) for folder in map(os.path.dirname, taken)}
+    parents = {str(parent) for folder in inner for parent in (folder, *folder.parents)}
+    # Of a folder called a.png, the file made of a.jpg would take the place.
+    parents_of_files = {os.path.splitext(parent)[0] for parent in parents if os.path.splitext(parent)[1]}
+    return [
+        path if shared[name] > 1 or name in taken or name in (parents if is_folder else parents_of_files) else name
+        for path, name, is_folder in zip(relative, short, folders or [False] * len(paths), strict=True)
+    ]
 
 
 def spread(count: int, limit: int | None) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -519,31 +520,38 @@ def is_table(start: bytes) -> bool:
 
 def read_npy(content: bytes) -> Shape:
     """Read an array of points."""
-    return _check_array(np.load(io.BytesIO(content), allow_pickle=False), 'points'), None
+    return _read_array(content, 'points'), None
 
 
 def read_npz(content: bytes) -> Shape:
     """Read the array of points of an archive: the only one, or the first of :data:`ARRAY_NAMES`."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         sizes = {info.filename.removesuffix('.npy'): info.file_size for info in archive.infolist()}
-    name = next((name for name in (*ARRAY_NAMES, *sizes) if name in sizes), None)
-    if name is None or (name not in ARRAY_NAMES and len(sizes) > 1):
-        raise ValueError(f'one array, or one named {", ".join(ARRAY_NAMES)}, was expected, found {list(sizes)[:9]}')
-    if sizes[name] > MAX_ELEMENTS * 8 * MAX_COLUMNS:
-        raise ValueError(f'{name} would unpack to {sizes[name]} bytes')
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return _check_array(arrays[name], name), None
+        name = next((name for name in (*ARRAY_NAMES, *sizes) if name in sizes), None)
+        if name is None or (name not in ARRAY_NAMES and len(sizes) > 1):
+            raise ValueError(f'one array, or one named {", ".join(ARRAY_NAMES)}, was expected, found {list(sizes)[:9]}')
+        if sizes[name] > MAX_ELEMENTS * MAX_COLUMNS * 8:
+            raise ValueError(f'{name} would unpack to {sizes[name]} bytes')
+        return _read_array(archive.read(f'{name}.npy'), name), None
 
 
-def _check_array(points: np.ndarray, name: str) -> np.ndarray:
-    """Give the first three columns of an array of real numbers."""
-    if points.dtype.kind not in 'iuf':
-        raise ValueError(f'{name} must be real numbers, found {points.dtype}')
-    if points.ndim != 2 or not 3 <= points.shape[1] <= MAX_COLUMNS:
-        raise ValueError(
-            f'{name} must be [n, 3], found {list(points.shape)}; of up to {MAX_COLUMNS} columns three are read'
-        )
-    return points[:, :3].astype(np.float64)
+def _read_array(content: bytes, name: str) -> np.ndarray:
+    """Read the first three columns of an array of real numbers in NumPy's format."""
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f'version 1.0 or 2.0 of the format was expected, found {version}')
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, columns_first, dtype = read_header(stream)
+    if dtype.kind not in 'iuf':
+        raise ValueError(f'{name} must be real numbers, found {dtype}')
+    if len(shape) != 2 or not 3 <= shape[1] <= MAX_COLUMNS:
+        raise ValueError(f'{name} must be [n, 3], found {list(shape)}; of up to {MAX_COLUMNS} columns three are read')
+    size = math.prod(shape) * dtype.itemsize
+    if size != len(content) - stream.tell():
+        raise ValueError(f'its header announces {size} bytes of {name}, it has {len(content) - stream.tell()}')
+    points = np.frombuffer(content, dtype, offset=stream.tell()) if size else np.empty(0)
+    return points.reshape(shape, order='F' if columns_first else 'C')[:, :3].astype(np.float64)
 
 
 def _lines(content: bytes, comment: str | None = None, drop: bool = True) -> list[str]:

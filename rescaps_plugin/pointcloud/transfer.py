@@ -38,7 +38,8 @@ def extract_latents(model: PointCapsAE, dataset: BaseDataset, batch_size: int = 
     Returns:
         float32 latent capsules ``[n, latent_capsules, latent_dim]`` and labels ``[n]``.
     """
-    samples = [sample for _, sample in predict(model, dataset, batch_size)]
+    clouds = (dataset[index] for index in range(len(dataset)))
+    samples = [sample for _, sample in predict(model, clouds, batch_size)]
     return np.stack([sample.latent.numpy() for sample in samples]), np.array([s.gt_label.item() for s in samples])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,23 @@ from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import DATASETS
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS, TRANSFORMS
+from PIL import Image
 
 from rescaps_plugin.engine.checkpoint import load_weights
 from rescaps_plugin.engine.config import require
 from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.files import spread
+from rescaps_plugin.engine.files import name_outputs, spread
 from rescaps_plugin.engine.images import ImageError, read_image
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
+# Whose headers count the frames.
+COUNTING_SUFFIXES = ('.avi', '.m4v', '.mov', '.mp4')
+# How files begin: Matroska and WebM, MPEG program, elementary and transport streams; and the types of the first part of
+# QuickTime and MP4.
+VIDEO_STARTS = (b'\x1a\x45\xdf\xa3', b'\0\0\1\xba', b'\0\0\1\xb3', b'\x47')
+QUICKTIME_STARTS = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'pnot')
 # Steps of a test pipeline that load what a picture at hand already has, or has not.
 LOADERS = ('LoadAnnotations', 'LoadImageFromFile', 'LoadImageFromNDArray', 'LoadSaliencyMask')
 
@@ -138,7 +146,8 @@ class PictureReader:
         Yields:
             The pictures.
         """
-        names = dict(zip(paths, name_outputs(paths), strict=True))
+        names = name_outputs(paths, [path.suffix.lower() in VIDEO_SUFFIXES for path in paths])
+        names = dict(zip(paths, names, strict=True))
         images = [path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES]
         kept = {images[index] for index in spread(len(images), limit)}
         for path in paths:
@@ -155,10 +164,15 @@ class PictureReader:
         """Read the frames of a video, as :meth:`read_files` does.
 
         Raises:
-            ImageError: No frame can be read.
+            ImageError: The file is no video, its frames are larger than Pillow's limit, or it ends early; then the
+                frames that it has were given.
         """
+        check_video(path)
         video = cv2.VideoCapture(str(path))
         try:
+            size = [int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+            if math.prod(size) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise ImageError(f'{path}: refused, its frames have {size[0]} x {size[1]} pixels')
             count = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
             # Some files do not say how many frames they have, or how fast.
             kept = set(spread(count, limit)) if limit is not None and count else None
@@ -177,6 +191,10 @@ class PictureReader:
             video.release()
         if number == 0:
             raise ImageError(f'{path}: no frame of this video can be read')
+        # Where a file does not count its frames, their number is guessed from its duration.
+        missing = count - number - (0 if path.suffix.lower() in COUNTING_SUFFIXES else math.ceil(rate))
+        if missing > 0:
+            raise ImageError(f'{path}: truncated or damaged video, {number} of {count} frames can be read')
 
     def build_dataset(self) -> BaseDataset:
         """Build the config's test set."""
@@ -208,24 +226,19 @@ class PictureReader:
             yield Picture(path, name, image, sample, mask)
 
 
+def check_video(path: Path) -> None:
+    """Refuse what is no video, whatever its name: FFmpeg would follow a playlist to other files.
+
+    Raises:
+        ImageError: The file does not begin as one of a known kind does.
+    """
+    with path.open('rb') as file:
+        start = file.read(12)
+    known = start[4:8] in QUICKTIME_STARTS or start.startswith(VIDEO_STARTS) or start[:4] + start[8:] == b'RIFFAVI '
+    if not known:
+        raise ImageError(f'{path}: no frame of this video can be read: it is no AVI, Matroska, MPEG, MP4 or WebM file')
+
+
 def in_colors(image: np.ndarray) -> np.ndarray:
     """Give grey images three channels."""
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
-
-
-def name_outputs(paths: Sequence[Path]) -> list[str]:
-    """Name what is made of files: by their paths below the folder that all are in, without suffix if they differ so.
-
-    Args:
-        paths: The files.
-
-    Returns:
-        Relative paths.
-    """
-    whole = [path.resolve() for path in paths]
-    common = whole[0].parent
-    while not all(path.is_relative_to(common) for path in whole):
-        common = common.parent
-    relative = [path.relative_to(common) for path in whole]
-    short = [str(path.with_suffix('')) for path in relative]
-    return [str(path) if short.count(name) > 1 else name for path, name in zip(relative, short, strict=True)]
