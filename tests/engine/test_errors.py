@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 pytest.importorskip('mmpretrain')
@@ -6,7 +8,7 @@ from mmpretrain.registry import DATASETS, MODELS
 
 import rescaps_plugin.classification  # noqa: F401  (registers)
 from rescaps_plugin.engine.config import ConfigError, load_config
-from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.engine.errors import UserError, user_errors
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,21 @@ def test_unknown_type_names_close_ones(registry, name, close):
 def test_other_key_errors_keep_their_traceback():
     with pytest.raises(KeyError), user_errors():
         {}['model']
+
+
+def test_messages_have_no_control_characters():
+    with pytest.raises(SystemExit) as stop, user_errors():
+        raise UserError('a\x1b[2J.png: damaged\n  b\udcff.png: damaged')
+    assert stop.value.code == 'error: a\\x1b[2J.png: damaged\n  b\\xff.png: damaged'
+
+
+def test_what_the_encoding_lacks_is_printed_as_an_escape(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding='cp1252')
+    monkeypatch.setattr('sys.stdout', stream)
+    with user_errors():
+        print('图 é')
+    stream.flush()
+    assert stream.buffer.getvalue() == b'\\u56fe \xe9\n'
 
 
 def test_config_that_is_not_python(tmp_path):

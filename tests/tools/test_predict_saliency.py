@@ -110,6 +110,60 @@ def test_video(predict, tmp_path, size):
     assert frames[0].shape[1::-1] == size
 
 
+def write_video(path, frames=40, code='MJPG', size=(64, 48)):
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 12, size)
+    for number in range(frames):
+        frame = np.random.RandomState(number).randint(0, 255, (size[1], size[0], 3)).astype(np.uint8)
+        video.write(frame)
+    video.release()
+    return path
+
+
+def test_a_video_that_ends_early_is_named(predict, tmp_path):
+    path = write_video(tmp_path / 'clip.avi')
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SystemExit, match=r'clip\.avi: truncated or damaged video, \d+ of 40 frames can be read'):
+        predict(path)
+    assert 10 < len(read_rows(tmp_path)) < 30
+
+
+@pytest.mark.parametrize(('name', 'code'), [('clip.avi', 'MJPG'), ('clip.mp4', 'mp4v'), ('clip.mkv', 'MJPG')])
+def test_whole_videos_are_whole(predict, tmp_path, name, code):
+    assert len(predict(write_video(tmp_path / name, 14, code))) == 14
+
+
+def test_playlists_are_no_videos(predict, tmp_path):
+    """FFmpeg reads them whatever they are called, and opens what they name."""
+    write_video(tmp_path / 'secret.avi')
+    (tmp_path / 'a.mp4').write_text('ffconcat version 1.0\nfile secret.avi\n')
+    (tmp_path / 'b.mp4').write_text('#EXTM3U\n#EXTINF:1,\nsecret.avi\n#EXT-X-ENDLIST\n')
+    with pytest.raises(SystemExit, match='2 inputs could not be read'):
+        predict(tmp_path / 'a.mp4', tmp_path / 'b.mp4')
+
+
+def test_frames_beyond_the_limit_are_refused(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 64 * 48 // 2 - 1)
+    with pytest.raises(SystemExit, match=r'clip\.avi: refused, its frames have 64 x 48 pixels'):
+        predict(write_video(tmp_path / 'clip.avi', 3))
+
+
+def test_names_of_every_kind(predict, data, tmp_path):
+    """Dollar signs, bytes that are no UTF-8, what a spreadsheet takes for a formula, names with another's in them."""
+    folder = tmp_path / 'names'
+    folder.mkdir()
+    names = ['price_$5.png', '=1+1.png', os.fsdecode(b'\xff.png'), 'a.jpg.png', 'a.png', 'a.jpg', '图.png']
+    for name in names:
+        with Image.open(data / 'images' / 'a.png') as image:
+            image.convert('RGB').save(folder / name)
+    rows = predict(folder, '--overlay')
+    assert {row['map'] for row in rows} == {
+        f'maps/{name}.png' for name in ('price_$5', '=1+1', r'\xff', 'a.jpg.png', 'a.png', 'a.jpg', '图')
+    }
+    assert len(list((tmp_path / 'out' / 'maps').iterdir())) == len(names)
+    assert (tmp_path / 'out' / 'predictions.png').is_file()
+
+
 def test_max_images_are_spread(predict, tmp_path, data):
     assert [row['image'] for row in predict(data / 'images', '--max-images', 2)] == [
         str(data / 'images' / name) for name in ('a.png', 'b.png')
