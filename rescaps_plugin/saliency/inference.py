@@ -211,6 +211,7 @@ class PictureReader:
         Yields:
             The pictures.
         """
+        names = set()
         for index in indices:
             info = dataset.get_data_info(index)
             path = info['img_path']
@@ -223,6 +224,9 @@ class PictureReader:
             truth = sample['data_samples'].get('gt_sem_seg')
             mask = None if truth is None else truth.data[0].numpy() == 1
             name = '/'.join(part for part in (info.get('dataset'), Path(path).stem) if part)
+            while name in names:  # of another folder
+                name += f'-{index}'
+            names.add(name)
             yield Picture(path, name, image, sample, mask)
 
 
