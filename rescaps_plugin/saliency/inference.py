@@ -28,9 +28,10 @@ from rescaps_plugin.saliency.metric import saliency_of, to_grey
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 # Whose headers count the frames.
 COUNTING_SUFFIXES = ('.avi', '.m4v', '.mov', '.mp4')
-# How files begin: Matroska and WebM, MPEG program, elementary and transport streams; and the types of the first part of
-# QuickTime and MP4.
-VIDEO_STARTS = (b'\x1a\x45\xdf\xa3', b'\0\0\1\xba', b'\0\0\1\xb3', b'\x47')
+# How files begin: Matroska and WebM, MPEG program and elementary streams; packets of MPEG transport streams; and the
+# types of the first part of QuickTime and MP4.
+VIDEO_STARTS = (b'\x1a\x45\xdf\xa3', b'\0\0\1\xba', b'\0\0\1\xb3')
+TRANSPORT_PACKETS = b'GG'
 QUICKTIME_STARTS = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'pnot')
 # Steps of a test pipeline that load what a picture at hand already has, or has not.
 LOADERS = ('LoadAnnotations', 'LoadImageFromFile', 'LoadImageFromNDArray', 'LoadSaliencyMask')
@@ -237,8 +238,13 @@ def check_video(path: Path) -> None:
         ImageError: The file does not begin as one of a known kind does.
     """
     with path.open('rb') as file:
-        start = file.read(12)
-    known = start[4:8] in QUICKTIME_STARTS or start.startswith(VIDEO_STARTS) or start[:4] + start[8:] == b'RIFFAVI '
+        start = file.read(189)
+    known = (
+        start[4:8] in QUICKTIME_STARTS
+        or start.startswith(VIDEO_STARTS)
+        or start[:4] + start[8:12] == b'RIFFAVI '
+        or start[::188] == TRANSPORT_PACKETS
+    )
     if not known:
         raise ImageError(f'{path}: no frame of this video can be read: it is no AVI, Matroska, MPEG, MP4 or WebM file')
 

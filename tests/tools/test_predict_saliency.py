@@ -138,8 +138,10 @@ def test_playlists_are_no_videos(predict, tmp_path):
     write_video(tmp_path / 'secret.avi')
     (tmp_path / 'a.mp4').write_text('ffconcat version 1.0\nfile secret.avi\n')
     (tmp_path / 'b.mp4').write_text('#EXTM3U\n#EXTINF:1,\nsecret.avi\n#EXT-X-ENDLIST\n')
-    with pytest.raises(SystemExit, match='2 inputs could not be read'):
-        predict(tmp_path / 'a.mp4', tmp_path / 'b.mp4')
+    (tmp_path / 'c.mp4').write_bytes(b'GIF89a' + bytes(200))
+    with pytest.raises(SystemExit) as stop:
+        predict(*(tmp_path / f'{name}.mp4' for name in 'abc'))
+    assert stop.value.code.count('it is no AVI, Matroska, MPEG, MP4 or WebM file') == 3
 
 
 def test_frames_beyond_the_limit_are_refused(predict, tmp_path, monkeypatch):
