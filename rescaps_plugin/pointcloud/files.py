@@ -141,7 +141,8 @@ def read_geometry(path: str | Path) -> Geometry:
     try:
         points, faces = READERS[path.suffix.lower()](content)
     except Exception as error:  # damage can fail a parser in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error) if isinstance(error, ValueError) else f'{type(error).__name__}: {error}'
+        reason = reason.partition('\n')[0]
         raise CloudError(f'{path}: not a whole {path.suffix} file: {reason}') from error
     if not len(points):
         raise CloudError(f'{path}: it has no vertices')

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Vertices, faces or lines of a file: 800 MB of coordinates.
-MAX_ELEMENTS = 2**25
+# Vertices, faces or lines of a file: 400 MB of coordinates.
+MAX_ELEMENTS = 2**24
 # Columns of an array of points: coordinates, normals, colours and such. More are most likely another kind of array.
 MAX_COLUMNS = 12
 # Names of the points of an .npz file of several arrays, in the order of preference.
@@ -51,14 +51,22 @@ def read_off(content: bytes) -> Shape:
             f'its header announces {vertices} vertices and {faces} faces, which are as many lines; it has '
             f'{len(lines) - place}'
         )
+    corners = lines[place + vertices :]
+    return _coordinates(lines[place : place + vertices]), _fans(_read_polygons(corners))
+
+
+def _read_polygons(lines: Sequence[str]) -> np.ndarray | list[list[int]]:
+    """Read lines of a number of corners, the corners, and colours: all triangles at once, others one by one."""
+    if lines and (_table(lines, np.int64, (0,)) == 3).all():
+        return _table(lines, np.int64, (1, 2, 3))
     polygons = []
-    for number, line in enumerate(lines[place + vertices :]):
-        corners = line.split()
-        size = _integers(corners[:1], f'face {number}: a number of corners was expected, found {corners[0][:20]!r}')[0]
-        if not 0 < size < len(corners):
-            raise ValueError(f'face {number}: {size} corners were announced, found {len(corners) - 1} numbers')
-        polygons.append(_integers(corners[1 : 1 + size], f'face {number}: a corner is no number'))
-    return _coordinates([line.split(None, 3)[:3] for line in lines[place : place + vertices]]), _fans(polygons)
+    for number, line in enumerate(lines):
+        size, *corners = line.split()
+        size = _integers([size], f'face {number}: a number of corners was expected, found {size[:20]!r}')[0]
+        if not 0 < size <= len(corners):
+            raise ValueError(f'face {number}: {size} corners were announced, found {len(corners)} numbers')
+        polygons.append(_integers(corners[:size], f'face {number}: a corner is no number'))
+    return polygons
 
 
 def read_obj(content: bytes) -> Shape:
@@ -69,7 +77,7 @@ def read_obj(content: bytes) -> Shape:
         if kind == 'v':
             if len(values) < 3:
                 raise ValueError(f'line {number}: a vertex needs three coordinates, found {line[:40]!r}')
-            vertices.append(values[:3])
+            vertices.append(line[1:])
         elif kind == 'f':
             corners = _integers([value.split('/', 1)[0] for value in values], f'line {number}: no face: {line[:40]!r}')
             if len(corners) < 3:
@@ -100,12 +108,12 @@ def read_stl(content: bytes) -> Shape:
 def _read_stl_text(content: bytes) -> np.ndarray:
     corners, counts = [], dict.fromkeys(('solid', 'facet', 'vertex', 'endfacet', 'endsolid'), 0)
     for line in _lines(content):
-        kind, *values = line.split(None, 4)
+        kind, *rest = line.split(None, 1)
         kind = kind.lower()
         if kind in counts:
             counts[kind] += 1
         if kind == 'vertex':
-            corners.append(values[:3])
+            corners += rest
     if counts['solid'] != counts['endsolid'] or not counts['vertex'] == 3 * counts['facet'] == 3 * counts['endfacet']:
         raise ValueError(f'facets of three vertices within solids were expected, found {counts}')
     return _coordinates(corners).reshape(-1, 3, 3)
@@ -182,9 +190,9 @@ def _read_ply_header(content: bytes) -> tuple[str, list[_Element], bytes]:
             elements.append(_Element(words[1], _check_count(count, f'element {words[1]}')))
         elif words[0] == 'property' and elements and None not in types and words[-1] not in elements[-1].types:
             element, name = elements[-1], words[-1]
-            if len(words) == 5 and words[1] == 'list' and 'int' in types[0]:
+            if len(words) == 5 and words[1] == 'list' and len(types) == 2 and 'int' in types[0]:
                 element.lists[name] = np.dtype(types[0])
-            elif len(words) != 3:
+            elif len(words) != 3 or len(types) != 1:
                 raise ValueError(f'header: {line[:60]!r} is no property')
             element.types[name] = np.dtype(types[-1])
         else:
@@ -201,18 +209,19 @@ def _read_ply_text(elements: Sequence[_Element], body: bytes) -> Iterator[dict[s
         counts = ' and '.join(f'{element.count} of {element.name}' for element in elements)
         raise ValueError(f'its header announces {counts}, which are {expected} lines; it has {len(lines)}')
     for element in elements:
-        rows = [line.split() for line in lines[place : place + element.count]] if element.types else []
+        rows = lines[place : place + element.count] if element.types else []
         place += len(rows)
         if not element.lists:
-            wrong = next((row for row in rows if len(row) != len(element.types)), None)
-            if wrong is not None:
-                raise ValueError(f'{element.name}: {len(element.types)} numbers were expected, found {wrong[:12]}')
-            columns = np.array(rows, np.float64).reshape(-1, len(element.types)).T if element.types else ()
-            yield dict(zip(element.types, columns, strict=True))
+            columns = _table(rows) if rows else np.empty((0, len(element.types)))
+            if columns.shape[1] != len(element.types):
+                raise ValueError(
+                    f'{element.name}: {len(element.types)} numbers were expected, found {columns.shape[1]}'
+                )
+            yield dict(zip(element.types, columns.T, strict=True))
             continue
         values = {name: [] for name in element.types}
-        for number, row in enumerate(rows):
-            start = 0
+        for number, line in enumerate(rows):
+            row, start = line.split(), 0
             for name in element.types:
                 size = 1
                 if name in element.lists:
@@ -232,6 +241,9 @@ def _read_ply_text(elements: Sequence[_Element], body: bytes) -> Iterator[dict[s
 def _read_ply_binary(elements: Sequence[_Element], body: bytes, order: str) -> Iterator[dict[str, np.ndarray | list]]:
     place = 0
     for element in elements:
+        if not element.count:
+            yield {name: np.empty(0) for name in element.types}
+            continue
         names = list(element.types)
         types = {name: kind.newbyteorder(order) for name, kind in element.types.items()}
         lengths = {name: kind.newbyteorder(order) for name, kind in element.lists.items()}
@@ -243,7 +255,7 @@ def _read_ply_binary(elements: Sequence[_Element], body: bytes, order: str) -> I
 
         # Most often all lists are as long as those of the first row.
         parts, start = [], place
-        for name in names if element.count else ():
+        for name in names:
             size = 1
             if name in lengths:
                 size = int(take(lengths[name], 1, start)[0])
@@ -257,7 +269,7 @@ def _read_ply_binary(elements: Sequence[_Element], body: bytes, order: str) -> I
             (rows[f'length {n}'] == rows[f'value {n}'].shape[1]).all() for n in lengths
         ):
             place += rows.nbytes
-            yield {name: rows[f'value {name}'] for name in names} if element.count else {name: [] for name in names}
+            yield {name: rows[f'value {name}'] for name in names}
             continue
 
         values = {name: [] for name in names}
@@ -307,11 +319,11 @@ def read_pcd(content: bytes) -> Shape:
         raise ValueError(f'COUNT must be positive, it is {repeats}')
     columns = [sum(repeats[: names.index(axis)]) for axis in 'xyz']
     if kind == 'ascii':
-        rows = [line.split() for line in _lines(content[place:])]
-        wrong = next((row for row in rows if len(row) != sum(repeats)), None)
-        if len(rows) != count or wrong is not None:
-            raise ValueError(f'{count} lines of {sum(repeats)} numbers were expected, found {len(rows)}; {wrong or ""}')
-        points = _coordinates([[row[column] for column in columns] for row in rows])
+        lines = _lines(content[place:])
+        rows = _table(lines) if lines else np.empty((0, sum(repeats)))
+        if rows.shape != (count, sum(repeats)):
+            raise ValueError(f'{count} lines of {sum(repeats)} numbers were expected, found {list(rows.shape)}')
+        points = rows[:, columns]
     else:
         try:
             row = np.dtype(
@@ -578,12 +590,18 @@ def _check_count(count: int, name: str) -> int:
     return count
 
 
-def _coordinates(rows: Sequence[Sequence[str]]) -> np.ndarray:
-    """Turn rows of three words into float64 ``[n, 3]``."""
-    wrong = next((index for index, row in enumerate(rows) if len(row) != 3), None)
-    if wrong is not None:
-        raise ValueError(f'vertex {wrong}: three coordinates were expected, found {" ".join(rows[wrong])[:40]!r}')
-    return np.array(rows, np.float64).reshape(-1, 3)
+def _table(lines: Sequence[str], dtype: type = np.float64, columns: Sequence[int] | None = None) -> np.ndarray:
+    """Turn one line or more of numbers into an array ``[n, columns]``; lines may differ where columns are chosen."""
+    try:
+        return np.loadtxt(lines, dtype, comments=None, usecols=columns, ndmin=2)
+    except ValueError as error:
+        # What follows is advice to callers of NumPy.
+        raise ValueError(str(error).partition('; use ')[0]) from error
+
+
+def _coordinates(lines: Sequence[str]) -> np.ndarray:
+    """Turn lines that begin with three numbers into float64 ``[n, 3]``."""
+    return _table(lines, columns=(0, 1, 2)) if lines else np.empty((0, 3))
 
 
 def _fans(polygons: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:

@@ -62,11 +62,10 @@ def test_meshes_that_trimesh_writes(case):
     np.testing.assert_allclose(in_order(vertices[faces]), in_order(sphere().triangles), atol=2e-5)
 
 
-@pytest.mark.parametrize('case', WRITTEN)
+# OBJ announces nothing.
+@pytest.mark.parametrize('case', [case for case in WRITTEN if case != 'obj'])
 def test_meshes_that_end_early_are_refused(case, tmp_path):
     suffix, content = WRITTEN[case]
-    if suffix == '.obj':
-        pytest.skip('OBJ announces nothing')
     content = content.rstrip() if suffix in ('.off', '.ply') else content
     path = tmp_path / f'a{suffix}'
     # Digits of the last number are the one thing that nothing announces.
@@ -310,7 +309,7 @@ def packed_npz(size):
 
 
 ATTACKS = {
-    'off, a header of 10^10': ('.off', 'OFF\n9999999999 1 0\n0 0 0\n', 'a count from 0 to 33554432'),
+    'off, a header of 10^10': ('.off', 'OFF\n9999999999 1 0\n0 0 0\n', 'a count from 0 to 16777216'),
     'off, negative': ('.off', 'OFF\n-4 4 0\n' + CORNERS + FACES, 'vertices: a count from 0'),
     'off, too long': ('.off', 'OFF\n' + TETRAHEDRON + '0 0 0\n', '8|it has 9'),
     'off, a face of 10^9': ('.off', 'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n999999999 0 1 2\n', 'corners were announced'),
@@ -331,7 +330,8 @@ ATTACKS = {
         '.ply',
         (PLY.format(0) + PLY_FACES.format(1)).replace('ascii', 'binary_little_endian').replace('uchar int', 'int int')
         .encode() + b'\xff' * 8, 'has no length'),
-    'ply, rows of other lengths': ('.ply', PLY.format(2) + 'end_header\n1 2 3\n1 2\n', '3 numbers were expected'),
+    'ply, rows of other lengths': ('.ply', PLY.format(2) + 'end_header\n1 2 3\n1 2\n', 'from 3 to 2 at row 2$'),
+    'ply, longer rows': ('.ply', PLY.format(1) + 'end_header\n1 2 3 4\n', '3 numbers were expected, found 4'),
     'ply, no z': ('.ply', PLY.format(1).replace('float z', 'float w') + 'end_header\n1 2 3\n', 'has no property z'),
     'ply, z is a list': (
         '.ply', PLY.format(1).replace('float z', 'list uchar int z') + 'end_header\n1 2 1 3\n', 'has no property z'),

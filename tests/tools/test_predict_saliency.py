@@ -29,8 +29,8 @@ def detector(tmp_path, data, monkeypatch):
 
 @pytest.fixture
 def predict(load_tool, tmp_path, detector):
-    def call(*arguments):
-        load_tool('predict').main([*detector, *map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
+    def call(*arguments, model=detector):
+        load_tool('predict').main([*model, *map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
         return read_rows(tmp_path)
 
     return call
@@ -164,6 +164,20 @@ def test_names_of_every_kind(predict, data, tmp_path):
     }
     assert len(list((tmp_path / 'out' / 'maps').iterdir())) == len(names)
     assert (tmp_path / 'out' / 'predictions.png').is_file()
+
+
+def test_sets_of_one_name_keep_their_maps(predict, detector, data, tmp_path):
+    """Images of one stem in two folders of a test set."""
+    config = tmp_path / 'both.py'
+    sets = {name: dict(type='SODDataset', name='Boxes', data_root=str(data), img_suffix='.png') for name in 'ab'}
+    config.write_text(
+        f"_base_ = '{detector[0]}'\n"
+        f"test_dataloader = dict(dataset=dict(_delete_=True, type='SODBenchmark', sets={sets}, pipeline=["
+        "dict(type='LoadImageFromFile'), dict(type='LoadSaliencyMask'), {{_base_.pack}}]))\n"
+    )
+    rows = predict(model=(str(config), detector[1]))
+    assert len({row['map'] for row in rows}) == 6
+    assert all((tmp_path / 'out' / row['map']).is_file() for row in rows)
 
 
 def test_max_images_are_spread(predict, tmp_path, data):
