@@ -31,6 +31,13 @@ def test_other_key_errors_keep_their_traceback():
         {}['model']
 
 
+def test_config_that_is_not_python(tmp_path):
+    path = tmp_path / 'broken.py'
+    path.write_text('model = dict(\n')
+    with pytest.raises(ConfigError, match='broken.py is not valid Python'):
+        load_config(str(path))
+
+
 def test_messages_have_no_control_characters():
     with pytest.raises(SystemExit) as stop, user_errors():
         raise UserError('a\x1b[2J.png: damaged\n  b\udcff.png: damaged')
@@ -44,10 +51,3 @@ def test_what_the_encoding_lacks_is_printed_as_an_escape(monkeypatch):
         print('图 é')
     stream.flush()
     assert stream.buffer.getvalue() == b'\\u56fe \xe9\n'
-
-
-def test_config_that_is_not_python(tmp_path):
-    path = tmp_path / 'broken.py'
-    path.write_text('model = dict(\n')
-    with pytest.raises(ConfigError, match='broken.py is not valid Python'):
-        load_config(str(path))
