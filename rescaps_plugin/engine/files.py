@@ -38,7 +38,7 @@ def find_files(
     for given in map(Path, inputs):
         if given.is_dir():
             found, skipped = [], []
-            for path in sorted(_walk(given)):
+            for path in sorted(map(Path, walk_files(given))):
                 wanted = path.suffix.lower() in suffixes and (accept is None or accept(path))
                 (found if wanted else skipped).append(path)
             if not found:
@@ -57,17 +57,25 @@ def find_files(
     return paths
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Give the files of a folder and below, of each folder once, whatever links lead to it."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+def walk_files(folder: str | Path) -> Iterator[str]:
+    """Give the paths of the files of a folder and below, of each folder once, whatever links lead to it.
+
+    Hidden files and folders are left out, and what :func:`is_foreign` tells of.
+    """
+    seen, waiting = set(), [os.fspath(folder)]
+    while waiting:
+        parent = waiting.pop()
         status = os.stat(parent)
         if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = [name for name in sorted(folders) if not is_foreign(name)]
-        yield from (path for name in names if not is_foreign(name) and (path := Path(parent, name)).is_file())
+        for entry in os.scandir(parent):
+            if is_foreign(entry.name):
+                continue
+            if entry.is_dir():
+                waiting.append(entry.path)
+            elif entry.is_file():
+                yield entry.path
 
 
 def is_foreign(name: str) -> bool:

@@ -81,6 +81,15 @@ def test_hidden_folders_and_those_of_systems_are_no_classes(tmp_path, classes):
     assert dataset.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_links_in_circles_are_followed_once(tmp_path):
+    """Two that lead back would give 2^40 paths."""
+    make(tmp_path / 'train', *LETTERS)
+    for name in ('one', 'two'):
+        (tmp_path / 'train' / 'b' / name).symlink_to(tmp_path / 'train' / 'b', target_is_directory=True)
+    assert load(tmp_path).get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+    assert len(load(tmp_path, with_label=False)) == 6
+
+
 def test_images_of_every_kind_are_found(tmp_path):
     from PIL import Image
 

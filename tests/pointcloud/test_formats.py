@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import struct
 import zipfile
@@ -390,8 +391,6 @@ def test_attacks_are_one_line_with_the_name(case, tmp_path, monkeypatch):
 
 def test_what_files_refer_to_is_not_opened(tmp_path, monkeypatch):
     """Materials, textures and buffers: here, pipes that nobody writes to."""
-    import os
-
     for name in ('a.mtl', 'a.png', 'a.bin'):
         os.mkfifo(tmp_path / name)
     obj = f'mtllib {tmp_path}/a.mtl\nusemtl a\n' + ''.join(f'v {line}\n' for line in CORNERS.splitlines())
@@ -427,4 +426,6 @@ def test_is_cloud(tmp_path):
     ):
         (tmp_path / name).write_text(content)
         assert is_cloud(tmp_path / name) is expected, name
+    os.mkfifo(tmp_path / 'pipe.txt')
+    assert not is_cloud(tmp_path / 'pipe.txt')
     assert {'.txt', '.csv', '.pts', '.npz', '.pcd', '.glb'} < set(SUFFIXES)

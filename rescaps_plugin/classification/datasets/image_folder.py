@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 
 from mmpretrain.datasets import CustomDataset, ImageNet
-from mmpretrain.datasets.custom import get_samples
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets.array_files import DataError
-from rescaps_plugin.engine.files import list_folders
+from rescaps_plugin.engine.files import list_folders, walk_files
 from rescaps_plugin.engine.images import IMAGE_SUFFIXES
 
 
@@ -66,15 +65,16 @@ class ImageFolder(CustomDataset):
     def _find_samples(self) -> list[tuple[str, int]] | list[str]:
         """List the images, and the labels of those in folders of classes."""
         if not self.with_label:
-            samples, _ = get_samples(self.img_prefix, None, self.is_valid_file)
+            samples = self._list_images('')
             if not samples:
                 raise DataError(f'{self.img_prefix}: no images in it or below. {self.source}')
             return samples
         folders = list_folders(self.img_prefix)
         self.folder_to_idx = {folder: label for label, folder in enumerate(folders)}
-        samples, empty = get_samples(self.img_prefix, self.folder_to_idx, self.is_valid_file)
+        images = [self._list_images(folder) for folder in folders]
+        empty = [folder for folder, found in zip(folders, images, strict=True) if not found]
         if empty:
-            raise DataError(f'{self.img_prefix}: no images in {", ".join(sorted(empty))}. {self.source}')
+            raise DataError(f'{self.img_prefix}: no images in {", ".join(empty)}. {self.source}')
         if self.CLASSES is None:
             self._metainfo['classes'] = tuple(folders)
         elif len(self.CLASSES) != len(folders):
@@ -82,7 +82,12 @@ class ImageFolder(CustomDataset):
                 f'{self.img_prefix}: expected {len(self.CLASSES)} folders of images, one for each class, found '
                 f'{len(folders)}. {self.source}'
             )
-        return samples
+        return [(image, label) for label, found in enumerate(images) for image in found]
+
+    def _list_images(self, folder: str) -> list[str]:
+        """List the images of a folder and below by their paths from the images' root."""
+        found = filter(self.is_valid_file, walk_files(os.path.join(self.img_prefix, folder)))
+        return sorted(os.path.relpath(path, self.img_prefix) for path in found)
 
     def _read_annotations(self) -> list[dict]:
         try:
