@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -26,11 +29,10 @@ from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
-# Whose headers count the frames.
-COUNTING_SUFFIXES = ('.avi', '.m4v', '.mov', '.mp4')
 # How files begin: Matroska and WebM, MPEG program and elementary streams; packets of MPEG transport streams; and the
 # types of the first part of QuickTime and MP4.
-VIDEO_STARTS = (b'\x1a\x45\xdf\xa3', b'\0\0\1\xba', b'\0\0\1\xb3')
+EBML, SEGMENT = b'\x1a\x45\xdf\xa3', b'\x18\x53\x80\x67'
+VIDEO_STARTS = (EBML, b'\0\0\1\xba', b'\0\0\1\xb3')
 TRANSPORT_PACKETS = b'GG'
 QUICKTIME_STARTS = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'pnot')
 # Steps of a test pipeline that load what a picture at hand already has, or has not.
@@ -192,10 +194,8 @@ class PictureReader:
             video.release()
         if number == 0:
             raise ImageError(f'{path}: no frame of this video can be read')
-        # Where a file does not count its frames, their number is guessed from its duration.
-        missing = count - number - (0 if path.suffix.lower() in COUNTING_SUFFIXES else math.ceil(rate))
-        if missing > 0:
-            raise ImageError(f'{path}: truncated or damaged video, {number} of {count} frames can be read')
+        if is_truncated(path):
+            raise ImageError(f'{path}: truncated video, of which {number} frames can be read')
 
     def build_dataset(self) -> BaseDataset:
         """Build the config's test set."""
@@ -247,6 +247,51 @@ def check_video(path: Path) -> None:
     )
     if not known:
         raise ImageError(f'{path}: no frame of this video can be read: it is no AVI, Matroska, MPEG, MP4 or WebM file')
+
+
+def is_truncated(path: Path) -> bool:
+    """Tell whether the parts of a video go beyond its end, where it says how long they are.
+
+    Numbers of frames do not tell: they are guessed from durations, or count frames that an edit leaves out. MPEG
+    streams, and recordings whose length was never filled in, say nothing.
+    """
+    size = path.stat().st_size
+    with path.open('rb') as file:
+        start = file.read(12)
+        if start.startswith(EBML):
+            file.seek(4)
+            file.seek(_read_ebml_size(file) or 0, os.SEEK_CUR)
+            segment = file.read(4) == SEGMENT
+            length = _read_ebml_size(file)
+            return segment and length is not None and file.tell() + length > size
+        order = '<' if start.startswith(b'RIFF') else '>'
+        place = 0
+        while 0 <= place <= size - 8:
+            file.seek(place)
+            head = file.read(16)
+            first, second = head[:4], head[4:8]
+            kind, length = (first, second) if order == '<' else (second, first)
+            if not kind.strip().isalnum():  # what follows the parts
+                break
+            (length,) = struct.unpack(f'{order}I', length)
+            if order == '<':
+                length += 8
+            elif length == 1 and len(head) == 16:
+                (length,) = struct.unpack('>Q', head[8:])
+            if length <= 8:  # to the end, or not filled in
+                break
+            place += length
+        return place > size
+
+
+def _read_ebml_size(file: BinaryIO) -> int | None:
+    """Read the size of an element of Matroska; None where it is not known."""
+    first = int.from_bytes(file.read(1), 'big')
+    count = 8 - first.bit_length()
+    if count > 7:
+        return None
+    value = int.from_bytes(bytes([first & (1 << 7 - count) - 1]) + file.read(count), 'big')
+    return None if value == (1 << 7 * (count + 1)) - 1 else value
 
 
 def in_colors(image: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import struct
 
 import cv2
 import numpy as np
@@ -119,13 +120,46 @@ def write_video(path, frames=40, code='MJPG', size=(64, 48)):
     return path
 
 
-def test_a_video_that_ends_early_is_named(predict, tmp_path):
-    path = write_video(tmp_path / 'clip.avi')
+@pytest.mark.parametrize('name', ['clip.avi', 'clip.mkv'])
+def test_a_video_that_ends_early_is_named(predict, tmp_path, name):
+    path = write_video(tmp_path / name)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(SystemExit, match=r'clip\.avi: truncated or damaged video, \d+ of 40 frames can be read'):
+    with pytest.raises(SystemExit, match=rf'{name}: truncated video, of which \d+ frames can be read'):
         predict(path)
     assert 10 < len(read_rows(tmp_path)) < 30
+
+
+def box(kind, content, large=False):
+    if large:
+        return struct.pack('>I4sQ', 1, kind, 16 + len(content)) + content
+    return struct.pack('>I4s', 8 + len(content), kind) + content
+
+
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    [
+        (box(b'ftyp', b'isom') + box(b'moov', bytes(50)) + box(b'mdat', bytes(500)), False),
+        (box(b'ftyp', b'isom') + box(b'moov', bytes(50)) + box(b'mdat', bytes(500))[:-1], True),
+        (box(b'ftyp', b'isom') + box(b'mdat', bytes(500), large=True), False),
+        (box(b'ftyp', b'isom') + box(b'mdat', bytes(500), large=True)[:-1], True),
+        (box(b'ftyp', b'isom') + struct.pack('>I4s', 0, b'mdat') + bytes(50), False),  # to the end of the file
+        (box(b'ftyp', b'isom') + box(b'mdat', bytes(50)) + b'\xff' * 20, False),  # something else behind it
+        (b'RIFF' + struct.pack('<I', 100) + b'AVI '.ljust(100) + b'RIFF' + struct.pack('<I', 9) + b'AVIX12345', False),
+        (b'RIFF' + struct.pack('<I', 100) + b'AVI '.ljust(100) + b'RIFF' + struct.pack('<I', 9) + b'AVIX1234', True),
+        (b'RIFF' + struct.pack('<I', 0) + b'AVI '.ljust(100), False),
+        (b'\x1a\x45\xdf\xa3\x82xx\x18\x53\x80\x67\x40\x64' + bytes(100), False),
+        (b'\x1a\x45\xdf\xa3\x82xx\x18\x53\x80\x67\x40\x64' + bytes(99), True),
+        (b'\x1a\x45\xdf\xa3\x82xx\x18\x53\x80\x67\x01' + b'\xff' * 7 + bytes(9), False),  # a live recording
+        (b'\0\0\1\xba' + bytes(100), False),
+        (b'', False),
+    ],
+)
+def test_parts_of_a_video_that_go_beyond_its_end(tmp_path, content, expected):
+    from rescaps_plugin.saliency.inference import is_truncated
+
+    (tmp_path / 'clip').write_bytes(content)
+    assert is_truncated(tmp_path / 'clip') is expected
 
 
 @pytest.mark.parametrize(('name', 'code'), [('clip.avi', 'MJPG'), ('clip.mp4', 'mp4v'), ('clip.mkv', 'MJPG')])
