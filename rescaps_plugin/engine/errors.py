@@ -5,8 +5,11 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pickle import UnpicklingError
 from urllib.error import URLError
+
+from rescaps_plugin.engine.tables import show
 
 # 128 and the number of the signal, as shells count.
 INTERRUPTED = 130
@@ -26,9 +29,14 @@ def user_errors() -> Iterator[None]:
     unpickle, a type that no registry has, the end of a worker of a data loader or of another process of the job, a
     missing package: around the imports of a tool it names the extra that brings it.
 
+    What the encoding of stdout and stderr lacks is printed as an escape, and is no error.
+
     Raises:
         SystemExit: On any of these.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     try:
         yield
     except KeyboardInterrupt:
@@ -53,7 +61,8 @@ def user_errors() -> Iterator[None]:
             'checkpoint elsewhere, and put it where the config says (data_root, load_from).'
         )
     except (UserError, OSError, UnpicklingError) as error:
-        sys.exit(f'error: {_without_worker_traceback(str(error))}')
+        lines = _without_worker_traceback(str(error)).split('\n')
+        sys.exit('\n'.join(['error: ' + show(lines[0]), *map(show, lines[1:])]))
     except RuntimeError as error:
         message = str(error)
         if 'DataLoader worker' in message and 'Caught' not in message:
