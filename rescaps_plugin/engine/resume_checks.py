@@ -6,8 +6,10 @@ from typing import Any, NoReturn
 
 from mmengine._strategy import SingleDeviceStrategy
 from mmengine.dist import get_world_size
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 from torch.optim import Optimizer
 
 from rescaps_plugin.engine.weights import CheckpointError
@@ -69,7 +71,8 @@ def check_resumable(runner: Runner, checkpoint: dict[str, Any]) -> None:
     plan = describe_plan(runner)
     if isinstance(saved, dict):
         _check_plan(plan, saved, refuse, differences)
-    if keeps_states and isinstance(runner.optim_wrapper, OptimWrapper):
+    # Weights of another model are refused when they are loaded, which says more.
+    if keeps_states and isinstance(runner.optim_wrapper, OptimWrapper) and _fits(runner.model, checkpoint):
         _check_optimizer(runner, checkpoint['optimizer'], refuse, differences)
     if keeps_states and isinstance(schedules, list) and not all(isinstance(each, dict) for each in schedules):
         _check_schedules(schedules, checkpoint.get('param_schedulers') or [], refuse, differences)
@@ -82,6 +85,13 @@ def check_resumable(runner: Runner, checkpoint: dict[str, Any]) -> None:
     )
     for difference in differences:
         runner.logger.warning(f'Not resumed as configured: {difference} {_ADVICE.format(filename=filename)}')
+
+
+def _fits(model: nn.Module, checkpoint: dict[str, Any]) -> bool:
+    """Whether a checkpoint has every parameter of the model, by the same name and of the same shape."""
+    model = model.module if is_model_wrapper(model) else model
+    state = checkpoint.get('state_dict', {})
+    return all(getattr(state.get(name), 'shape', None) == value.shape for name, value in model.named_parameters())
 
 
 def _check_place(checkpoint: dict[str, Any], refuse: Refuse) -> None:
