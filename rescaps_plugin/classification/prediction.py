@@ -17,7 +17,7 @@ from mmpretrain.datasets import build_dataset
 from rich.progress import track
 
 from rescaps_plugin.classification.image_files import ImageFiles, reads_bgr
-from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.checkpoint import CheckpointError, load_weights
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.images import IMAGE_SUFFIXES, ImageError
@@ -43,6 +43,11 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=args.device)
     checkpoint = load_weights(inferencer.model, args.checkpoint)
     inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
+    outputs = getattr(inferencer.model.head, 'num_classes', 0)
+    if inferencer.classes is not None and len(inferencer.classes) < outputs:
+        raise CheckpointError(
+            f'checkpoint {args.checkpoint} names {len(inferencer.classes)} classes; its model has {outputs}.'
+        )
 
     if args.inputs:
         samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), inferencer.config, inferencer.model)

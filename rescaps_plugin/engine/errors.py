@@ -38,7 +38,8 @@ def user_errors() -> Iterator[None]:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
     try:
-        yield
+        with _interrupts():
+            yield
     except KeyboardInterrupt:
         print('interrupted: what is saved is whole, and tools/train.py goes on from it with --resume.', file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -74,6 +75,20 @@ def user_errors() -> Iterator[None]:
             sys.exit(
                 f'error: another process of this job is gone; its own message says why. Here: {message.splitlines()[0]}'
             )
+        raise
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` for what Ctrl-C causes: a file that was being written, for one, cannot be closed."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            cause = cause.__cause__ or cause.__context__
         raise
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -113,6 +114,39 @@ def name_outputs(paths: Sequence[Path], folders: Sequence[bool] | None = None) -
         path if shared[name] > 1 or name in taken or name in (parents if is_folder else parents_of_files) else name
         for path, name, is_folder in zip(relative, short, folders or [False] * len(paths), strict=True)
     ]
+
+
+def check_writable(path: str | Path, argument: str) -> None:
+    """Check, before the work that makes its contents, that a file can be written.
+
+    Args:
+        path: The file, whose folders need not exist yet. Nothing is created.
+        argument: What the user gave it by, for the message.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    if Path(path).is_dir():
+        raise UserError(f'{argument} {path} cannot be written: it is a folder.')
+    check_folder_writable(Path(path).parent, f'{argument} {path}')
+
+
+def check_folder_writable(folder: str | Path, argument: str) -> None:
+    """Check, before the work that makes them, that files can be written into a folder.
+
+    Args:
+        folder: The folder, which need not exist yet. Nothing is created.
+        argument: What the user gave it by, for the message.
+
+    Raises:
+        UserError: They cannot.
+    """
+    try:
+        absolute = Path(folder).absolute()
+        with tempfile.TemporaryFile(dir=next(path for path in (absolute, *absolute.parents) if path.exists())):
+            pass
+    except OSError as error:
+        raise UserError(f'{argument} cannot be written: {folder}: {error.strerror}.') from error
 
 
 def spread(count: int, limit: int | None) -> list[int]:

@@ -31,6 +31,20 @@ def test_other_key_errors_keep_their_traceback():
         {}['model']
 
 
+def test_interrupt_while_a_file_is_open(capsys):
+    class File:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            raise RuntimeError('unexpected pos')
+
+    with pytest.raises(SystemExit) as stop, user_errors(), File():
+        raise KeyboardInterrupt
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.startswith('interrupted: ')
+
+
 def test_config_that_is_not_python(tmp_path):
     path = tmp_path / 'broken.py'
     path.write_text('model = dict(\n')

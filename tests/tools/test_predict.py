@@ -273,6 +273,15 @@ def test_model_of_two_channels_takes_no_files(make_model, images, predict):
         predict(*model, images)
 
 
+@pytest.mark.parametrize(
+    ('classes', 'message'), [(7, 'classes is a int, not a list'), (('red',), r'names 1 classes; its model has 3\.')]
+)
+def test_checkpoint_with_odd_names_of_classes(make_model, images, predict, classes, message):
+    model = make_model([dict(type='LoadImageFromFile'), *RESIZE], classes=classes)
+    with pytest.raises(SystemExit, match=f'error: .*{message}'):
+        predict(*model, images)
+
+
 def test_images_of_different_sizes_need_a_resize(make_model, images, predict):
     Image.new('RGB', (30, 20)).save(images / 'large.png')
     model = make_model([dict(type='LoadImageFromFile'), dict(type='PackInputs')])
