@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -185,10 +186,62 @@ def signal_at(moment, detail, number=signal.SIGKILL):
         patch(os, 'replace', **{dict(written='before', replaced='after')[moment]: strike})
 
 
+def signal_group_at(*details):
+    """As :func:`signal_at`, sent to the workers of the process too, as a terminal or a scheduler does."""
+    os.setpgid(0, 0)
+    kill = os.kill
+
+    def kill_group(process, number):
+        if process == os.getpid() and number:
+            os.killpg(0, number)
+        else:
+            kill(process, number)
+
+    os.kill = kill_group
+    signal_at(*details)
+
+
 def signal_rank(rank, *details):
     """As :func:`signal_at`, in one of the processes that work together."""
     if os.environ['RANK'] == str(rank):
         signal_at(*details)
+
+
+def signal_with_nohup(*details):
+    """As :func:`signal_at`, in a process that ignores SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal_at(*details)
+
+
+def wait_at(iteration, name):
+    """Wait at an iteration until a file is there; ``<name>.here`` says that it waits."""
+    from rescaps_plugin.engine import resume
+
+    train, calls = resume._PlacedLoop.run_iter, iter(range(1, 10**6))
+
+    def waiting(self, *args):
+        if next(calls) == iteration:
+            Path(f'{name}.here').touch()
+            while not Path(name).exists():
+                time.sleep(0.05)
+        train(self, *args)
+
+    resume._PlacedLoop.run_iter = waiting
+
+
+def break_input(index):
+    """Let a sample of the digits hold NaN."""
+    from rescaps_plugin.classification.datasets import Digits
+
+    load = Digits.prepare_data
+
+    def broken(self, given):
+        sample = load(self, given)
+        if given == index:
+            sample['inputs'] = sample['inputs'].float() * float('nan')
+        return sample
+
+    Digits.prepare_data = broken
 
 
 def kill_worker():

@@ -20,6 +20,7 @@ with user_errors():
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.extras import import_extra
+    from rescaps_plugin.engine.files import check_folder_writable
 
 
 def parse_args(argv=None):
@@ -68,6 +69,7 @@ def main(argv=None):
 
         names = args.names or unique_names([path for path, _ in args.pairs])
         out_dir = args.out_dir or Path('work_dirs', names[0], 'analysis')
+        check_folder_writable(out_dir, '--out-dir')
         compare(dict(zip(names, args.pairs, strict=True)), args, out_dir)
 
 

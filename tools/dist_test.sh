@@ -13,7 +13,7 @@ shift 3
 tools=$(cd "$(dirname "$0")" && pwd)
 
 export PYTHONPATH=$tools/..${PYTHONPATH:+:$PYTHONPATH}
-exec python -m torch.distributed.run \
+exec python "$tools/launch.py" \
     --nnodes="${NNODES:-1}" --node-rank="${NODE_RANK:-0}" --nproc-per-node="$processes" \
     --master-addr="${MASTER_ADDR:-127.0.0.1}" --master-port="${PORT:-29500}" \
     "$tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

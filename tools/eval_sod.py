@@ -18,6 +18,7 @@ with user_errors():
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
     from rescaps_plugin.engine.cli import positive_int
     from rescaps_plugin.engine.extras import import_extra
+    from rescaps_plugin.engine.files import check_folder_writable
 
 
 def parse_args(argv=None):
@@ -43,6 +44,7 @@ def main(argv=None):
         from rescaps_plugin.saliency.evaluation import list_maps, score_files
         from rescaps_plugin.saliency.report import unique_names, write_report
 
+        check_folder_writable(args.out_dir, '--out-dir')
         masks, methods = list_maps(args.maps, args.masks, args.common, args.resize)
         scores = {}
         for name, maps in zip(args.names or unique_names(args.maps), methods, strict=True):

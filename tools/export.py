@@ -22,7 +22,6 @@ classes are in the file, as the JSON text `metadata.json`:
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -31,10 +30,11 @@ from rescaps_plugin.engine.errors import UserError, user_errors
 with user_errors():
     from mmengine.registry import init_default_scope
 
-    from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
+    from rescaps_plugin.engine.checkpoint import check_exists, open_safely
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.config import load_config, require, set_work_dir
     from rescaps_plugin.engine.export import FORMATS, find_format
+    from rescaps_plugin.engine.files import check_writable
 
 # What exports the models of each default_scope.
 EXPORTERS = {
@@ -105,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.out is None:
             set_work_dir(cfg, None)
             args.out = Path(cfg.work_dir, Path(args.config).stem + form.suffix)
-        with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext():
+        check_writable(args.out, '--out')
+        with open_safely(args.checkpoint, trust=args.trust_checkpoint):
             exporter = resolve_name(EXPORTERS[scope])(cfg, args)
         exporter.export(form, args.out)
         if args.int8:

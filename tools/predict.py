@@ -13,7 +13,6 @@ units of the input, coloured by latent capsule.
 
 import argparse
 from collections.abc import Sequence
-from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -24,9 +23,10 @@ with user_errors():
     from mmengine.registry import init_default_scope
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
+    from rescaps_plugin.engine.checkpoint import check_exists, open_safely
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.config import load_config, require, set_work_dir
+    from rescaps_plugin.engine.files import check_folder_writable
 
 # The module that predicts for a config of each default_scope.
 PREDICTORS = {
@@ -79,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.out_dir is None:
             set_work_dir(cfg, None)
             args.out_dir = Path(cfg.work_dir, 'predictions')
+        check_folder_writable(args.out_dir, '--out-dir')
         predict = import_module(PREDICTORS[scope]).predict
-        with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext():
+        with open_safely(args.checkpoint, trust=args.trust_checkpoint):
             failures = predict(cfg, args)
         if failures:
             raise UserError('\n  '.join([f'{len(failures)} inputs could not be read:', *failures]))

@@ -55,7 +55,7 @@ with user_errors():
     )
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.extras import import_extra
-    from rescaps_plugin.engine.files import spread
+    from rescaps_plugin.engine.files import check_folder_writable, spread
 
 DEFAULT_EPSILONS = (0.02, 0.05, 0.1, 0.2)
 DEFAULT_ANGLES = tuple(range(-90, 91, 15))
@@ -369,6 +369,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with user_errors():
         models = open_models(args)
+        out_dir = args.out_dir or Path(models[0].cfg.work_dir, 'robustness')
+        check_folder_writable(out_dir, '--out-dir')
         report = {
             'data': f'{test_config(models[0])["type"]} {test_config(models[0]).get("data_root", "")}'.rstrip(),
             'models': [
@@ -384,8 +386,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             report['results'][mode] = MODES[mode][0](models, args)
         for line in report['results'].get('attack', {}).get('lines', ()):
             print(line)
-        out_dir = args.out_dir or Path(models[0].cfg.work_dir, 'robustness')
-        out_dir.mkdir(parents=True, exist_ok=True)
         dump(report, str(out_dir / 'robustness.json'), indent=2)
         write_report(report, out_dir / 'robustness.md')
         files = draw(report['results'], [model.name for model in models], out_dir)

@@ -5,7 +5,6 @@ python tools/test.py configs/rescaps/digits.py work_dirs/digits/epoch_20.pth
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from contextlib import nullcontext
 from pathlib import Path
 
 from rescaps_plugin.engine.errors import user_errors
@@ -17,9 +16,10 @@ with user_errors():
     from mmengine.evaluator import DumpResults
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, trust_checkpoint
+    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, open_safely
     from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
     from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
+    from rescaps_plugin.engine.files import check_writable
     from rescaps_plugin.engine.runner import build_runner
 
 
@@ -48,6 +48,8 @@ def configure(args):
     set_work_dir(cfg, args.work_dir)
     cfg.launcher = args.launcher
     check_exists(args.checkpoint)
+    if args.out is not None:
+        check_writable(args.out, '--out')
     cfg.load_from, cfg.resume = args.checkpoint, False
     set_precision(cfg, args)
     if args.tta:
@@ -61,7 +63,7 @@ def main(argv=None):
     args = parse_args(argv)
     with user_errors():
         cfg = configure(args)
-        with trust_checkpoint(args.checkpoint) if args.trust_checkpoint else nullcontext(), config_errors(cfg):
+        with open_safely(args.checkpoint, trust=args.trust_checkpoint), config_errors(cfg):
             runner = build_runner(cfg, MatchCheckpointHook())
             if args.out and args.out_item != 'metrics':
                 runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

@@ -6,13 +6,12 @@ python tools/train.py mmpretrain::resnet/resnet18_8xb16_cifar10.py --amp
 
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from contextlib import nullcontext
 
 from rescaps_plugin.engine.errors import user_errors
 
 with user_errors():
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, trust_checkpoint
+    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, open_safely
     from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
     from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
     from rescaps_plugin.engine.runner import build_runner
@@ -67,9 +66,9 @@ def main(argv=None):
     args = parse_args(argv)
     with user_errors():
         cfg = configure(args)
-        trusted = trust_checkpoint(cfg.load_from) if args.trust_checkpoint and cfg.get('load_from') else nullcontext()
-        hooks = [MatchCheckpointHook()] if cfg.get('resume') else []
-        with trusted, config_errors(cfg):
+        start = cfg.get('load_from')
+        hooks = [MatchCheckpointHook(partial=not cfg.get('resume'))] if start else []
+        with open_safely(start, trust=args.trust_checkpoint), config_errors(cfg):
             runner = build_runner(cfg, *hooks)
             runner.logger.info(f'Random seed: {runner.seed}')
             runner.train()

@@ -26,6 +26,8 @@ with user_errors():
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.config import load_config
+    from rescaps_plugin.engine.pictures import plain_text
+    from rescaps_plugin.engine.tables import quote_formula, recover, show
 
 
 def fraction(text):
@@ -74,6 +76,7 @@ def encode(args):
     return splits, classes, args.out_dir or Path(cfg.work_dir, 'transfer')
 
 
+@plain_text
 def draw_confusion(truth, predicted, classes, path):
     """Draw the confusion matrix, in fractions of the true class."""
     from sklearn.metrics import ConfusionMatrixDisplay
@@ -85,7 +88,7 @@ def draw_confusion(truth, predicted, classes, path):
         truth,
         predicted,
         labels=range(len(classes)),
-        display_labels=classes,
+        display_labels=[show(name) for name in classes],
         normalize='true',
         include_values=len(classes) <= 12,
         values_format='.2f',
@@ -125,8 +128,8 @@ def main(argv=None):
             for label, name in enumerate(classes):
                 own = test_labels == label
                 right = f'{100 * np.mean(predicted[own] == label):.2f}' if own.any() else ''
-                writer.writerow([name, own.sum(), right])
-                print(f'  {name}: {f"{right} %" if right else "-"} of {own.sum()}')
+                writer.writerow([quote_formula(recover(name)), own.sum(), right])
+                print(f'  {show(name)}: {f"{right} %" if right else "-"} of {own.sum()}')
         draw_confusion(test_labels, predicted, classes, out_dir / 'confusion.png')
         print(f'wrote latents.h5, transfer.json, classes.csv and confusion.png to {out_dir}')
 

@@ -31,7 +31,6 @@ with user_errors():
     from mmpretrain.datasets import build_dataset
     from mmpretrain.models import BaseClassifier
     from torch import Tensor
-    from torchvision.datasets.folder import IMG_EXTENSIONS
 
     from rescaps_plugin.classification.capsule_views import (
         activation_maps,
@@ -49,6 +48,7 @@ with user_errors():
     from rescaps_plugin.classification.inference import load_images, open_classifier
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.files import find_files, spread
+    from rescaps_plugin.engine.images import IMAGE_SUFFIXES
     from rescaps_plugin.engine.input_pictures import to_picture
     from rescaps_plugin.layers import ResidualPoseClassifier, ResidualPoseRouting
 
@@ -117,7 +117,7 @@ def describe(sample: BaseDataElement, classes: Sequence[str] | None) -> str:
 def visualise(args: Namespace) -> None:
     cfg, classifier = open_classifier(args.config, args.checkpoint, args)
     if args.inputs:
-        samples = ImageFiles(find_files(args.inputs, 'images', IMG_EXTENSIONS), cfg, classifier)
+        samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), cfg, classifier)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
     batch = load_images(samples, spread(len(samples), args.images))

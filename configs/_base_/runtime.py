@@ -17,11 +17,10 @@ env_cfg = dict(
 log_processor = dict(type='LogProcessor', window_size=10, by_epoch=True)
 log_level = 'INFO'
 
-# Precision, memory format and compilation, as --amp, --channels-last and --compile of tools/train.py and tools/test.py
-# set them: amp is None, 'auto', 'float16' or 'bfloat16'.
+# Precision and memory format, as --amp and --channels-last of tools/train.py and tools/test.py set them: amp is None,
+# 'auto', 'float16' or 'bfloat16'. What --compile sets is compile = dict(mode=...), or other arguments of torch.compile.
 amp = None
 channels_last = False
-compile = False
 
 # On several accelerators, batch normalisation is over the whole batch.
 sync_bn = 'torch'

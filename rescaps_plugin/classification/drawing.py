@@ -10,10 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rescaps_plugin.engine.pictures import plain_text
+
 MARKERS = 'osD^vPX*'
 COLORS = [f'C{index}' for index in range(10)]
 
 
+@plain_text
 def draw_curves(
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float | None]]]],
     path: Path,
@@ -59,6 +62,7 @@ def style_axis(axis: Axes, title: str, xlabel: str, ylabel: str) -> None:
         axis.spines[spine].set_visible(False)
 
 
+@plain_text
 def draw_maps(
     images: Sequence[np.ndarray], titles: Sequence[str], maps: Mapping[str, np.ndarray], path: Path, columns: int = 16
 ) -> None:
@@ -97,6 +101,7 @@ def draw_maps(
     figure.savefig(path, dpi=100)
 
 
+@plain_text
 def draw_matrices(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
     """Draw matrices of shares, wholes by parts, a row of them under every heading; white is an even share.
 
@@ -126,6 +131,7 @@ def draw_matrices(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> N
     figure.savefig(path, dpi=100)
 
 
+@plain_text
 def draw_equivariance(followed: Mapping[str, Mapping], path: Path) -> None:
     """Draw how capsules follow transforms of the input, a row for every kind of transform.
 

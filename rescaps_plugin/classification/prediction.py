@@ -15,15 +15,15 @@ from mmengine.structures import BaseDataElement
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.datasets import build_dataset
 from rich.progress import track
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescaps_plugin.classification.image_files import ImageFiles, reads_bgr
-from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.checkpoint import CheckpointError, load_weights
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import find_files, spread
-from rescaps_plugin.engine.images import ImageError
+from rescaps_plugin.engine.images import IMAGE_SUFFIXES, ImageError
 from rescaps_plugin.engine.input_pictures import to_picture
-from rescaps_plugin.engine.tables import write_table
+from rescaps_plugin.engine.pictures import plain_text
+from rescaps_plugin.engine.tables import shorten, show, write_table
 
 # Images at a time where --batch-size does not say, in the picture, and rows on the screen.
 BATCH_SIZE = 32
@@ -44,9 +44,14 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=args.device)
     checkpoint = load_weights(inferencer.model, args.checkpoint)
     inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
+    outputs = getattr(inferencer.model.head, 'num_classes', 0)
+    if inferencer.classes is not None and len(inferencer.classes) < outputs:
+        raise CheckpointError(
+            f'checkpoint {args.checkpoint} names {len(inferencer.classes)} classes; its model has {outputs}.'
+        )
 
     if args.inputs:
-        samples = ImageFiles(find_files(args.inputs, 'images', IMG_EXTENSIONS), inferencer.config, inferencer.model)
+        samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), inferencer.config, inferencer.model)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
     indices = spread(len(samples), args.max_images)
@@ -65,8 +70,8 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         del tiles[PICTURE_TILES:]
 
     if rows:
-        report(rows)
         write_table(rows, args.out_dir / f'predictions.{args.format}')
+        report(rows)
         draw_picture(tiles, rows, reads_bgr(inferencer.config), args.out_dir / 'predictions.png')
     return failures
 
@@ -107,8 +112,8 @@ def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequenc
 def report(rows: Sequence[dict]) -> None:
     """Print the first rows and, where the truth is known, how many are right."""
     for row in rows[:SCREEN_ROWS]:
-        truth = f', truth {row["truth"]}' if 'truth' in row else ''
-        print(f'image {row["image"]}: {row["class"]} ({row["score"]:.3f}){truth}')
+        truth = f', truth {show(row["truth"])}' if 'truth' in row else ''
+        print(f'image {show(row["image"])}: {show(row["class"])} ({row["score"]:.3f}){truth}')
     if len(rows) > SCREEN_ROWS:
         print(f'... and {len(rows) - SCREEN_ROWS} more')
     known = [row for row in rows if 'truth' in row]
@@ -117,6 +122,7 @@ def report(rows: Sequence[dict]) -> None:
         print(f'{right} of {len(known)} predictions are right')
 
 
+@plain_text
 def draw_picture(tiles: Sequence[torch.Tensor], rows: Sequence[dict], bgr: bool, path: Path) -> None:
     """Draw what the model was shown ``[c, h, w]`` under its predictions; a wrong one is red."""
     columns = min(len(tiles), math.ceil(math.sqrt(PICTURE_TILES)))
@@ -127,15 +133,10 @@ def draw_picture(tiles: Sequence[torch.Tensor], rows: Sequence[dict], bgr: bool,
         axis.axis('off')
     for axis, tile, row in zip(axes.flat, tiles, rows, strict=False):
         axis.imshow(to_picture(tile, bgr))
-        lines = [f'{shorten(row["class"], 16)} ({row["score"]:.2f})']
+        lines = [f'{shorten(show(row["class"]), 16)} ({row["score"]:.2f})']
         if 'truth' in row:
-            lines.append(f'truth {shorten(row["truth"], 16)}')
+            lines.append(f'truth {shorten(show(row["truth"]), 16)}')
         wrong = 'truth' in row and row['class'] != row['truth']
         axis.set_title('\n'.join(lines), fontsize=9, color='tab:red' if wrong else 'black')
     figure.savefig(path, dpi=120)
     print(f'wrote {path}')
-
-
-def shorten(text: str, length: int) -> str:
-    """Give a text of at most ``length`` letters."""
-    return text if len(text) <= length else f'{text[: length - 1]}…'

@@ -48,7 +48,8 @@ from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.machine import PeakMemory
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-FORMS = ('deploy', 'channels_last', 'compile', 'tf32', *PRECISIONS)
+COMPILED = ('compile', 'cudagraphs')
+FORMS = ('deploy', 'channels_last', *COMPILED, 'tf32', *PRECISIONS)
 # Kinds of operations, by what PyTorch's own names of them contain.
 OPERATIONS = {
     'convolutions': r'^aten::\w*conv',
@@ -110,6 +111,11 @@ def _load_file(path: str) -> dict[str, Any]:
     return vars(module)
 
 
+def is_compiled(forms: Sequence[str]) -> bool:
+    """Return whether a candidate of these forms is compiled."""
+    return any(form in forms for form in COMPILED)
+
+
 class Conditions(NamedTuple):
     """What is the same for all candidates.
 
@@ -166,7 +172,8 @@ class Bench:
     output's squared norm (nothing to compute: the output is its gradient) and the release of the gradients.
 
     float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
-    is :func:`torch.compile` of the whole module as one graph, for each batch size anew.
+    is :func:`torch.compile` of the whole module as one graph, for each batch size anew; ``cudagraphs`` is the same in
+    its mode ``reduce-overhead``, which replays CUDA graphs.
 
     Args:
         name: Name of the candidate.
@@ -184,7 +191,7 @@ class Bench:
         self.layout = torch.channels_last if 'channels_last' in forms else torch.contiguous_format
         self.dtype = next((PRECISIONS[form] for form in forms if form in PRECISIONS), None)
         self.tf32 = 'tf32' in forms
-        self.compiled = 'compile' in forms
+        self.compiled = is_compiled(forms)
         try:
             self.module = build().eval()
             if 'deploy' in forms:
@@ -192,39 +199,32 @@ class Bench:
                 (self.module,) = reparameterize_model(nn.Sequential(self.module))
             self.module.to(conditions.device, memory_format=self.layout)
             self.network = self.module
-            self.warm_up(self.step('infer', 1))
+            with self.settings():
+                self.step('infer', 1)()
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             size = 'x'.join(map(str, conditions.input_size))
             raise UserError(f'{name} cannot be built or run on inputs of {size}: {error}') from error
         if self.compiled:
-            self.network = torch.compile(self.module, fullgraph=True, dynamic=False)
+            mode = 'reduce-overhead' if 'cudagraphs' in forms else 'default'
+            self.network = torch.compile(self.module, fullgraph=True, dynamic=False, mode=mode)
 
     def prepare(self, quantities: Iterable[Quantity]) -> None:
         """Compile for the steps that are to be measured, if the candidate is a compiled one."""
         if not self.compiled:
             return
         for mode, batch in dict.fromkeys((quantity.mode, quantity.batch) for quantity in quantities if quantity.mode):
-            self.warm_up(self.step(mode, batch))
-
-    def warm_up(self, step: Callable[[], None]) -> None:
-        """Run a step once while other candidates keep the GPU busy, so that cuDNN cannot choose algorithms by time.
-
-        cuDNN's choices are kept by thread. Those of this step are left behind, and made anew when it is measured.
-        """
-
-        def run() -> None:
-            with torch.autograd.set_multithreading_enabled(False):
-                step()
-
-        with self.settings(autotune=False), ThreadPoolExecutor(1) as thread:
-            thread.submit(run).result()
+            with self.settings():
+                self.step(mode, batch)()
 
     @contextmanager
-    def settings(self, autotune: bool = True) -> Iterator[None]:
-        """Set what PyTorch keeps for the process: TensorFloat-32, and whether cuDNN chooses algorithms by time."""
+    def settings(self) -> Iterator[None]:
+        """Set what PyTorch keeps for the process: TensorFloat-32, and cuDNN's algorithms by its heuristics.
+
+        To choose them by their times takes ten seconds a candidate and more, and is off in our configs too.
+        """
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
-        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = autotune, self.tf32, self.tf32
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = False, self.tf32, self.tf32
         try:
             yield
         finally:
@@ -380,7 +380,7 @@ class _Processes:
     """A process for each candidate, started when it is first called; on leaving the block all end."""
 
     def __init__(self, names: Sequence[str], conditions: Conditions) -> None:
-        self.compiled = ['compile' in parse_candidate(name)[1] for name in names]
+        self.compiled = [is_compiled(parse_candidate(name)[1]) for name in names]
         self.cores = os.cpu_count() or 1
         compile_threads = max(1, self.cores // max(1, sum(self.compiled)))
         self.arguments = [(name, conditions, compile_threads) for name in names]

@@ -9,9 +9,20 @@ RELEASE = 'rescaps_cifar(capsule_types=(32, 32, 32, 8), residual="ones")'
 # The same arithmetic as rescaps_cifar, step by step, and nothing but the convolutions that it is made of.
 LITERAL = 'tests/layers/literal.py:LiteralResCaps(types=(32, 32, 16, 16), residual="identity")'
 CONVOLUTIONS = 'tests/layers/plain.py:ConvStack(types=(32, 32, 16, 16))'
-# The form that is to be the fastest on a GPU.
+# The forms that are to be the fastest on a GPU.
 FAST = '+channels_last+bf16+compile'
+FASTEST = '+channels_last+bf16+cudagraphs'
 GPU_STEP = Quantity('time', 'train', 128)
+
+GPU = dict(
+    modes=['train', 'infer'],
+    train_batch_sizes=[128],
+    batch_sizes=[256, 1],
+    memory_batch=128,
+    repeats=3,
+    min_time=0.1,
+    time_limit=225.0,
+)
 
 PRESETS = {
     # The same arithmetic: step by step as the authors' release computes it, and as convolutions with composed kernels.
@@ -35,29 +46,22 @@ PRESETS = {
     'gpu': dict(
         names=[
             *(
-                f'rescaps_cifar{layout}{precision}{run}'
+                f'rescaps_cifar{layout}{precision}'
                 for layout in ('', '+channels_last')
                 for precision in ('', '+tf32', '+bf16')
-                for run in ('', '+compile')
             ),
-            *(f'rescaps_cifar+deploy{form}' for form in ('+channels_last+bf16', FAST)),
+            *(f'rescaps_cifar{form}' for form in (FAST, FASTEST)),
+            'rescaps_cifar+deploy+channels_last+bf16',
             *(f'{LITERAL}{form}' for form in ('', '+bf16', FAST)),
-            *(f'{CONVOLUTIONS}{form}' for form in ('', '+channels_last+bf16', FAST)),
+            *(f'{CONVOLUTIONS}{form}' for form in ('', '+channels_last+bf16', FAST, FASTEST)),
             *(f'rescaps_cifar_2b{form}' for form in ('', '+bf16', FAST)),
             *(f'em_caps_cifar{form}' for form in ('', '+bf16')),
             *(f'capsnet_cifar{form}' for form in ('', '+bf16')),
             *(f'resnet101_cifar{form}' for form in ('', '+channels_last+bf16')),
         ],
-        modes=['train', 'infer'],
-        train_batch_sizes=[128],
-        batch_sizes=[256, 1],
-        memory_batch=128,
-        memory_modes=['train'],
-        repeats=3,
-        min_time=0.1,
-        time_limit=225.0,
+        **GPU,
         targets=[
-            Target(GPU_STEP, f'rescaps_cifar{FAST}', f'{CONVOLUTIONS}{FAST}', speed=0.8),
+            *(Target(GPU_STEP, f'rescaps_cifar{form}', f'{CONVOLUTIONS}{form}', speed=0.8) for form in (FAST, FASTEST)),
             *(
                 Target(GPU_STEP, f'rescaps_cifar{ours}', f'{LITERAL}{literal}', speed=3)
                 for ours, literal in (('', ''), (FAST, FAST), (FAST, '+bf16'))
@@ -68,6 +72,19 @@ PRESETS = {
                 for ours, theirs in (('', ''), ('+bf16', '+bf16'), (FAST, '+bf16'))
             ),
         ],
+    ),
+    # The compiler with every precision and layout, which takes as long again.
+    'gpu-compiled': dict(
+        names=[
+            'rescaps_cifar',
+            *(
+                f'rescaps_cifar{layout}{precision}+compile'
+                for layout in ('', '+channels_last')
+                for precision in ('', '+tf32', '+bf16')
+            ),
+            f'rescaps_cifar+deploy{FAST}',
+        ],
+        **GPU,
     ),
     # One routing layer, alone, on a GPU, in less than a minute.
     'gpu-layers': dict(

@@ -1,47 +1,69 @@
 """Checkpoints that load without running anybody's code.
 
-PyTorch unpickles with ``weights_only=True``: tensors and plain Python data, nothing that names a class. MMEngine's
-checkpoints hold its log buffers as objects, NumPy values, and the functions of some schedulers, so that
-neither ``--resume`` nor a test can read them. :class:`PlainCheckpointHook` saves the same state as plain data and
-restores it. A file that is not plain is refused, unless the user vouches for that one file.
+Files are read by :func:`rescaps_plugin.engine.weights.read_weights`, under ``weights_only=True``. MMEngine's
+checkpoints hold its log buffers as objects, NumPy values, and the functions of some schedulers, so that neither
+``--resume`` nor a test can read them. :class:`PlainCheckpointHook` saves the same state as plain data and restores it.
+Inside :func:`safe_loaders`, MMEngine reads paths, URLs and the names of published models by the same function. A file
+that is not plain is refused, unless the user vouches for that one file.
 """
 
 import inspect
-import pickle
+import io
 import re
 import sys
 import warnings
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.dist import barrier, get_dist_info
+from mmengine.fileio import get_file_backend
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.saving import last_checkpoint
+from rescaps_plugin.engine.saving import RUN_ID, checkpoint_folder, last_checkpoint, read_place
+from rescaps_plugin.engine.weights import (
+    CheckpointError,
+    UntrustedCheckpointError,
+    download,
+    read_weights,
+    trust_checkpoint,
+)
 
 # Key of the dictionaries that stand for an object; its value names the object's type.
 _TYPE = '__type__'
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
-_trusted: set[Path] = set()
 
-
-class CheckpointError(UserError):
-    """A checkpoint that is missing, damaged, unsafe to load, or of another model."""
+__all__ = [
+    'CheckpointError',
+    'MatchCheckpointHook',
+    'PlainCheckpointHook',
+    'broken_weights',
+    'check_exists',
+    'configure_resume',
+    'find_whole_checkpoint',
+    'from_plain',
+    'load_from_local',
+    'load_weights',
+    'open_safely',
+    'safe_loaders',
+    'to_plain',
+    'trust_checkpoint',
+]
 
 
 def to_plain(value: Any) -> Any:
@@ -96,21 +118,32 @@ def from_plain(value: Any) -> Any:
         value: A checkpoint as loaded, plain or not.
 
     Returns:
-        The same with log buffers and NumPy arrays restored.
+        The same with log buffers and NumPy arrays restored. What is in several places stays one object.
     """
-    if isinstance(value, dict):
-        if hasattr(value, '_metadata'):
-            return value
-        if value.get(_TYPE) == 'HistoryBuffer':
-            # Loaded where the model is, which may be a GPU.
-            history = {key: value[key].cpu().numpy() for key in ('log_history', 'count_history')}
-            return HistoryBuffer(**history, max_length=value['max_length'])
-        if value.get(_TYPE) == 'ndarray':
-            return value['data'].cpu().numpy()
-        return type(value)((key, from_plain(entry)) for key, entry in value.items())
-    if type(value) in (list, tuple, set):
-        return type(value)(from_plain(entry) for entry in value)
-    return value
+    return _restore(value, {})
+
+
+def _restore(value: Any, restored: dict[int, Any]) -> Any:
+    """Restore a part of a checkpoint, given what came of its lists and dictionaries so far, by their identity."""
+    if not isinstance(value, dict) and type(value) not in (list, tuple, set):
+        return value
+    if hasattr(value, '_metadata'):
+        return value
+    if id(value) not in restored:
+        restored[id(value)] = _restore_parts(value, restored)
+    return restored[id(value)]
+
+
+def _restore_parts(value: Any, restored: dict[int, Any]) -> Any:
+    if not isinstance(value, dict):
+        return type(value)(_restore(entry, restored) for entry in value)
+    if value.get(_TYPE) == 'HistoryBuffer':
+        # Loaded where the model is, which may be a GPU.
+        history = {key: value[key].cpu().numpy() for key in ('log_history', 'count_history')}
+        return HistoryBuffer(**history, max_length=value['max_length'])
+    if value.get(_TYPE) == 'ndarray':
+        return value['data'].cpu().numpy()
+    return type(value)((key, _restore(entry, restored)) for key, entry in value.items())
 
 
 @HOOKS.register_module()
@@ -131,7 +164,13 @@ class PlainCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replace the checkpoint's entries by the objects they stand for."""
-        checkpoint.update(from_plain(checkpoint))
+        try:
+            checkpoint.update(from_plain(checkpoint))
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f'checkpoint {runner.cfg.get("load_from")} holds a log history or array that is not as it was saved: '
+                f'{type(error).__name__}: {error}'
+            ) from error
         # No checkpoint of MMEngine has this, and resuming would run it as Python.
         checkpoint.get('meta', {}).pop('config', None)
 
@@ -142,19 +181,28 @@ class MatchCheckpointHook(Hook):
 
     For testing and resuming, where such a checkpoint is one of another model. Entries the model has no place for are
     MMEngine's warning still: checkpoints may carry, for instance, auxiliary heads that a test leaves out.
+
+    Args:
+        partial: Whether the checkpoint may fit a part of the model, as one to fine-tune from. Defaults to False.
     """
+
+    def __init__(self, partial: bool = False) -> None:
+        self.partial = partial
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Watch the loading of the state dict, which follows."""
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        _expect_match(model, runner.cfg.load_from, _class_counts(checkpoint.get('meta', {}), runner.cfg))
+        hint = _class_counts(checkpoint.get('meta', {}), runner.cfg)
+        _expect_match(model, runner.cfg.load_from, hint, partial=self.partial)
 
 
 def _class_counts(meta: dict[str, Any], cfg: Config) -> str:
     """Say how many classes a checkpoint was trained for where the config has other numbers of them."""
-    texts = str(meta.get('cfg', '')), cfg.pretty_text
+    if not isinstance(meta.get('cfg'), str):
+        return ''
+    texts = meta['cfg'], cfg.pretty_text
     theirs, ours = (', '.join(dict.fromkeys(re.findall(r'\bnum_classes=(\d+)', text))) for text in texts)
     if not theirs or not ours or theirs == ours:
         return ''
@@ -168,25 +216,34 @@ def broken_weights(model: nn.Module) -> list[str]:
     return parameters + [name for name, value in model.named_buffers() if value.isnan().any()]
 
 
-def _expect_match(model: nn.Module, filename: str, hint: str = '') -> None:
+def _expect_match(model: nn.Module, filename: str, hint: str = '', *, partial: bool = False) -> None:
     """Make the model's next ``load_state_dict`` raise :class:`CheckpointError` if it leaves a weight unset or broken.
 
     Args:
         model: The model.
         filename: The checkpoint, for the message.
         hint: What may explain a mismatch.
+        partial: Whether weights may be left unset, though not all of them. Defaults to False.
     """
     # The model's own hooks may rename or resize entries while they are loaded, so only the outcome counts.
     errors: list[list[str]] = []
+    unreal: list[str] = []
 
     def remember(module, state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs):
         errors.append(error_msgs)
+        for name, own in module.state_dict().items():
+            given = state_dict.get(name)
+            # PyTorch would drop the imaginary parts.
+            if isinstance(given, torch.Tensor) and given.is_complex() and not own.is_complex():
+                unreal.append(f'complex numbers for real ones: {name}')
 
     def verify(module: nn.Module, keys) -> None:
         before.remove()
         after.remove()
         missing = [key for key in keys.missing_keys if not key.endswith('num_batches_tracked')]
-        problems = [*chain.from_iterable(errors), *(f'missing: {key}' for key in missing)]
+        problems = list(unreal)
+        if not partial or len(keys.missing_keys) == len(module.state_dict()):
+            problems += [*chain.from_iterable(errors), *(f'missing: {key}' for key in missing)]
         if problems:
             shown = '\n  '.join(problems[:10])
             more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
@@ -216,27 +273,12 @@ def load_weights(model: nn.Module, filename: str) -> dict[str, Any]:
         CheckpointError: It is missing, damaged, not trusted, or leaves a parameter of the model unset.
     """
     _expect_match(model, filename)
-    return load_checkpoint(model, filename, map_location='cpu', logger='silent')
+    with safe_loaders():
+        return load_checkpoint(model, filename, map_location='cpu', logger='silent')
 
 
-@contextmanager
-def trust_checkpoint(filename: str | Path) -> Iterator[None]:
-    """Let this one file be loaded with the full unpickler, which may run code that the file brings.
-
-    Args:
-        filename: A local checkpoint. Any other file stays under ``weights_only=True``.
-    """
-    path = Path(filename).expanduser().resolve()
-    _trusted.add(path)
-    try:
-        yield
-    finally:
-        _trusted.discard(path)
-
-
-@CheckpointLoader.register_scheme(prefixes='', force=True)
 def load_from_local(filename: str, map_location: Any = None) -> Any:
-    """Load a local checkpoint for :class:`mmengine.runner.CheckpointLoader`, in place of MMEngine's own loader.
+    """Load a local checkpoint.
 
     Args:
         filename: Path of the file.
@@ -246,25 +288,152 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
         What the file holds.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or holds objects and is not trusted.
+        CheckpointError: The file is missing, damaged, is no checkpoint, or holds objects and is not trusted.
     """
-    path = Path(filename).expanduser()
-    if not path.is_file():
-        raise CheckpointError(f'checkpoint {filename} does not exist.')
-    if str(map_location).startswith('mps'):  # which has no float64, the type of the log history
-        map_location = 'cpu'
+    return _check_contents(read_weights(filename, _for_log_history(map_location)), filename)
+
+
+def load_from_source(filename: str, map_location: Any = None) -> Any:
+    """Load a checkpoint from any source that :class:`mmengine.runner.CheckpointLoader` knows, safely.
+
+    Args:
+        filename: A path, an http(s) URL, an address in an object store (``s3://``, ``petrel://``, ``pavi://``), or the
+            name of a published model (``torchvision://``, ``modelzoo://``, ``open-mmlab://``, ``openmmlab://``,
+            ``mmcls://``).
+        map_location: As in :func:`torch.load`.
+
+    Returns:
+        What the file holds.
+
+    Raises:
+        CheckpointError: The source is not known or has no such checkpoint; or as :func:`load_from_local`.
+    """
+    scheme, separator, name = filename.partition('://')
+    if not separator:
+        return load_from_local(filename, map_location)
+    scheme = scheme.rpartition(':')[2]  # a client's own prefix, as in cluster:s3://
+    cached = None
+    if scheme in ('s3', 'petrel'):
+        file = io.BytesIO(get_file_backend(filename, backend_args=dict(backend='petrel')).get(filename))
+    elif scheme == 'pavi':
+        file = _read_pavi(name)
+    elif scheme in ('http', 'https'):
+        file = cached = _download_once(filename)
+    elif scheme in _PUBLISHED:
+        url = _find_published(scheme, name)
+        if '://' in url:
+            file = cached = _download_once(url, expect_hash=scheme in ('torchvision', 'modelzoo'))
+        else:
+            file = Path(mmengine_checkpoint._get_mmengine_home(), url)
+    else:
+        known = ', '.join(('http', 'https', 's3', 'petrel', 'pavi', *_PUBLISHED))
+        raise CheckpointError(f'checkpoint {filename}: {scheme}:// is not one of {known}.')
     try:
-        return torch.load(path, map_location=map_location, weights_only=path.resolve() not in _trusted)
-    except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL ([\w.]+)', str(error))
-        raise CheckpointError(
-            f'checkpoint {filename} holds more than weights and plain data{f" ({found[1]})" if found else ""}. Loading '
-            'Python objects can run any code, so it was refused. If you trust whoever made this file, add '
-            '--trust-checkpoint to the command line (in Python: load it inside '
-            f'{__name__}.trust_checkpoint(path)); checkpoints saved from then on are plain.'
-        ) from error
-    except Exception as error:  # a damaged file can fail the unpickler in any way
-        raise CheckpointError(f'checkpoint {filename} cannot be read: {type(error).__name__}: {error}') from error
+        contents = _check_contents(read_weights(file, _for_log_history(map_location), name=filename), filename)
+    except CheckpointError as error:
+        if cached is None:
+            raise
+        raise CheckpointError(f'{error} (The copy is {cached}; delete it to download it again.)') from error
+    return mmengine_checkpoint._process_mmcls_checkpoint(contents) if scheme == 'mmcls' else contents
+
+
+# Schemes of published models, and what lists their files.
+_PUBLISHED = {
+    'torchvision': mmengine_checkpoint.get_torchvision_models,
+    'modelzoo': mmengine_checkpoint.get_torchvision_models,
+    'open-mmlab': mmengine_checkpoint.get_external_models,
+    'openmmlab': mmengine_checkpoint.get_external_models,
+    'mmcls': mmengine_checkpoint.get_mmcls_models,
+}
+
+
+def _find_published(scheme: str, name: str) -> str:
+    """Return the URL of a published model, or its path below MMEngine's home."""
+    if scheme in ('open-mmlab', 'openmmlab'):
+        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    models = _PUBLISHED[scheme]()
+    if name not in models:
+        raise CheckpointError(f'checkpoint {scheme}://{name}: no model of this name is published there.')
+    return models[name]
+
+
+def _download_once(url: str, **options) -> Path:
+    """Download a file in the first process of a job, and then, where the cache is not shared, in the others."""
+    rank, _ = get_dist_info()
+    if rank:
+        barrier()
+    path = download(url, **options)
+    if not rank:
+        barrier()
+    return path
+
+
+def _read_pavi(name: str) -> io.BytesIO:
+    try:
+        from pavi import modelcloud
+    except ImportError as error:
+        raise CheckpointError(f'checkpoint pavi://{name}: the package pavi is not installed.') from error
+    model = modelcloud.get(name)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, Path(model.name).name)
+        model.download(str(path))
+        return io.BytesIO(path.read_bytes())
+
+
+def _for_log_history(map_location: Any) -> Any:
+    # MPS has no float64, the type of the log history.
+    return 'cpu' if str(map_location).startswith('mps') else map_location
+
+
+def _check_contents(checkpoint: Any, filename: str) -> Any:
+    """Return what a file holds if it can be a checkpoint or state dict; raise :class:`CheckpointError` if not."""
+    problem = None
+    if not isinstance(checkpoint, dict):
+        problem = f'it holds a {type(checkpoint).__name__}, not a dictionary'
+    else:
+        meta = checkpoint.get('meta', {})
+        state = checkpoint.get('state_dict', checkpoint)
+        wrong = [key for key in ('meta', 'state_dict', 'message_hub') if not isinstance(checkpoint.get(key, {}), dict)]
+        if wrong:
+            problem = f'its {wrong[0]} is a {type(checkpoint[wrong[0]]).__name__}, not a dictionary'
+        elif not isinstance(meta.get('dataset_meta', {}), dict):
+            problem = f'its meta.dataset_meta is a {type(meta["dataset_meta"]).__name__}, not a dictionary'
+        elif not isinstance(classes := meta.get('dataset_meta', {}).get('classes'), (list, tuple, type(None))):
+            problem = f'its meta.dataset_meta.classes is a {type(classes).__name__}, not a list'
+        elif not all(isinstance(key, str) for key in state):
+            problem = 'its weights have keys that are not names'
+    if problem:
+        raise CheckpointError(f'{filename} is no checkpoint: {problem}.')
+    return checkpoint
+
+
+@contextmanager
+def open_safely(filename: str | None, *, trust: bool = False) -> Iterator[None]:
+    """Use :func:`safe_loaders` inside the block, and trust one checkpoint there if the user does.
+
+    Args:
+        filename: The checkpoint; None where there is none.
+        trust: Whether the user vouches for it, by ``--trust-checkpoint``. Defaults to False.
+    """
+    with safe_loaders(), trust_checkpoint(filename) if trust and filename else nullcontext():
+        yield
+
+
+@contextmanager
+def safe_loaders() -> Iterator[None]:
+    """Let MMEngine read every checkpoint by :func:`load_from_source` inside the block, weights of ``init_cfg`` too.
+
+    Loaders that others registered for schemes of their own stay.
+    """
+    schemes = CheckpointLoader._schemes
+    CheckpointLoader._schemes = OrderedDict(
+        (prefix, load_from_source if loader.__module__ == mmengine_checkpoint.__name__ else loader)
+        for prefix, loader in schemes.items()
+    )
+    try:
+        yield
+    finally:
+        CheckpointLoader._schemes = schemes
 
 
 def check_exists(filename: str) -> None:
@@ -285,7 +454,10 @@ def configure_resume(cfg: Config, resume: str) -> None:
         CheckpointError: The checkpoint does not exist.
     """
     if resume == 'auto':
-        resume = find_whole_checkpoint(cfg.work_dir)
+        hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+        folder = checkpoint_folder(cfg.work_dir, hook.get('out_dir'))
+        # An object store is not looked through.
+        resume = last_checkpoint(cfg.work_dir) if '://' in folder else find_whole_checkpoint(cfg.work_dir, folder)
         if resume is None:
             cfg.resume = False
             return
@@ -294,44 +466,58 @@ def configure_resume(cfg: Config, resume: str) -> None:
     cfg.load_from = resume
 
 
-def find_whole_checkpoint(work_dir: str | Path) -> str | None:
-    """Find the checkpoint that training can go on from: the latest that is not torn.
+def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None) -> str | None:
+    """Find the checkpoint that training can go on from: of those directly in its folder, the last whole one.
+
+    The last is the one of the highest iteration, as it says itself; what the directory names as its latest decides only
+    for files that do not say. Best checkpoints, which have no state of the optimizer, and those that another training
+    left there do not count. A warning names each that is skipped because it is damaged.
 
     Args:
         work_dir: The work directory.
+        folder: Where its checkpoints are. Defaults to the work directory.
 
     Returns:
-        The one that the directory names as its latest; where that is gone or torn, which a warning says, the one
-        written last among its others, without the best ones, which have no state of the optimizer. None if there is
-        none.
+        Path of the checkpoint; None if there is none.
     """
-    named = last_checkpoint(work_dir)
-    folder = Path(work_dir)
+    folder = Path(work_dir if folder is None else folder)
+    run_id = Path(work_dir, RUN_ID)
+    run_id = run_id.read_text().strip() if run_id.is_file() else None
+    latest = Path(last_checkpoint(work_dir) or '').name
+    if latest and not (folder / latest).exists():
+        print(f'warning: checkpoint {folder / latest} does not exist: it is skipped.', file=sys.stderr)
     candidates = []
-    if named is not None:
-        moved = Path(work_dir, Path(named).name)
-        # What is written down is an absolute path, which a renamed work directory outlives.
-        candidates.append(moved if moved.exists() else Path(named))
-        folder = candidates[0].parent
-    others = [path for path in folder.glob('*.pth') if not path.name.startswith('best_') and path not in candidates]
-    candidates += sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in candidates:
-        problem = _torn(path)
+    for path in folder.glob('*.pth'):
+        number = re.search(r'(\d+)\.pth$', path.name)
+        if number is None or path.name.startswith('best_'):
+            continue
+        if path.is_dir():  # a sharded one
+            parts = sorted(path.glob('*.pth'))
+        else:
+            parts = [path]
+        iteration, run = read_place(parts[0]) if parts else (None, None)
+        if run_id and run and run != run_id:
+            print(f'warning: checkpoint {path} is of another training: it is skipped.', file=sys.stderr)
+            continue
+        said = iteration is not None
+        place = iteration if said else int(number[1])
+        candidates.append((not said and path.name == latest, place, path.name, parts))
+    for _, _, name, parts in sorted(candidates, reverse=True):
+        problem = next(filter(None, map(_find_problem, parts)), None) if parts else 'is empty'
         if problem is None:
-            return str(path)
-        print(f'warning: checkpoint {path} {problem}: it is skipped.', file=sys.stderr)
+            return str(folder / name)
+        print(f'warning: checkpoint {folder / name} {problem}: it is skipped.', file=sys.stderr)
     return None
 
 
-def _torn(path: Path) -> str | None:
+def _find_problem(path: Path) -> str | None:
     """Say what is wrong with a checkpoint file; None if every part of it is there, and as it was written."""
-    if path.is_dir():  # a sharded one
-        return next(filter(None, map(_torn, sorted(path.glob('*.pth')))), None)
-    if not path.is_file():
-        return 'does not exist'
+    if not zipfile.is_zipfile(path):
+        return 'is torn' if path.is_file() else 'does not exist'
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
-        return f'is torn ({error})'
-    return None if damaged is None else f'is damaged ({damaged})'
+        load_from_local(str(path), 'cpu')
+    except UntrustedCheckpointError:
+        return None  # the user is told when it is loaded
+    except CheckpointError as error:
+        return str(error).removeprefix(f'checkpoint {path} ').rstrip('.')
+    return None

@@ -4,6 +4,8 @@ import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
+
 
 def positive_int(text: str) -> int:
     """Read an argument that counts something.
@@ -79,6 +81,19 @@ def amp_dtype(text: str) -> str:
     return text
 
 
+def compile_mode(text: str) -> str:
+    """Read the value of ``--compile``.
+
+    Raises:
+        ArgumentTypeError: It is no mode of ``torch.compile``.
+    """
+    if text not in COMPILE_MODES:
+        raise ArgumentTypeError(
+            f'must be {", ".join(COMPILE_MODES)}, not {text!r}; put other arguments before --compile'
+        )
+    return text
+
+
 def add_precision_arguments(parser: ArgumentParser) -> None:
     """Add the arguments that choose precision, memory format and compilation; see :func:`set_precision`.
 
@@ -98,8 +113,12 @@ def add_precision_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         '--compile',
-        action='store_true',
-        help='compile the networks by torch.compile; needs a C++ compiler on a CPU and takes a minute at the start',
+        nargs='?',
+        const='default',
+        type=compile_mode,
+        metavar='MODE',
+        help='compile the networks by torch.compile, in its mode default, reduce-overhead (by CUDA graphs) or '
+        'max-autotune; takes a minute at the start, and needs a C++ compiler',
     )
 
 
@@ -114,8 +133,8 @@ def set_precision(cfg, args: Namespace) -> None:
         cfg.amp = args.amp
     if args.channels_last:
         cfg.channels_last = True
-    if args.compile and not cfg.get('compile'):
-        cfg.compile = True
+    if args.compile:
+        cfg.compile = dict(mode=args.compile)
 
 
 def parse_run_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:

@@ -183,8 +183,9 @@ def complete_dataloaders(cfg: Config) -> None:
             continue
         if cfg.get('default_scope') == 'mmpretrain':
             loader.setdefault('collate_fn', dict(type='default_collate'))
-            loader.setdefault('pin_memory', torch.cuda.is_available())
             loader.setdefault('persistent_workers', True)
+        # From pinned memory, batches are copied to a GPU while it computes.
+        loader.setdefault('pin_memory', torch.cuda.is_available())
         if loader.get('num_workers', 0) == 0:
             loader.pop('persistent_workers', None)
 

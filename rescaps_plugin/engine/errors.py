@@ -5,8 +5,11 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pickle import UnpicklingError
 from urllib.error import URLError
+
+from rescaps_plugin.engine.tables import show
 
 # 128 and the number of the signal, as shells count.
 INTERRUPTED = 130
@@ -26,11 +29,17 @@ def user_errors() -> Iterator[None]:
     unpickle, a type that no registry has, the end of a worker of a data loader or of another process of the job, a
     missing package: around the imports of a tool it names the extra that brings it.
 
+    What the encoding of stdout and stderr lacks is printed as an escape, and is no error.
+
     Raises:
         SystemExit: On any of these.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     try:
-        yield
+        with _interrupts():
+            yield
     except KeyboardInterrupt:
         print('interrupted: what is saved is whole, and tools/train.py goes on from it with --resume.', file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -53,7 +62,8 @@ def user_errors() -> Iterator[None]:
             'checkpoint elsewhere, and put it where the config says (data_root, load_from).'
         )
     except (UserError, OSError, UnpicklingError) as error:
-        sys.exit(f'error: {_without_worker_traceback(str(error))}')
+        lines = _without_worker_traceback(str(error)).split('\n')
+        sys.exit('\n'.join(['error: ' + show(lines[0]), *map(show, lines[1:])]))
     except RuntimeError as error:
         message = str(error)
         if 'DataLoader worker' in message and 'Caught' not in message:
@@ -65,6 +75,20 @@ def user_errors() -> Iterator[None]:
             sys.exit(
                 f'error: another process of this job is gone; its own message says why. Here: {message.splitlines()[0]}'
             )
+        raise
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` for what Ctrl-C causes: a file that was being written, for one, cannot be closed."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            cause = cause.__cause__ or cause.__context__
         raise
 
 

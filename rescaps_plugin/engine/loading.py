@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 
-from rescaps_plugin.engine.images import ImageError, read_image
+from rescaps_plugin.engine.images import ImageError, check_image, read_file, read_image
 
 
 class LoadCheckedImageFromFile(LoadImageFromFile):
     """MMCV's ``LoadImageFromFile``, of which truncated, damaged and oversized files are refused by name.
 
     Takes its place and arguments in the registries of the libraries that the plugin's packages are for, so that every
-    tool that looks for ``LoadImageFromFile`` in a pipeline finds it. What asks for raw data, by
-    ``color_type='unchanged'`` or the ``tifffile`` decoder, is loaded by MMCV's own.
+    tool that looks for ``LoadImageFromFile`` in a pipeline finds it. Raw data, by
+    ``color_type='unchanged'``, are checked and loaded by MMCV's own; those of the ``tifffile`` decoder are not checked.
 
     Args:
         **kwargs: As MMCV's.
@@ -25,9 +25,12 @@ class LoadCheckedImageFromFile(LoadImageFromFile):
         Raises:
             ImageError: The file cannot be used, and ``ignore_empty`` is not set.
         """
-        if self.color_type == 'unchanged' or self.imdecode_backend == 'tifffile' or self.file_client_args is not None:
+        if self.imdecode_backend == 'tifffile' or self.file_client_args is not None:
             return super().transform(results)
         try:
+            if self.color_type == 'unchanged':
+                check_image(read_file(results['img_path'], self.backend_args), results['img_path'])
+                return super().transform(results)
             img = read_image(
                 results['img_path'], self.color_type, backend=self.imdecode_backend, backend_args=self.backend_args
             )

@@ -2,13 +2,12 @@
 
 from argparse import Namespace
 from collections.abc import Callable
-from contextlib import nullcontext
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from rescaps_plugin.engine.checkpoint import check_exists, trust_checkpoint
+from rescaps_plugin.engine.checkpoint import check_exists, open_safely
 from rescaps_plugin.engine.config import load_config, require, set_work_dir
 
 
@@ -34,5 +33,5 @@ def open_trained(
     init_default_scope(cfg.get('default_scope'))
     check_exists(checkpoint)
     set_work_dir(cfg, None)
-    with trust_checkpoint(checkpoint) if args.trust_checkpoint else nullcontext():
+    with open_safely(checkpoint, trust=args.trust_checkpoint):
         return cfg, load(cfg, checkpoint, args.device)

@@ -21,6 +21,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, Sampler
 
 from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.resume_checks import check_resumable, describe_plan
+from rescaps_plugin.engine.weights import CheckpointError
 
 
 def seed_cpu(seed: int) -> None:
@@ -250,7 +252,7 @@ def resumable(loop: dict[str, Any]) -> dict[str, Any]:
 
 
 class ResumeHook(Hook):
-    """Save and restore what MMEngine's checkpoints leave out of where training stands.
+    """Save and restore what MMEngine's checkpoints leave out of where training stands; refuse to resume without it.
 
     That is the place in the epoch, whether a validation is still to come, and gradients that are being accumulated. The
     latter are those of this process, so on several processes they are not saved, and an accumulation begins anew.
@@ -261,7 +263,11 @@ class ResumeHook(Hook):
         batches_done = getattr(runner.train_loop, 'batches_done', 0)
         training = runner.message_hub.get_info('loop_stage') == 'train'
         # Inside an epoch, the validation of the one before is over.
-        checkpoint['resume'] = dict(batches_done=batches_done, owes_validation=training and batches_done == 0)
+        checkpoint['resume'] = dict(
+            batches_done=batches_done,
+            owes_validation=training and batches_done == 0,
+            plan=describe_plan(runner),
+        )
         if 'optimizer' in checkpoint and _accumulates(runner):
             parameters = runner.model.named_parameters()
             gradients = {name: p.grad.cpu() for name, p in parameters if p.grad is not None}
@@ -269,13 +275,18 @@ class ResumeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take them from the checkpoint that training goes on from."""
-        state = checkpoint.get('resume')
-        if not runner._resume or state is None:
+        if not runner._resume:
             return
-        runner.train_loop.batches_done = state['batches_done']
-        runner.train_loop.owes_validation = state['owes_validation']
+        check_resumable(runner, checkpoint)
+        state = checkpoint.get('resume', {})
+        runner.train_loop.batches_done = state.get('batches_done', 0)
+        runner.train_loop.owes_validation = state.get('owes_validation', False)
         parameters = dict(runner.model.named_parameters())
         for name, gradient in state.get('gradients', {}).items():
+            if name not in parameters or gradient.shape != parameters[name].shape:
+                raise CheckpointError(
+                    f'checkpoint {runner.cfg.get("load_from")} has a gradient of no parameter: {name}.'
+                )
             parameters[name].grad = gradient.to(parameters[name])
 
 

@@ -1,23 +1,33 @@
 """Building MMEngine's runner for the tools."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook, RuntimeInfoHook, SyncBuffersHook
 from mmengine.model import BaseDataPreprocessor, is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
-from rescaps_plugin.engine.checkpoint import PlainCheckpointHook
+from rescaps_plugin.engine.checkpoint import PlainCheckpointHook, safe_loaders
 from rescaps_plugin.engine.distributed import prepare_cpu_ddp
 from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.engine.interruption import StopHook, StopSignals, leave_signals_to_parent
 from rescaps_plugin.engine.nan_guard import NaNGuardHook
 from rescaps_plugin.engine.precision import compile_network, configure_amp, evaluation_dtype
 from rescaps_plugin.engine.resume import ResumeHook, resumable
 from rescaps_plugin.engine.runtime_info import PendingRuntimeInfoHook
-from rescaps_plugin.engine.saving import SafeCheckpointHook
+from rescaps_plugin.engine.saving import SafeCheckpointHook, own_work_dir
+
+# Optimizers of PyTorch that can update all parameters in one kernel.
+_FUSED = ('Adam', 'AdamW', 'SGD')
 
 # Hooks of MMEngine, and those that stand in for them.
 _REPLACED = {CheckpointHook: SafeCheckpointHook, RuntimeInfoHook: PendingRuntimeInfoHook}
@@ -26,9 +36,54 @@ _REPLACED = {CheckpointHook: SafeCheckpointHook, RuntimeInfoHook: PendingRuntime
 class _Careful:
     """What every run gets beside what its config asks for, whichever library's config it is.
 
-    Training loops and checkpoints from which a killed run resumes to the same result, plain checkpoints, and a guard
-    against divergence. On several processes, all of them validate with the statistics that are saved.
+    Training loops and checkpoints from which a killed run resumes to the same result, plain checkpoints that are read
+    without running their code, a work directory of its own while it trains, a checkpoint where it is asked to end, and
+    a guard against divergence. On several processes, all of them validate with the statistics that are saved.
     """
+
+    def train(self) -> nn.Module:
+        """Train, alone in the work directory.
+
+        Returns:
+            The model.
+
+        Raises:
+            UserError: Another training runs in the work directory.
+            SystemExit: SIGTERM or SIGHUP came; the code is 128 and the signal's number.
+        """
+        alone = own_work_dir(self.work_dir) if is_main_process() else nullcontext()
+        with alone, self._conditions(), StopSignals() as signals:
+            hook = StopHook(signals)
+            self.register_hook(hook)
+            try:
+                return super().train()
+            finally:
+                self._hooks.remove(hook)
+
+    def val(self) -> dict[str, float]:
+        """Validate."""
+        self._maybe_compile('val_step')
+        with self._conditions():
+            return super().val()
+
+    def test(self) -> dict[str, float]:
+        """Test."""
+        self._maybe_compile('test_step')
+        with self._conditions():
+            return super().test()
+
+    @contextmanager
+    def _conditions(self) -> Iterator[None]:
+        """Read checkpoints safely, and evaluate in the half precision that the config asks for."""
+        with safe_loaders(), evaluation_dtype(self.cfg.get('amp')):
+            yield
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Build a data loader, whose workers leave signals to this process."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        loader.worker_init_fn = leave_signals_to_parent(loader.worker_init_fn)
+        return loader
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """Build the training loop of a config, resumable at any iteration."""
@@ -60,25 +115,18 @@ class _Careful:
                 module._non_blocking = True
         return super().wrap_model(model_wrapper_cfg, model)
 
-    def train(self) -> nn.Module:
-        """Train."""
-        with evaluation_dtype(self.cfg.get('amp')):
-            return super().train()
-
-    def val(self) -> dict[str, float]:
-        """Validate."""
-        with evaluation_dtype(self.cfg.get('amp')):
-            return super().val()
-
-    def test(self) -> dict[str, float]:
-        """Test."""
-        with evaluation_dtype(self.cfg.get('amp')):
-            return super().test()
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict[str, Any]) -> OptimWrapper:
+        """Build the optimizer; on a GPU PyTorch's own in their fused form, unless the config says otherwise."""
+        optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
+        if isinstance(optimizer, dict) and optimizer.get('type') in _FUSED and get_device() == 'cuda':
+            if not {'fused', 'foreach'} & optimizer.keys():
+                optim_wrapper = dict(optim_wrapper, optimizer=dict(optimizer, fused=True))
+        return super().build_optim_wrapper(optim_wrapper)
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile the networks of the model where the config asks for it."""
+        """Compile the networks of the model where the config asks for it; MMEngine does so in training alone."""
         options = self.cfg.get('compile')
-        if options:
+        if options and isinstance(self, Runner):
             model = self.model.module if is_model_wrapper(self.model) else self.model
             compile_network(model, **({} if options is True else options))
 
@@ -104,7 +152,8 @@ def build_runner(cfg: Config, *hooks: Hook) -> Runner:
     kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
     if cfg.get('channels_last') and not issubclass(kind, Runner):
         raise UserError(f'channels_last needs runner_type Runner; the config has {kind.__name__}.')
-    runner = type(kind.__name__, (_Careful, kind), {}).from_cfg(cfg)
+    with safe_loaders():
+        runner = type(kind.__name__, (_Careful, kind), {}).from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
     return runner

@@ -39,8 +39,9 @@ def pose_transform(weight: Tensor, one: Tensor, rows: Tensor) -> Tensor:
     Returns:
         Matrices ``[k, n, d, e]``, from the entries ``e`` of ``p`` to those of ``p (1 + w)``.
     """
-    transform = torch.einsum('ir,knmj->knijrm', rows, one + weight)
-    return transform.flatten(4, 5).flatten(2, 3)
+    # rows[i, r] (1 + w)[k, n, m, j] at [k, n, i, j, r, m]
+    matrices = (one + weight).transpose(2, 3)[:, :, None, :, None, :]
+    return (rows[:, None, :, None] * matrices).flatten(4, 5).flatten(2, 3)
 
 
 @torch.fx.wrap
@@ -73,7 +74,8 @@ def compose_kernel(
     Returns:
         Kernel ``[o, n * e / groups, height, width]``.
     """
-    kernel = torch.matmul(weight, transform).unflatten(1, (groups, -1))
+    products = torch.bmm(weight.flatten(0, 1), transform.expand(weight.shape[0], -1, -1, -1).flatten(0, 1))
+    kernel = products.unflatten(0, (weight.shape[0], groups, -1))
     if channels_last or weight.device.type == 'cpu':
         kernel = kernel.permute(1, 3, 0, 2, 4).flatten(3, 4).flatten(0, 1)
         return kernel.unflatten(1, kernel_size).permute(0, 3, 1, 2)

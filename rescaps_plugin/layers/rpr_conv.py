@@ -223,7 +223,9 @@ class RPRConv2d(Deployable, nn.Conv2d):
         if self.routing == 'window':
             joint = to_memory_format(self._conv_forward(x, *self._joint(channels_last)), channels_last)
             pose, activation = self._split(joint)
-            return pose + F.conv2d(torch.sigmoid(activation), self.mix, groups=self.groups)
+            output = pose + F.conv2d(torch.sigmoid(activation), self.mix, groups=self.groups)
+            # Taking groups apart lays maps out anew.
+            return to_memory_format(output, channels_last)
         activation_kernel, kernel = self._pointwise(channels_last)
         activation = F.conv2d(
             x, activation_kernel, self.activation_bias, padding='same', dilation=self.dilation, groups=self.groups

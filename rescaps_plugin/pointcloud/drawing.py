@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from rescaps_plugin.engine.extras import import_extra
+from rescaps_plugin.engine.pictures import plain_text
 
 # Coordinates to show to the right, away from the viewer, and up, for each axis that points up.
 VIEWS = {'y': ((0, 2, 1), (1, -1, 1)), 'z': ((0, 1, 2), (1, 1, 1))}
@@ -38,6 +39,7 @@ def height_colors(points: np.ndarray, up: str) -> np.ndarray:
     return np.rint(255 * colormaps['viridis']((height - low) / max(high - low, 1e-12))[:, :3]).astype(np.uint8)
 
 
+@plain_text
 def draw_clouds(
     rows: Mapping[str, Sequence[np.ndarray]],
     path: Path,

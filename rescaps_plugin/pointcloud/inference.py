@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,9 @@ from torch import Tensor
 from rescaps_plugin.engine.checkpoint import load_weights
 from rescaps_plugin.engine.config import require
 from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.extras import import_extra
 from rescaps_plugin.engine.opening import open_trained
 from rescaps_plugin.pointcloud.drawing import capsule_colors
-from rescaps_plugin.pointcloud.files import CloudError, read_points
+from rescaps_plugin.pointcloud.files import CloudError, read_geometry
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 
 
@@ -77,59 +76,80 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
     return DATASETS.build({**dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline})
 
 
-def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int) -> tuple[list[dict], list[str]]:
+def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, failures: list[str]) -> Iterator[dict]:
     """Read cloud and mesh files as samples.
 
-    Args:
-        paths: The files; which points are drawn of one depends on its place among them alone.
-        pipeline: Test pipeline of a config.
-        num_points: Points of a sample.
+    A cloud of up to ``num_points`` points is taken as it is; of a larger one, and of the surface of a mesh, as many are
+    drawn. Equal geometry gives equal samples, whatever the files are called and whichever others there are.
 
-    Returns:
-        The samples, and what was wrong with the files that could not be used.
+    Args:
+        paths: The files.
+        pipeline: Test pipeline of a config.
+        num_points: Most points of a sample.
+        failures: Gets what is wrong with the files that cannot be used.
+
+    Yields:
+        The samples. Their data samples have ``points_of_file``, the number of a cloud's points or a mesh's vertices,
+        and ``is_mesh``.
     """
     prepare = Compose(pipeline)
-    samples, failures = [], []
     for index, path in enumerate(paths):
         try:
-            points = read_points(path, num_points, np.random.RandomState([0, index]))
-            samples.append(prepare(dict(points=points, sample_idx=index, path=str(path), source=str(path))))
+            geometry = read_geometry(path)
+            count, is_mesh = len(geometry.vertices), geometry.faces is not None
+            points = geometry.draw(num_points if is_mesh else min(count, num_points), np.random.RandomState(0))
+            sample = prepare(dict(points=points, sample_idx=index, path=str(path), source=str(path)))
         except CloudError as error:
             failures.append(str(error))
-    return samples, failures
+            continue
+        sample['data_samples'].set_metainfo(dict(points_of_file=count, is_mesh=is_mesh))
+        yield sample
 
 
 def write_ply(path: Path, sample: BaseDataElement, latent_capsules: int) -> None:
     """Write a reconstruction, in the units and at the place of its input, coloured by latent capsule.
 
+    Coordinates are in double precision: of a cloud far from the origin, floats would keep the place, and not the shape.
+
     Args:
         path: PLY file to write.
         sample: A sample as :func:`predict` gives it.
         latent_capsules: Number of latent capsules of the model.
-
-    Raises:
-        UserError: trimesh is not installed.
     """
-    points = sample.pred_points.numpy() * sample.get('radius', 1.0) + sample.get('centre', 0.0)
-    colors = capsule_colors(len(points), latent_capsules)
-    import_extra('trimesh', 'pointcloud').PointCloud(points, colors=colors).export(path)
+    points = sample.pred_points.double().numpy() * sample.get('radius', 1.0) + sample.get('centre', 0.0)
+    rows = np.empty(len(points), [('points', '<f8', 3), ('colors', 'u1', 3)])
+    rows['points'], rows['colors'] = points, capsule_colors(len(points), latent_capsules)
+    properties = [f'property double {axis}' for axis in 'xyz']
+    properties += [f'property uchar {color}' for color in ('red', 'green', 'blue')]
+    header = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(points)}', *properties, 'end_header', '']
+    path.write_bytes('\n'.join(header).encode() + rows.tobytes())
 
 
 def predict(
-    model: PointCapsAE, samples: Sequence[dict], batch_size: int = 32
+    model: PointCapsAE, samples: Iterable[dict], batch_size: int = 32
 ) -> Iterator[tuple[Tensor, BaseDataElement]]:
     """Run a model over samples.
 
     Args:
         model: The model, in eval mode.
-        samples: Samples as pipelines pack them, clouds of one size.
-        batch_size: Clouds at a time. Defaults to 32.
+        samples: Samples as pipelines pack them. Clouds of different sizes go into batches of their own.
+        batch_size: Most clouds at a time. Defaults to 32.
 
     Yields:
-        The cloud ``[n, 3]`` and its sample with ``pred_points`` and ``latent``, on the CPU.
+        In their order, the cloud ``[n, 3]`` and its sample with ``pred_points`` and ``latent``, on the CPU.
     """
-    for start in range(0, len(samples), batch_size):
-        batch = default_collate([samples[index] for index in range(start, min(start + batch_size, len(samples)))])
-        with torch.no_grad():
-            predictions = model.test_step(batch)
-        yield from zip(batch['inputs'], (sample.cpu() for sample in predictions), strict=True)
+    batch = []
+    for sample in samples:
+        if batch and (len(batch) == batch_size or sample['inputs'].shape != batch[0]['inputs'].shape):
+            yield from _predict_batch(model, batch)
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield from _predict_batch(model, batch)
+
+
+def _predict_batch(model: PointCapsAE, samples: Sequence[dict]) -> Iterator[tuple[Tensor, BaseDataElement]]:
+    batch = default_collate(samples)
+    with torch.no_grad():
+        predictions = model.test_step(batch)
+    yield from zip(batch['inputs'], (sample.cpu() for sample in predictions), strict=True)

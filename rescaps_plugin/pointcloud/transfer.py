@@ -17,6 +17,7 @@ from mmengine.dataset import BaseDataset
 
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.extras import import_extra
+from rescaps_plugin.engine.tables import recover
 from rescaps_plugin.pointcloud.inference import predict
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 
@@ -38,7 +39,8 @@ def extract_latents(model: PointCapsAE, dataset: BaseDataset, batch_size: int = 
     Returns:
         float32 latent capsules ``[n, latent_capsules, latent_dim]`` and labels ``[n]``.
     """
-    samples = [sample for _, sample in predict(model, dataset, batch_size)]
+    clouds = (dataset[index] for index in range(len(dataset)))
+    samples = [sample for _, sample in predict(model, clouds, batch_size)]
     return np.stack([sample.latent.numpy() for sample in samples]), np.array([s.gt_label.item() for s in samples])
 
 
@@ -51,7 +53,7 @@ def save_latents(path: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]], c
         classes: Names of the classes.
     """
     with import_extra('h5py', 'pointcloud').File(path, 'w') as file:
-        file.attrs['classes'] = list(classes)
+        file.attrs['classes'] = [recover(name) for name in classes]
         for split, (latents, labels) in splits.items():
             file[f'{split}/latent'] = latents
             file[f'{split}/label'] = labels

@@ -1,7 +1,8 @@
 """Point cloud transforms, registered in mmengine's root ``TRANSFORMS``.
 
-All take and give a result dict with ``points``, float32 ``[n, 3]``, and ``source``, what they come from. Random ones
-draw from NumPy's global state, which mmengine seeds in every worker.
+All take and give a result dict with ``points`` ``[n, 3]``, and ``source``, what they come from. Points are float64
+where a file has them so, until :class:`NormalizePoints` has centred them: far from the origin, float32 has no digits
+left for their shape. Random ones draw from NumPy's global state, which mmengine seeds in every worker.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import BaseDataElement
 
-from rescaps_plugin.pointcloud.files import CloudError
+from rescaps_plugin.pointcloud.files import CloudError, check_finite
 
 AXES = 'xyz'
 
@@ -24,18 +25,20 @@ def normalize_points(points: np.ndarray, source: str = 'points') -> tuple[np.nda
         source: File and field of the cloud, for the error message. Defaults to ``'points'``.
 
     Returns:
-        The cloud, its centre ``[3]`` and its radius, so that ``points * radius + centre`` is the cloud given.
+        In float64, the cloud, its centre ``[3]`` and its radius: ``points * radius + centre`` is the cloud given.
 
     Raises:
-        CloudError: All points are one.
+        CloudError: All points are one, or some are not finite.
 
     Example:
         >>> normalize_points(np.array([[2.0, 0, 0], [4, 0, 0]]))[0]
         array([[-1.,  0.,  0.],
                [ 1.,  0.,  0.]])
     """
+    check_finite(points, source)
+    points = np.asarray(points, np.float64)
     centre = points.mean(axis=0)
-    radius = np.linalg.norm(points - centre, axis=1).max()
+    radius = float(np.linalg.norm(points - centre, axis=1).max())
     if not radius > 0:
         raise CloudError(f'{source}: a cloud needs an extent to be scaled by, all {len(points)} points are {points[0]}')
     return (points - centre) / radius, centre, radius
@@ -46,9 +49,9 @@ class NormalizePoints:
     """Centre a cloud and scale it to the unit sphere; see :func:`normalize_points`."""
 
     def __call__(self, results: dict) -> dict:
-        """Normalise ``points``, and note ``centre`` and ``radius``."""
-        normalized = normalize_points(results['points'], results['source'])
-        results['points'], results['centre'], results['radius'] = normalized
+        """Normalise ``points``, float32 from then on, and note ``centre`` and ``radius`` in float64."""
+        normalized, results['centre'], results['radius'] = normalize_points(results['points'], results['source'])
+        results['points'] = normalized.astype(np.float32)
         return results
 
 
@@ -149,7 +152,11 @@ class RandomDropPoints:
 
 @TRANSFORMS.register_module()
 class PackPoints:
-    """Pack a sample for the model: ``inputs``, the cloud, and ``data_samples`` with what is known of it."""
+    """Pack a sample for the model: ``inputs``, the cloud in float32, and ``data_samples`` with what is known of it.
+
+    Raises:
+        CloudError: float32 would move points by more than a thousandth of the cloud's extent.
+    """
 
     meta_keys = ('sample_idx', 'path', 'centre', 'radius')
 
@@ -158,4 +165,11 @@ class PackPoints:
         sample = BaseDataElement(metainfo={key: results[key] for key in self.meta_keys if key in results})
         if 'gt_label' in results:
             sample.set_data(dict(gt_label=torch.tensor([results['gt_label']])))
-        return dict(inputs=torch.from_numpy(results['points'].astype(np.float32)), data_samples=sample)
+        points = results['points'].astype(np.float32)
+        moved, extent = np.abs(points - results['points']).max(), np.ptp(results['points'], axis=0).max()
+        if moved > extent / 1000 > 0:
+            raise CloudError(
+                f'{results["source"]}: in float32 points would move by {moved:.2g} of an extent of {extent:.2g}, for '
+                'the cloud lies far from the origin; put NormalizePoints first into the pipeline'
+            )
+        return dict(inputs=torch.from_numpy(points), data_samples=sample)

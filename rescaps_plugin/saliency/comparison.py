@@ -14,7 +14,7 @@ from rich.progress import track
 
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import spread
-from rescaps_plugin.engine.images import read_image
+from rescaps_plugin.engine.images import IMAGE_SUFFIXES, read_image
 from rescaps_plugin.engine.input_pictures import to_picture
 from rescaps_plugin.engine.opening import open_trained
 from rescaps_plugin.saliency.datasets import SODDataset
@@ -27,7 +27,6 @@ from rescaps_plugin.saliency.report import write_report
 
 # Gives the maps of images of the set, by their numbers.
 Method = Callable[[Sequence[int]], list[np.ndarray]]
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp')
 
 
 class ImageSet:

@@ -10,8 +10,12 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
+from rescaps_plugin.engine.pictures import plain_text
+from rescaps_plugin.engine.tables import shorten, show
 from rescaps_plugin.saliency.masks import SALIENT
 
+# Of a row's name.
+NAME_LETTERS = 24
 # Blue first, as OpenCV has it.
 TINT = np.array([60.0, 60.0, 255.0])
 
@@ -48,6 +52,7 @@ def cutout(image: np.ndarray, saliency: np.ndarray, alpha: np.ndarray | None = N
     return np.dstack([image, opacity])
 
 
+@plain_text
 def draw_grid(
     columns: Mapping[str, Sequence[np.ndarray]],
     path: Path,
@@ -72,7 +77,7 @@ def draw_grid(
     axes = figure.subplots(len(first), len(columns), squeeze=False, height_ratios=heights)
     for column, (name, pictures) in enumerate(columns.items()):
         # Names of configs are long; 18 characters are as wide as a picture.
-        axes[0, column].set_title(textwrap.fill(name, 18), fontsize=8)
+        axes[0, column].set_title(textwrap.fill(show(name), 18), fontsize=8)
         for row, picture in enumerate(pictures):
             axis = axes[row, column]
             axis.imshow(picture, cmap='gray', vmin=0, vmax=255)
@@ -81,10 +86,11 @@ def draw_grid(
             if notes and name in notes:
                 axis.set_xlabel(notes[name][row], fontsize=7, labelpad=2)
     for axis, name in zip(axes[:, 0], rows, strict=False):
-        axis.set_ylabel(name, fontsize=7)
+        axis.set_ylabel(shorten(show(name), NAME_LETTERS), fontsize=7)
     figure.savefig(path, dpi=150)
 
 
+@plain_text
 def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]], path: Path, title: str = '') -> None:
     """Draw precision over recall, and F- and E-measure over the threshold.
 

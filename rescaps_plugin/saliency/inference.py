@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -14,16 +18,23 @@ from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import DATASETS
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS, TRANSFORMS
+from PIL import Image
 
 from rescaps_plugin.engine.checkpoint import load_weights
 from rescaps_plugin.engine.config import require
 from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.files import spread
+from rescaps_plugin.engine.files import name_outputs, spread
 from rescaps_plugin.engine.images import ImageError, read_alpha, read_image
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
+# How files begin: Matroska and WebM, MPEG program and elementary streams; packets of MPEG transport streams; and the
+# types of the first part of QuickTime and MP4.
+EBML, SEGMENT = b'\x1a\x45\xdf\xa3', b'\x18\x53\x80\x67'
+VIDEO_STARTS = (EBML, b'\0\0\1\xba', b'\0\0\1\xb3')
+TRANSPORT_PACKETS = b'GG'
+QUICKTIME_STARTS = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'pnot')
 # Steps of a test pipeline that load what a picture at hand already has, or has not.
 LOADERS = ('LoadAnnotations', 'LoadImageFromFile', 'LoadImageFromNDArray', 'LoadSaliencyMask')
 
@@ -140,7 +151,8 @@ class PictureReader:
         Yields:
             The pictures.
         """
-        names = dict(zip(paths, name_outputs(paths), strict=True))
+        names = name_outputs(paths, [path.suffix.lower() in VIDEO_SUFFIXES for path in paths])
+        names = dict(zip(paths, names, strict=True))
         images = [path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES]
         kept = {images[index] for index in spread(len(images), limit)}
         for path in paths:
@@ -158,10 +170,15 @@ class PictureReader:
         """Read the frames of a video, as :meth:`read_files` does.
 
         Raises:
-            ImageError: No frame can be read.
+            ImageError: The file is no video, its frames are larger than Pillow's limit, or it ends early; then the
+                frames that it has were given.
         """
+        check_video(path)
         video = cv2.VideoCapture(str(path))
         try:
+            size = [int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+            if math.prod(size) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise ImageError(f'{path}: refused, its frames have {size[0]} x {size[1]} pixels')
             count = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
             # Some files do not say how many frames they have, or how fast.
             kept = set(spread(count, limit)) if limit is not None and count else None
@@ -180,6 +197,8 @@ class PictureReader:
             video.release()
         if number == 0:
             raise ImageError(f'{path}: no frame of this video can be read')
+        if is_truncated(path):
+            raise ImageError(f'{path}: truncated video, of which {number} frames can be read')
 
     def build_dataset(self) -> BaseDataset:
         """Build the config's test set."""
@@ -196,6 +215,7 @@ class PictureReader:
         Yields:
             The pictures.
         """
+        names = set()
         for index in indices:
             info = dataset.get_data_info(index)
             path = info['img_path']
@@ -208,27 +228,75 @@ class PictureReader:
             truth = sample['data_samples'].get('gt_sem_seg')
             mask = None if truth is None else truth.data[0].numpy() == 1
             name = '/'.join(part for part in (info.get('dataset'), Path(path).stem) if part)
+            while name in names:  # of another folder
+                name += f'-{index}'
+            names.add(name)
             yield Picture(path, name, image, sample, mask, alpha)
+
+
+def check_video(path: Path) -> None:
+    """Refuse what is no video, whatever its name: FFmpeg would follow a playlist to other files.
+
+    Raises:
+        ImageError: The file does not begin as one of a known kind does.
+    """
+    with path.open('rb') as file:
+        start = file.read(189)
+    known = (
+        start[4:8] in QUICKTIME_STARTS
+        or start.startswith(VIDEO_STARTS)
+        or start[:4] + start[8:12] == b'RIFFAVI '
+        or start[::188] == TRANSPORT_PACKETS
+    )
+    if not known:
+        raise ImageError(f'{path}: no frame of this video can be read: it is no AVI, Matroska, MPEG, MP4 or WebM file')
+
+
+def is_truncated(path: Path) -> bool:
+    """Tell whether the parts of a video go beyond its end, where it says how long they are.
+
+    Numbers of frames do not tell: they are guessed from durations, or count frames that an edit leaves out. MPEG
+    streams, and recordings whose length was never filled in, say nothing.
+    """
+    size = path.stat().st_size
+    with path.open('rb') as file:
+        start = file.read(12)
+        if start.startswith(EBML):
+            file.seek(4)
+            file.seek(_read_ebml_size(file) or 0, os.SEEK_CUR)
+            segment = file.read(4) == SEGMENT
+            length = _read_ebml_size(file)
+            return segment and length is not None and file.tell() + length > size
+        order = '<' if start.startswith(b'RIFF') else '>'
+        place = 0
+        while 0 <= place <= size - 8:
+            file.seek(place)
+            head = file.read(16)
+            first, second = head[:4], head[4:8]
+            kind, length = (first, second) if order == '<' else (second, first)
+            if not kind.strip().isalnum():  # what follows the parts
+                break
+            (length,) = struct.unpack(f'{order}I', length)
+            if order == '<':
+                length += 8
+            elif length == 1 and len(head) == 16:
+                (length,) = struct.unpack('>Q', head[8:])
+            if length <= 8:  # to the end, or not filled in
+                break
+            place += length
+        return place > size
+
+
+def _read_ebml_size(file: BinaryIO) -> int | None:
+    """Read the size of an element of Matroska; None where it is not known."""
+    first = int.from_bytes(file.read(1), 'big')
+    count = 8 - first.bit_length()
+    if count > 7:
+        return None
+    value = int.from_bytes(bytes([first & (1 << 7 - count) - 1]) + file.read(count), 'big')
+    return None if value == (1 << 7 * (count + 1)) - 1 else value
 
 
 def in_colors(image: np.ndarray) -> np.ndarray:
     """Give grey images three channels."""
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
-
-
-def name_outputs(paths: Sequence[Path]) -> list[str]:
-    """Name what is made of files: by their paths below the folder that all are in, without suffix if they differ so.
-
-    Args:
-        paths: The files.
-
-    Returns:
-        Relative paths.
-    """
-    whole = [path.resolve() for path in paths]
-    common = whole[0].parent
-    while not all(path.is_relative_to(common) for path in whole):
-        common = common.parent
-    relative = [path.relative_to(common) for path in whole]
-    short = [str(path.with_suffix('')) for path in relative]
-    return [str(path) if short.count(name) > 1 else name for path, name in zip(relative, short, strict=True)]

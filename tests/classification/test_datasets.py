@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import struct
 import threading
+import zlib
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,7 +16,16 @@ from mmpretrain.registry import DATASETS
 from scipy.io import savemat
 from torch.utils.data import DataLoader
 
-from rescaps_plugin.classification.datasets import IDXMNIST, AffNIST, ArrayDataset, Digits, IDXFashionMNIST, SmallNORB
+from rescaps_plugin.classification.datasets import (
+    IDXMNIST,
+    AffNIST,
+    ArrayDataset,
+    Digits,
+    IDXFashionMNIST,
+    SmallNORB,
+    mat_files,
+)
+from rescaps_plugin.classification.datasets.array_files import DataError
 
 PACK = [dict(type='PackInputs')]
 TRAIN, TEST = 'smallnorb-5x46789x9x18x6x2x96x96-training', 'smallnorb-5x01235x9x18x6x2x96x96-testing'
@@ -307,6 +317,62 @@ def test_affnist_other_mat(tmp_path):
     record = dict(image=np.zeros((1600, 3), np.uint8), label_int=np.zeros((1, 4), np.uint8))
     savemat(tmp_path / 'test.mat', {'affNISTdata': record})
     with pytest.raises(ValueError, match=r'\[1600, 4\] for its 4 labels, found uint8 \(1600, 3\)'):
+        AffNIST(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('labels', 'message'),
+    [
+        (np.array([[0, 1j, 2]]), 'an array is of complex numbers'),
+        (np.array(['0', '1', '2']), 'label_int is no array of numbers'),
+        (np.array([[0, np.nan, 2]]), 'label_int must hold digits 0 to 9, found nan'),
+        (np.array([[0, 258, 2]]), 'label_int must hold digits 0 to 9, found 258'),
+        (np.array([['0', 1, 2]], object), 'label_int is no array of numbers'),
+        (dict(a=1), 'label_int is no array of numbers'),
+    ],
+)
+def test_affnist_labels_that_are_no_numbers(tmp_path, labels, message):
+    record = dict(image=np.zeros((1600, 3), np.uint8), label_int=labels)
+    savemat(tmp_path / 'test.mat', {'affNISTdata': record})
+    with pytest.raises(DataError, match=f'test.mat: .*{message}'):
+        AffNIST(str(tmp_path))
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('dtype', ['u1', 'i4', 'f8'])
+def test_affnist_labels_of_any_type(tmp_path, dtype, order):
+    images, labels = affnist_arrays()
+    record = dict(image=images.reshape(-1, 1600).T, label_int=np.tile(labels, 32)[None].astype(order + dtype))
+    savemat(tmp_path / 'test.mat', {'affNISTdata': record})
+    np.testing.assert_array_equal(AffNIST(str(tmp_path)).get_gt_labels(), np.tile(labels, 32))
+
+
+def mat_element(kind, data):
+    return struct.pack('<II', kind, len(data)) + data + bytes(-len(data) % 8)
+
+
+def mat_file(*elements):
+    return b'MATLAB 5.0 MAT-file'.ljust(124) + struct.pack('<H', 0x100) + b'IM' + b''.join(elements)
+
+
+def test_nested_cells_do_not_end_the_process(tmp_path):
+    """SciPy's reader ends in a segmentation fault on this file."""
+    shape = mat_element(6, struct.pack('<II', 1, 0)) + mat_element(5, struct.pack('<ii', 1, 1))
+    size, tags = 0, []
+    for name in [mat_element(1, b'')] * 150_000 + [mat_element(1, b'affNISTdata')]:
+        head = shape + name
+        tags.append(struct.pack('<II', 14, len(head) + size) + head)
+        size += 8 + len(head)
+    (tmp_path / 'test.mat').write_bytes(mat_file(*reversed(tags)))
+    with pytest.raises(DataError, match=r'affNISTdata is an array \[1, 1\] of class 1'):
+        AffNIST(str(tmp_path))
+
+
+def test_a_packed_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(mat_files, 'MAX_UNPACKED', 10**6)
+    packed = zlib.compress(mat_element(14, bytes(10**7)))
+    (tmp_path / 'test.mat').write_bytes(mat_file(struct.pack('<II', 15, len(packed)) + packed))
+    with pytest.raises(DataError, match='a packed variable is truncated or larger than 1000000 bytes'):
         AffNIST(str(tmp_path))
 
 

@@ -3,6 +3,7 @@
 import gzip
 import re
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rescaps_plugin.classification.datasets.array_files import find_file, idx_header, read_idx, read_norb
+from rescaps_plugin.classification.datasets import array_files
+from rescaps_plugin.classification.datasets.array_files import DataError, find_file, idx_header, read_idx, read_norb
 
 MAGICS = {'uint8': 0x1E3D4C55, 'int32': 0x1E3D4C54}
 
@@ -113,6 +115,47 @@ def test_damaged_gzip(path_of):
         read_idx(path_of(bytes(data), True))
     with pytest.raises(ValueError, match='damaged gzip'):
         read_idx(path_of(idx_bytes(np.arange(200, dtype=np.uint8)), True))
+
+
+@pytest.mark.parametrize('read, make', [(read_idx, idx_bytes), (read_norb, norb_bytes)])
+def test_a_gzip_bomb_takes_no_memory(path_of, read, make):
+    """What is packed behind the array that the header announces is not unpacked."""
+    resource = pytest.importorskip('resource')
+    packer, zeros = zlib.compressobj(1, zlib.DEFLATED, 31), bytes(2**24)
+    content = packer.compress(make(np.zeros((10, 3), np.uint8)))
+    content += b''.join(packer.compress(zeros) for _ in range(16)) + packer.flush()
+    path = path_of(content, True)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r'for the uint8 array \[10, 3\].* found more than'):
+        read(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes; there are 256 MB
+
+
+def test_a_header_of_too_much(path_of, monkeypatch):
+    data = np.zeros((100, 50), np.uint8)
+    monkeypatch.setattr(array_files, 'MAX_UNPACKED', 5000)
+    with pytest.raises(DataError, match=r'its header announces 5012 bytes; of a gzipped file up to 5000'):
+        read_idx(path_of(gzip.compress(idx_bytes(data)), True))
+    assert read_idx(path_of(idx_bytes(data), False)).shape == data.shape
+
+
+@pytest.mark.parametrize('zipped', [False, True])
+@pytest.mark.parametrize(
+    'read, data, found',
+    [
+        (read_idx, struct.pack('>BBBB255I', 0, 0, 8, 255, *[1] * 255) + b'1', '255'),
+        (read_norb, struct.pack('<II', 0x1E3D4C55, 2**32 - 1) + bytes(500), str(2**32 - 1)),
+    ],
+)
+def test_too_many_dimensions(path_of, read, data, found, zipped):
+    with pytest.raises(DataError, match=f'at most 64 dimensions, found {found}'):
+        read(path_of(gzip.compress(data) if zipped else data, zipped))
+
+
+def test_an_empty_array_of_impossible_sides(path_of):
+    data = struct.pack('>BBBB5I', 0, 0, 8, 5, 0, *[2**32 - 1] * 4)
+    with pytest.raises(DataError, match='announces an impossible array'):
+        read_idx(path_of(data, False))
 
 
 def test_find_file(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets import ImageFolder, ImageNetFolder
+from rescaps_plugin.classification.datasets.array_files import DataError
 
 SOURCE = 'Get it from https://example.org/images'
 LETTERS = ('a', 'b', 'c')
@@ -42,7 +43,7 @@ def test_annotations_and_unlabelled_folders_are_mmpretrains(tmp_path):
 def test_what_is_missing_is_named_with_its_source(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load(tmp_path)
-    expected = f'{tmp_path / "train"} is missing; it is to hold a folder of images (.bmp, .jpeg, .jpg, .pgm, .png,'
+    expected = f'{tmp_path / "train"} is missing; it is to hold a folder of images (.avif, .bmp, .gif, .jp2, .jpeg,'
     assert str(error.value).startswith(expected) and str(error.value).endswith(SOURCE)
     make(tmp_path / 'train', *LETTERS)
     with pytest.raises(FileNotFoundError, match=f'train.txt is missing; .* an image and its label. {SOURCE}'):
@@ -70,6 +71,48 @@ def test_empty_class_is_refused(tmp_path):
     make(tmp_path / 'train', 'b', images=0)
     with pytest.raises(ValueError, match='train: no images in b'):
         load(tmp_path)
+
+
+@pytest.mark.parametrize('classes', [LETTERS, None])
+def test_hidden_folders_and_those_of_systems_are_no_classes(tmp_path, classes):
+    make(tmp_path / 'train', *LETTERS, '.thumbnails', '__MACOSX', '@eaDir')
+    dataset = load(tmp_path, classes)
+    assert dataset.CLASSES == LETTERS
+    assert dataset.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_links_in_circles_are_followed_once(tmp_path):
+    """Two that lead back would give 2^40 paths."""
+    make(tmp_path / 'train', *LETTERS)
+    for name in ('one', 'two'):
+        (tmp_path / 'train' / 'b' / name).symlink_to(tmp_path / 'train' / 'b', target_is_directory=True)
+    assert load(tmp_path).get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
+    assert len(load(tmp_path, with_label=False)) == 6
+
+
+def test_images_of_every_kind_are_found(tmp_path):
+    from PIL import Image
+
+    make(tmp_path / 'train', *LETTERS)
+    for suffix in ('avif', 'webp', 'GIF'):
+        Image.new('RGB', (4, 4)).save(tmp_path / 'train' / 'b' / f'more.{suffix}')
+    assert load(tmp_path).get_gt_labels().tolist() == [0, 0, 1, 1, 1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'x/0.png\n', 'every line is to be an image and the number of its class'),
+        (b'x/0.png one\n', 'every line is to be an image and the number of its class'),
+        (b'x/\xff.png 1\n', 'every line is to be .*, in UTF-8'),
+        (b'x/0.png 3\nx/2.png -1\n', r'labels must be 0 to 2, found \[-1, 3\]'),
+    ],
+)
+def test_annotations_that_are_none(tmp_path, content, message):
+    make(tmp_path / 'train', 'x', images=3)
+    (tmp_path / 'train.txt').write_bytes(content)
+    with pytest.raises(DataError, match=f'train.txt: {message}'):
+        load(tmp_path, ann_file='train.txt')
 
 
 def test_imagenet_keeps_its_names(tmp_path):

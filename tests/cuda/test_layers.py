@@ -99,7 +99,11 @@ def outcome(layer, x, context=None, relative=0.0):
     output.backward(moved(weights, relative).to(output))
     gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
     tensors = dict(output=output.detach(), input=x.grad, **gradients)
-    return {name: torch.zeros(()) if value is None else value.double().cpu() for name, value in tensors.items()}
+    # Copies: a layer that is moved or cast takes its gradients with it.
+    return {
+        name: torch.zeros(()) if value is None else value.to('cpu', torch.float64, copy=True)
+        for name, value in tensors.items()
+    }
 
 
 def unit_roundoff(dtype):

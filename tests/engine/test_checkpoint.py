@@ -2,6 +2,7 @@ import copy
 import math
 import os
 import pickle
+import shutil
 from collections import OrderedDict, namedtuple
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from rescaps_plugin.engine.checkpoint import (
     from_plain,
     load_from_local,
     load_weights,
+    safe_loaders,
     to_plain,
     trust_checkpoint,
 )
@@ -281,10 +283,10 @@ class TestForeignCheckpoints:
         path = tmp_path / 'epoch_1.pth'
         with pytest.raises(pickle.UnpicklingError):
             torch.load(path, weights_only=True)
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError), safe_loaders():
             make_runner(tmp_path, 'foreign two', resume=True).train()
         runner = make_runner(tmp_path, 'foreign three', epochs=2, resume=True)
-        with trust_checkpoint(path):
+        with safe_loaders(), trust_checkpoint(path):
             runner.train()
         assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 6
         torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
@@ -377,6 +379,32 @@ class TestMatch:
         with pytest.raises(CheckpointError, match='trained with num_classes 10; the config has 3'):
             runner.load_or_resume()
 
+    @pytest.mark.parametrize('partial', [False, True])
+    def test_complex_weights(self, tmp_path, checkpoint, partial):
+        content = torch.load(checkpoint)
+        content['state_dict']['linear.weight'] = content['state_dict']['linear.weight'] + 1j
+        path = str(tmp_path / 'complex.pth')
+        torch.save(content, path)
+        hooks = [MatchCheckpointHook(partial=partial)]
+        runner = make_runner(tmp_path, f'complex {partial}', hooks=hooks, load_from=path)
+        with pytest.raises(CheckpointError, match='complex numbers for real ones: linear.weight'):
+            runner.load_or_resume()
+
+    def test_part_of_a_model(self, tmp_path, checkpoint):
+        def start(name, **content):
+            path = str(tmp_path / f'{name}.pth')
+            torch.save(dict(state_dict=content), path)
+            hooks = [MatchCheckpointHook(partial=True)]
+            runner = make_runner(tmp_path, f'part {name}', hooks=hooks, load_from=path)
+            runner.load_or_resume()
+            return runner.model
+
+        assert start('fits', bias=torch.ones(1), other=torch.ones(2)).bias == 1
+        with pytest.raises(CheckpointError, match='is not one of this model:\n  missing'):
+            start('fits not', other=torch.ones(2))
+        with pytest.raises(CheckpointError, match=r'not finite \(bias\)'):
+            start('diverged', bias=torch.full((1,), math.nan))
+
     def test_watches_one_loading_only(self, tmp_path, checkpoint):
         runner = make_runner(tmp_path, 'once', hooks=[MatchCheckpointHook()], load_from=str(checkpoint))
         runner.load_or_resume()
@@ -425,6 +453,70 @@ class TestConfigureResume:
         configure_resume(cfg, 'auto')
         assert cfg.resume and cfg.load_from == str(run / 'epoch_1.pth')
         assert f'{latest} ' in capsys.readouterr().err
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        """Write the checkpoints of a training into its folder, the latest of which it names."""
+        folder = tmp_path / 'run'
+        folder.mkdir()
+
+        def save(**iterations):
+            for name, iteration in iterations.items():
+                state = dict(run_id='own' if '_' in name else 'other')
+                torch.save(dict(meta=dict(iter=iteration), resume=state), folder / f'{name}.pth')
+            (folder / 'run_id').write_text('own')
+            (folder / 'last_checkpoint').write_text(str(folder / f'{name}.pth'))
+            return folder
+
+        return save
+
+    def test_iteration_decides(self, run, cfg):
+        folder = run(epoch_2=20, iter_25=25, epoch_10=10)
+        for age, path in enumerate(sorted(folder.glob('*.pth'))):
+            os.utime(path, (age, age))
+        configure_resume(cfg, 'auto')
+        assert Path(cfg.load_from).name == 'iter_25.pth'
+
+    def test_folder_that_moved_without_its_latest(self, run, cfg, tmp_path):
+        folder = run(epoch_1=10, epoch_2=20, epoch_3=30)
+        other = folder.rename(tmp_path / 'moved')
+        folder.mkdir()
+        shutil.copy(other / 'epoch_3.pth', folder / 'epoch_9.pth')  # of whoever has the old place now
+        (other / 'epoch_3.pth').unlink()
+        cfg.work_dir = str(other)
+        configure_resume(cfg, 'auto')
+        assert cfg.load_from == str(other / 'epoch_2.pth')
+
+    def test_folder_of_checkpoints_elsewhere(self, run, cfg, tmp_path):
+        folder = run(epoch_1=10, epoch_2=20)
+        (tmp_path / 'out' / 'run').mkdir(parents=True)
+        for path in folder.glob('*.pth'):
+            shutil.move(path, tmp_path / 'out' / 'run')
+        cfg.default_hooks = dict(checkpoint=dict(out_dir=str(tmp_path / 'out')))
+        configure_resume(cfg, 'auto')
+        assert cfg.load_from == str(tmp_path / 'out' / 'run' / 'epoch_2.pth')
+
+    def test_another_training_in_the_folder(self, run, cfg, capsys):
+        folder = run(epoch_1=10)
+        for name in ('epoch_50.pth', 'teacher.pth'):
+            torch.save(dict(meta=dict(iter=500), resume=dict(run_id='other')), folder / name)
+        configure_resume(cfg, 'auto')
+        assert Path(cfg.load_from).name == 'epoch_1.pth'
+        assert 'epoch_50.pth is of another training' in capsys.readouterr().err
+
+    def test_flipped_bits_anywhere_are_skipped_or_harmless(self, run, cfg, capsys):
+        folder = run(epoch_1=10, epoch_2=20)
+        path = folder / 'epoch_2.pth'
+        data = path.read_bytes()
+        header = data.index(b'PK\x01\x02')
+        for offset in (*range(header, header + 46), *range(len(data) - 22, len(data)), *range(0, 200, 7)):
+            for bit in (1, 16, 128):
+                flipped = bytearray(data)
+                flipped[offset] ^= bit
+                path.write_bytes(flipped)
+                configure_resume(cfg, 'auto')
+                if Path(cfg.load_from).name == 'epoch_2.pth':
+                    assert load_from_local(cfg.load_from)['meta']['iter'] == 20
 
     def test_nothing_whole_yet(self, cfg, tmp_path):
         (tmp_path / 'run').mkdir()

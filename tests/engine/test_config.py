@@ -79,10 +79,12 @@ class TestDataloaders:
         complete_dataloaders(cfg)
         assert cfg.test_dataloader == loader
 
-    def test_others_are_left_alone(self):
+    @pytest.mark.parametrize('gpu', [False, True])
+    def test_others_get_pinned_memory_alone(self, monkeypatch, gpu):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
         cfg = Config(dict(default_scope='mmseg', train_dataloader=dict(num_workers=2, persistent_workers=True)))
         complete_dataloaders(cfg)
-        assert cfg.train_dataloader == dict(num_workers=2, persistent_workers=True)
+        assert cfg.train_dataloader == dict(num_workers=2, persistent_workers=True, pin_memory=gpu)
 
     @pytest.mark.parametrize('scope', ['mmpretrain', 'mmseg'])
     def test_no_workers_none_persistent(self, scope):

@@ -1,6 +1,7 @@
 """Image files as the world has them: which are read, as what, and what is said of those that are refused."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -70,6 +71,12 @@ def bmp_claiming(width, height):
     return b'BM' + struct.pack('<IHHI', 154, 0, 0, 54) + struct.pack('<IiiHHIIiiII', 40, width, height, 1, 24, *[0] * 6)
 
 
+def with_last_chunk_claiming(length):
+    """A PNG whose pixels are whole, behind them a chunk that is said to be long: Pillow reads it."""
+    start = PNG.index(b'IDAT') - 4
+    return PNG[:start] + struct.pack('>I', length) + PNG[start + 4 : -16]
+
+
 JPEG = encode(PICTURE, 'jpeg', quality=95)
 PNG = encode(PICTURE, 'png')
 # A segment of a JPEG that holds the start and the end of another.
@@ -88,6 +95,9 @@ READ = {
     'ppm': (encode(PICTURE, 'ppm'), 0),
     'webp': (encode(PICTURE, 'webp', lossless=True), 0),
     'webp, animated': (animated('webp', lossless=True), 0),
+    'avif': (encode(PICTURE, 'avif', quality=95), 8),
+    'avif, animated': (animated('avif', quality=95), 8),
+    'avif, opacity': (encode(with_opacity('RGB'), 'avif', quality=95), 8),
     'gif': (encode(PICTURE.quantize(64), 'gif'), 30),
     'gif, animated': (animated('gif'), 30),
     'cmyk jpeg': (encode(PICTURE.convert('CMYK'), 'jpeg', quality=95), 6),
@@ -100,6 +110,7 @@ READ = {
     'exif, jpeg': (turned('jpeg', quality=95), 8),
     'exif, png': (turned('png'), 0),
     'exif, tiff': (turned('tiff'), 0),
+    'exif, avif': (turned('avif', quality=95), 8),
     'exif, webp': (turned('webp', lossless=True), 0),
 }
 READ_GREY = {
@@ -111,7 +122,7 @@ READ_GREY = {
 }
 REFUSED = {
     'no bytes': (b'', 'the file is empty'),
-    'zeros': (bytes(5000), 'not an image, or none of BMP, GIF, JPEG'),
+    'zeros': (bytes(5000), 'not an image, or none of AVIF, BMP, GIF, JPEG'),
     'text': (b'not an image, whatever its name\n' * 9, 'not an image'),
     'html instead of a download': (b'<!DOCTYPE html><html><body>404</body></html>', 'not an image'),
     'postscript': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch /tmp/x) (w) file\n', 'not an image'),
@@ -124,6 +135,9 @@ REFUSED = {
         'truncated or damaged image file',
     ),
     'png, half': (PNG[: len(PNG) // 2], 'truncated or damaged'),
+    'png, all but its last chunk': (PNG[:-12], 'truncated or damaged image file .it ends without an IEND'),
+    'png, a chunk of 2 GB': (with_last_chunk_claiming(2**31 - 1), 'a chunk of 2147483647 bytes goes beyond its end'),
+    'avif, half': (encode(PICTURE, 'avif')[:200], 'not an image|truncated or damaged'),
     'png, a bit turned': (PNG[:60] + bytes([PNG[60] ^ 1]) + PNG[61:], 'truncated or damaged'),
     'bmp, half': (encode(PICTURE, 'bmp')[:4000], 'truncated or damaged'),
     'tiff, half': (encode(PICTURE, 'tiff')[:4000], 'not an image|truncated or damaged'),
@@ -194,18 +208,24 @@ def test_orientation_can_be_ignored(save):
 
 def test_limit_is_pillows(monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 60 // 2)
-    assert check_image(PNG, 'a') == 'RGB'
+    assert check_image(PNG, 'a') == ('PNG', 'RGB')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 60 // 2 - 1)
     with pytest.raises(ImageError, match=r'a: refused .*\(2400 pixels\) exceeds limit of 2398 pixels'):
         check_image(PNG, 'a')
 
 
-def test_a_bomb_takes_no_memory():
+def test_a_bomb_takes_no_memory(tmp_path):
     resource = pytest.importorskip('resource')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for content in (png_claiming(100000, 100000), bmp_claiming(100000, 100000), b'P6\n100000 100000\n255\n'):
+    for content in (
+        png_claiming(100000, 100000),
+        bmp_claiming(100000, 100000),
+        b'P6\n100000 100000\n255\n',
+        with_last_chunk_claiming(2**31 - 1),
+    ):
+        (tmp_path / 'a').write_bytes(content)
         with pytest.raises(ImageError):
-            check_image(content, 'a')
+            read_image(tmp_path / 'a')
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes; the first wants 30 GB
 
 
@@ -214,6 +234,16 @@ def test_missing_file_and_folder(tmp_path):
         read_image(tmp_path / 'none.png')
     with pytest.raises(OSError, match=str(tmp_path)):
         read_image(tmp_path)
+
+
+def test_large_files_and_pipes(tmp_path):
+    with (tmp_path / 'sparse.png').open('wb') as file:
+        file.truncate(2**40)
+    with pytest.raises(ImageError, match=r'sparse\.png: an image file may have 1073741824 bytes, it has 1099511627776'):
+        read_image(tmp_path / 'sparse.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    with pytest.raises(ImageError, match=r'pipe\.png: not a file, but a pipe or a device'):
+        read_image(tmp_path / 'pipe.png')
 
 
 class TestTransform:
@@ -229,6 +259,12 @@ class TestTransform:
                 assert found['img'].dtype == expected['img'].dtype
                 np.testing.assert_array_equal(found['img'], expected['img'])
                 assert found['img_shape'] == expected['img_shape'] == found['ori_shape']
+
+    def test_raw_data_are_checked(self, save):
+        load = LoadCheckedImageFromFile(color_type='unchanged')
+        with pytest.raises(ImageError, match='truncated or damaged'):
+            load({'img_path': str(save(PNG[:-20]))})
+        assert LoadCheckedImageFromFile(color_type='unchanged', ignore_empty=True)({'img_path': 'none'}) is None
 
     def test_ignore_empty(self, save, tmp_path):
         load = LoadCheckedImageFromFile(ignore_empty=True)

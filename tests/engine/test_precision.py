@@ -11,6 +11,7 @@ from mmengine.runner.amp import autocast
 from torch import nn
 
 from rescaps_plugin.engine import precision
+from rescaps_plugin.engine import runner as engine_runner
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.precision import BFloat16OptimWrapper, compile_network, configure_amp, evaluation_dtype
 from rescaps_plugin.engine.runner import build_runner
@@ -197,6 +198,32 @@ def test_compiled_parts_give_the_same():
     compile_network(model, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
     torch.testing.assert_close(model.backbone(x), expected)
     assert len(graphs) == 1 and model.data_preprocessor._compiled_call_impl is None
+
+
+class Building:
+    """The part of MMEngine's runner that builds the optimizer."""
+
+    def build_optim_wrapper(self, optim_wrapper):
+        return optim_wrapper
+
+
+@pytest.mark.parametrize(
+    ('device', 'optimizer', 'fused'),
+    [
+        ('cuda', dict(type='Adam', lr=0.1), True),
+        ('cuda', dict(type='AdamW', lr=0.1, fused=False), False),
+        ('cuda', dict(type='SGD', lr=0.1, foreach=True), None),
+        ('cuda', dict(type='LARS', lr=0.1), None),
+        ('cpu', dict(type='Adam', lr=0.1), None),
+    ],
+)
+def test_fused_optimizers_on_a_gpu(monkeypatch, device, optimizer, fused):
+    monkeypatch.setattr(engine_runner, 'get_device', lambda: device)
+    wrapper = dict(type='OptimWrapper', optimizer=dict(optimizer))
+    built = type('Runner', (engine_runner._Careful, Building), {})().build_optim_wrapper(wrapper)
+    assert built['optimizer'].get('fused') is fused
+    assert wrapper['optimizer'] == optimizer  # the config stays as it was
+    assert {key: built['optimizer'][key] for key in optimizer} == optimizer
 
 
 def test_channels_last_needs_the_plain_runner(tmp_path):

@@ -5,13 +5,13 @@
 | IDX | unsigned bytes, as many as the header says and as the file has |
 | NORB | unsigned bytes or 32-bit integers, the same |
 | affNIST's .mat | images 40x40, as many as labels |
-| OFF, PLY, OBJ, STL, NPY | as many finite points as asked for |
+| OFF, PLY, OBJ, STL, GLB, NPY, NPZ, PCD, CSV | as many finite points as asked for |
 | HDF5 | clouds of finite points, as many as labels, all of known classes |
 """
 
 import io
 import math
-import warnings
+from functools import partial
 
 import h5py
 import numpy as np
@@ -72,10 +72,40 @@ def mesh_file(suffix):
     return content.encode() if isinstance(content, str) else content
 
 
+CLOUD = np.linspace(-1, 1, 3 * 24, dtype=np.float32).reshape(24, 3)
+
+
 def npy_file():
     buffer = io.BytesIO()
-    np.save(buffer, np.linspace(-1, 1, 3 * 24).reshape(24, 3))
+    np.save(buffer, CLOUD)
     return buffer.getvalue()
+
+
+def npz_file():
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, points=CLOUD)
+    return buffer.getvalue()
+
+
+def pcd_file():
+    header = 'FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 24\nHEIGHT 1\nPOINTS 24\nDATA binary\n'
+    return header.encode() + CLOUD.tobytes()
+
+
+def csv_file():
+    return ('x,y,z\n' + ''.join(f'{x},{y},{z}\n' for x, y, z in CLOUD)).encode()
+
+
+def text_ply_file():
+    return trimesh.creation.box().export(file_type='ply', encoding='ascii')
+
+
+SHAPES = {
+    **{suffix: partial(mesh_file, suffix) for suffix in ('off', 'ply', 'obj', 'stl', 'glb')},
+    'text.ply': text_ply_file,
+    'text.stl': partial(mesh_file, 'stl_ascii'),
+    **{'npy': npy_file, 'npz': npz_file, 'pcd': pcd_file, 'csv': csv_file},
+}
 
 
 def hdf5_file():
@@ -122,9 +152,7 @@ def test_affnist(folder, content):
     path = folder / '1.mat'
     path.write_bytes(content)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # scipy warns of much that it reads on over
-            images, labels = read_affnist_mat(str(path))
+        images, labels = read_affnist_mat(str(path))
     except ValueError as error:
         assert str(path) in str(error)
         return
@@ -132,21 +160,19 @@ def test_affnist(folder, content):
     assert images.dtype == np.uint8
 
 
-@pytest.mark.parametrize('suffix', ['off', 'ply', 'obj', 'stl', 'npy'])
+@pytest.mark.parametrize('suffix', SHAPES)
 @EXAMPLES
 @given(data=st.data())
 def test_clouds_and_meshes(folder, suffix, data):
     path = folder / f'shape.{suffix}'
-    path.write_bytes(data.draw(damaged(npy_file() if suffix == 'npy' else mesh_file(suffix))))
+    path.write_bytes(data.draw(damaged(SHAPES[suffix]())))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            points = read_points(path, POINTS, np.random.RandomState(0))
+        points = read_points(path, POINTS, np.random.RandomState(0))
     except CloudError as error:
         assert str(path) in str(error)
         return
     assert points.shape == (POINTS, 3)
-    assert points.dtype == np.float32
+    assert points.dtype == np.float64
     assert np.isfinite(points).all()
 
 

@@ -1,6 +1,7 @@
 """Point cloud data sets: embedded, on files made here in the formats of the real ones, and on real CAD shapes."""
 
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -102,6 +103,114 @@ def test_wrong_files_are_named_with_the_field(modelnet, data, labels, keys, mess
         ModelNet40(str(modelnet), split='test', num_points=8)
 
 
+def attacked(path, make):
+    """Write a test file of which ``make`` adds the data; labels are whole."""
+    with h5py.File(path, 'w') as file:
+        file['label'] = np.zeros((2, 1), np.uint8)
+        make(file)
+
+
+def packed_chunk(file):
+    """A chunk of 384 bytes by its shape, that unpacks to 200 MB."""
+    data = file.create_dataset('data', (2, 16, 3), np.float32, chunks=(2, 16, 3), compression='gzip')
+    data.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(2 * 10**8)))
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((2, 16, 3), np.float32)
+    layout[:] = h5py.VirtualSource('other.h5', 'data', (2, 16, 3))
+    file.create_virtual_dataset('data', layout)
+
+
+def of_types(dtype):
+    return lambda file: file.create_dataset('data', data=clouds(2).astype(dtype))
+
+
+HDF5_ATTACKS = {
+    'external link': (lambda file: file.update(data=h5py.ExternalLink('other.h5', '/data')), 'it is a link or a group'),
+    'soft link': (
+        lambda file: (file.update(x=h5py.ExternalLink('other.h5', '/')), file.update(data=h5py.SoftLink('/x/data'))),
+        'it is a link or a group',
+    ),
+    'group': (lambda file: file.create_group('data'), 'it is a link or a group'),
+    'external storage': (
+        lambda file: file.create_dataset('data', (2, 16, 3), np.float32, external=[('secret', 0, 384)]),
+        'it lies in other files',
+    ),
+    'virtual': (virtual, 'it lies in other files'),
+    'sparse': (
+        lambda file: file.create_dataset('data', (2 * 10**6, 2048, 3), np.float32, chunks=(1, 2048, 3)),
+        'would take 49152000000 bytes of memory, of which 0 are stored',
+    ),
+    'packed zeros': (
+        lambda file: file.create_dataset('data', data=np.zeros((2, 4 * 10**6, 3), np.float32), compression='gzip'),
+        'would take 96000000 bytes of memory',
+    ),
+    'large chunk': (
+        lambda file: file.create_dataset(
+            'data', (2, 16, 3), np.float32, chunks=(2, 2**25, 3), maxshape=(None, None, None)
+        ),
+        'has chunks of 805306368 bytes',
+    ),
+    'packed chunk': (packed_chunk, 'has a chunk of .* bytes that unpacks to more than 384'),
+    'nothing': (lambda file: file.create_dataset('data', data=h5py.Empty('f4')), r'found float32 \[\]'),
+    'texts': (of_types('S4'), 'data must be floats'),
+    'complex numbers': (of_types('c8'), 'data must be floats .* found complex64'),
+    'objects': (lambda file: file.create_dataset('data', (2, 16, 3), h5py.string_dtype()), 'data must be floats'),
+}
+
+
+@pytest.mark.parametrize('case', HDF5_ATTACKS)
+def test_hdf5_reads_its_own_file_and_what_is_stored(modelnet, case):
+    resource = pytest.importorskip('resource')
+    write(modelnet / 'other.h5', clouds(2), np.array([0, 1]))
+    (modelnet / 'secret').write_bytes(clouds(2).tobytes())
+    make, message = HDF5_ATTACKS[case]
+    attacked(modelnet / 'ply_data_test0.h5', make)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CloudError, match=f'ply_data_test0.h5: .*{message}'):
+        ModelNet40(str(modelnet), split='test')
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
+
+
+def test_packed_hdf5_is_read(modelnet):
+    with h5py.File(modelnet / 'ply_data_test0.h5', 'w') as file:
+        options = dict(chunks=(2, 16, 3), compression='gzip', shuffle=True, fletcher32=True)
+        file.create_dataset('data', data=clouds(3, seed=2), **options)
+        file.create_dataset('label', data=np.zeros((3, 1), np.uint8), compression='gzip')
+    np.testing.assert_array_equal(ModelNet40(str(modelnet), split='test').clouds, clouds(3, seed=2))
+
+
+def test_names_that_are_not_utf8(modelnet):
+    (modelnet / 'test_files.txt').write_bytes(b'\xff.h5\n')
+    with pytest.raises(CloudError, match='test_files.txt: lines of UTF-8 were expected'):
+        ModelNet40(str(modelnet), split='test')
+    (modelnet / 'shape_names.txt').write_bytes(b'bed\n\xff\n')
+    with pytest.raises(CloudError, match='shape_names.txt: lines of UTF-8 were expected'):
+        ModelNet40(str(modelnet))
+
+
+def test_files_of_macos_are_no_data(tmp_path):
+    write(tmp_path / 'train0.h5', clouds(2), np.array([[0], [54]]))
+    (tmp_path / '._train0.h5').write_bytes(b'\0\5\x16\7')
+    assert len(ShapeNetCore(str(tmp_path))) == 2
+
+
+def test_clouds_far_from_the_origin_keep_their_shape(modelnet):
+    """UTM coordinates in metres, which float32 rounds to half a metre."""
+    there = np.array([500_000.0, 4_500_000.0, 100.0])
+    write(modelnet / 'ply_data_test0.h5', clouds(3).astype(np.float64) + there, np.array([2, 1, 0]))
+    pipeline = [dict(type='NormalizePoints'), dict(type='PackPoints')]
+    far = ModelNet40(str(modelnet), split='test', pipeline=pipeline)[1]
+    write(modelnet / 'ply_data_test0.h5', clouds(3), np.array([2, 1, 0]))
+    near = ModelNet40(str(modelnet), split='test', pipeline=pipeline)[1]
+    np.testing.assert_allclose(far['inputs'], near['inputs'], atol=1e-6)
+    np.testing.assert_allclose(far['data_samples'].centre, near['data_samples'].centre + there, rtol=0, atol=1e-6)
+    write(modelnet / 'ply_data_test0.h5', clouds(3).astype(np.float64) + there, np.array([2, 1, 0]))
+    with pytest.raises(CloudError, match='in float32 points would move by 0.* put NormalizePoints first'):
+        ModelNet40(str(modelnet), split='test', pipeline=pipeline[1:])[0]
+
+
 def test_damaged_and_missing_files(modelnet):
     path = modelnet / 'ply_data_test0.h5'
     path.write_bytes(path.read_bytes()[:200])
@@ -170,6 +279,54 @@ def test_folder_of_meshes(tmp_path):
         PointCloudFolder(str(tmp_path), split='test')
     with pytest.raises(FileNotFoundError, match='nowhere holds no'):
         PointCloudFolder(str(tmp_path / 'nowhere'))
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """Two classes, of both splits."""
+    for name in ('bed', 'chair'):
+        for split in ('train', 'test'):
+            folder = tmp_path / name / split
+            folder.mkdir(parents=True)
+            np.save(folder / 'a.npy', clouds(1, 40)[0])
+    return tmp_path
+
+
+@pytest.mark.parametrize('name', ['.cache/train', '__MACOSX/train', '@eaDir'])
+def test_folders_of_systems_are_no_classes(shapes, name):
+    (shapes / name).mkdir(parents=True)
+    (shapes / 'bed' / 'train' / '._a.npy').write_bytes(b'\0\5\x16\7')
+    dataset = PointCloudFolder(str(shapes), num_points=32)
+    assert dataset.metainfo['classes'] == ('bed', 'chair')
+    assert [sample['gt_label'] for sample in dataset] == [0, 1]
+
+
+def test_folders_that_are_no_class_are_refused_or_left_out_by_name(shapes):
+    (shapes / 'built').mkdir()
+    (shapes / 'processed' / 'raw').mkdir(parents=True)
+    with pytest.raises(CloudError, match='built, processed cannot be classes, with none of the folders train, test'):
+        PointCloudFolder(str(shapes))
+    for classes, labels in ((('bed', 'chair'), [0, 1]), (('chair', 'bed'), [0, 1]), (('chair',), [0])):
+        dataset = PointCloudFolder(str(shapes), num_points=32, metainfo=dict(classes=classes))
+        assert [sample['gt_label'] for sample in dataset] == labels
+        assert classes[0] in dataset[0]['source']
+
+
+def test_classes_without_files_are_named(shapes):
+    (shapes / 'bed' / 'test' / 'a.npy').unlink()
+    assert len(PointCloudFolder(str(shapes))) == 2
+    with pytest.raises(CloudError, match='no clouds or meshes in bed/test'):
+        PointCloudFolder(str(shapes), split='test')
+    with pytest.raises(CloudError, match='no clouds or meshes in table/train'):
+        PointCloudFolder(str(shapes), metainfo=dict(classes=('bed', 'chair', 'table')))
+
+
+def test_text_clouds_of_a_folder(shapes):
+    for name in ('bed', 'chair'):
+        (shapes / name / 'train' / 'b.txt').write_text('0.1,0.2,0.3,0,0,1\n0.4,0.5,0.6,0,0,1\n')
+    dataset = PointCloudFolder(str(shapes), num_points=2)
+    assert [sample['gt_label'] for sample in dataset] == [0, 0, 1, 1]
+    np.testing.assert_allclose(sorted(dataset[1]['points'].tolist()), [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 
 
 def test_real_kicad40(repository):

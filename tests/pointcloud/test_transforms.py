@@ -33,6 +33,26 @@ def test_normalised_clouds_fill_the_unit_sphere(count, scale, seed):
     np.testing.assert_allclose(unit * radius + centre, points, rtol=1e-9, atol=1e-9 * scale)
 
 
+@pytest.mark.parametrize('scale', [1e-3, 1, 1e3])
+def test_clouds_far_away_are_normalised_as_near_ones(scale):
+    """In float64, so that what float32 would round to slices keeps its shape."""
+    near, there = scale * cloud().astype(float), scale * np.array([5e5, 4.5e6, 100])
+    unit, centre, radius = normalize_points(near + there)
+    expected, _, size = normalize_points(near)
+    np.testing.assert_allclose(unit, expected, atol=1e-8)
+    assert radius == pytest.approx(size, rel=1e-8)
+    np.testing.assert_allclose(unit * radius + centre, near + there, rtol=1e-15)
+    assert run(near + there, type='NormalizePoints').dtype == np.float32
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_what_is_not_finite_is_refused(value):
+    points = cloud()
+    points[7, 2] = value
+    with pytest.raises(CloudError, match=r'cloud.npy: 1 coordinates are NaN or infinite, the first at \[7, 2\]'):
+        run(points, type='NormalizePoints')
+
+
 def test_a_cloud_without_extent_is_refused():
     with pytest.raises(CloudError, match=r'cloud.npy: a cloud needs an extent.*all 4 points are \[1\. 1\. 1\.\]'):
         run(np.ones((4, 3)), type='NormalizePoints')

@@ -104,6 +104,9 @@ def test_range_and_list_choose(tmp_path):
     (tmp_path / 'list.txt').write_text('0009\n')
     with pytest.raises(PairError, match='list.txt: 0009 is not in .*images'):
         stems(ann_file='list.txt')
+    (tmp_path / 'list.txt').write_bytes(b'\xff\n')
+    with pytest.raises(PairError, match='list.txt: lines of UTF-8 were expected'):
+        stems(ann_file='list.txt')
     with pytest.raises(FileNotFoundError, match='the list .*nowhere.txt does not exist'):
         stems(ann_file='nowhere.txt')
 

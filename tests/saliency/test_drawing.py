@@ -1,12 +1,16 @@
 """Pictures of saliency maps as their readers see them."""
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from rescaps_plugin.saliency.drawing import draw_grid
+from rescaps_plugin.engine.tables import show
+from rescaps_plugin.saliency.drawing import draw_curves, draw_grid
+
+CURVES = {name: np.linspace(0, 1, 256) for name in ('recall', 'precision', 'threshold', 'f', 'e')}
 
 
 @pytest.fixture
@@ -41,3 +45,17 @@ def test_titles_of_neighbours_stay_apart(drawn, tmp_path, names):
     boxes = sorted((title.get_window_extent() for title in titles), key=lambda box: box.x0)
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
     assert boxes[0].x0 >= 0 and boxes[-1].x1 <= figure.bbox.width
+
+
+@pytest.mark.parametrize('name', ['price_$5_$6.png', '$', r'\\frac{$x$', '$\\notacommand$', 'x' * 250, '图\x1b[31m'])
+def test_names_are_drawn_as_they_are(drawn, tmp_path, name):
+    """Matplotlib takes what stands between dollar signs for a formula, and fails where it is none."""
+    pictures = [np.zeros((30, 40), np.uint8)]
+    notes = {name: [f'{name[:20]}']}
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Glyph')
+        draw_grid({name[:60]: pictures}, tmp_path / 'grid.png', [name], notes)
+        draw_curves({name[:20]: CURVES}, tmp_path / 'curves.png', name[:20])
+    label = drawn[0].axes[0].get_ylabel()
+    assert len(label) <= 24 and label[:5] == show(name)[:5]
+    assert [text.get_text() for text in drawn[1].axes[0].get_legend().get_texts()] == [name[:20]]

@@ -308,7 +308,9 @@ def test_unknown_names(error, modules):
     assert f"'Save' is nothing to build from {modules}. Close matches: Saves" in message
     assert "'nothing' is nothing to build" in error(f'{modules}:nothing')
     assert 'gone.py does not exist' in error('gone.py:Saves')
-    assert "unknown form 'int4'; it may be deploy, channels_last, compile, tf32, bf16, fp16" in error('resnet18+int4')
+    assert "unknown form 'int4'; it may be deploy, channels_last, compile, cudagraphs, tf32, bf16, fp16" in error(
+        'resnet18+int4'
+    )
     for arguments in ('(num_classes=)', '(num_classes=classes)'):
         assert 'arguments must be Python literals' in error('resnet18' + arguments)
 
@@ -499,9 +501,8 @@ def test_tf32_is_off_unless_asked_for(modules):
     for form, allowed in (('', False), ('+tf32', True), ('+bf16', False)):
         bench = Bench(f'{modules}:Counts{form}', Conditions((8,), min_time=0.001))
         bench.measure(Quantity('time', 'train', 2))
-        # cuDNN chooses by time where it is timed, not while all are built at once.
-        built, *timed = bench.module.runs
-        assert built == (allowed, allowed, False) and set(timed) == {(allowed, allowed, True)}
+        # cuDNN's algorithms are those of its heuristics.
+        assert len(bench.module.runs) > 1 and set(bench.module.runs) == {(allowed, allowed, False)}
     after = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
     assert after == before
 
@@ -531,11 +532,11 @@ def test_targets(tool):
     assert '| `fast` | 2.00 s, 2.00/s, **0.25x** |' in make_page(described, [Quantity('parameters'), step], short=True)
 
 
-@pytest.mark.parametrize('preset', ['gpu', 'gpu-layers'])
+@pytest.mark.parametrize('preset', ['gpu', 'gpu-compiled', 'gpu-layers'])
 def test_presets_for_a_gpu(tool, preset, repository, monkeypatch):
     monkeypatch.chdir(repository)
     args = tool.parse_args(['--preset', preset])
-    assert args.time_limit < {'gpu': 240, 'gpu-layers': 60}[preset]
+    assert args.time_limit < {'gpu': 240, 'gpu-compiled': 240, 'gpu-layers': 60}[preset]
     forms = {}
     for name in args.names:
         build, form = benchmark.parse_candidate(name)
@@ -544,16 +545,17 @@ def test_presets_for_a_gpu(tool, preset, repository, monkeypatch):
     quantities = tool.choose_quantities(args, memory=True)
     for target in args.targets:
         assert {target.candidate, target.reference} <= set(args.names) and target.quantity in quantities
-    if preset == 'gpu':
-        assert Quantity('time', 'train', 128) in quantities
-        assert {quantity.batch for quantity in quantities if quantity[:2] == ('time', 'infer')} == {1, 256}
-        expected = {
-            frozenset(filter(None, (layout, precision, run)))
-            for layout in ('', 'channels_last')
-            for precision in ('', 'tf32', 'bf16')
-            for run in ('', 'compile')
-        }
-        assert expected <= forms['rescaps_cifar']
+    if preset == 'gpu-layers':
+        return
+    assert Quantity('time', 'train', 128) in quantities
+    assert {quantity.batch for quantity in quantities if quantity[:2] == ('time', 'infer')} == {1, 256}
+    run = {'gpu': '', 'gpu-compiled': 'compile'}[preset]
+    expected = {
+        frozenset(filter(None, (layout, precision, run)))
+        for layout in ('', 'channels_last')
+        for precision in ('', 'tf32', 'bf16')
+    }
+    assert expected <= forms['rescaps_cifar']
 
 
 def test_preset_gpu_compares_the_same_arithmetic(repository, monkeypatch):

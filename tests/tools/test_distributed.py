@@ -1,5 +1,7 @@
 """Two processes do what one does with the doubled batch; where one dies, the other does not wait for it."""
 
+import signal
+
 import pytest
 import torch
 
@@ -96,6 +98,45 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, repository, do
     assert metrics
     for key in metrics:
         torch.testing.assert_close(scalars[1][key]['log_history'], scalars[0][key]['log_history'], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_stop_of_one_process_stops_all_and_another_number_goes_on(tmp_path, repository):
+    write(tmp_path, repository, DIGITS + SAME_FOR_BOTH, package='rescaps_plugin.classification')
+    (tmp_path / 'frozen.py').write_text(FROZEN)
+    one = run('train', 'small.py', '--work-dir', 'one', folder=tmp_path)
+    assert one.code == 0, one.output
+
+    def arguments(batch):
+        return 'small.py', '--work-dir', 'two', '--resume', '--cfg-options', f'train_dataloader.batch_size={batch}'
+
+    stop = 'signal_rank', 1, 'iteration', 4, signal.SIGTERM
+    ends = run_together('train', *arguments(8), folder=tmp_path, prepare=stop)
+    assert [ended.code for ended in ends] == [143, 143], ends[0].output + ends[1].output
+    assert 'stopped by SIGTERM at iteration 5: ' in ends[0].output.strip().split('\n')[-1]
+    assert torch.load(tmp_path / 'two' / 'iter_5.pth', weights_only=True)['meta']['iter'] == 5
+
+    # One process goes on, and two again.
+    alone = run('train', *arguments(16), folder=tmp_path, prepare=('signal_at', 'iteration', 3, signal.SIGTERM))
+    assert alone.code == 143, alone.output
+    assert 'resumed epoch: 1, iter: 5' in alone.output
+    ends = run_together('train', *arguments(8), folder=tmp_path)
+    assert [ended.code for ended in ends] == [0, 0], ends[0].output + ends[1].output
+    one, two = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=True) for name in ('one', 'two'))
+    for key, value in one['state_dict'].items():
+        torch.testing.assert_close(two['state_dict'][key], value, rtol=0, atol=1e-5)
+
+
+def test_changed_batch_is_refused(tmp_path, repository):
+    write(tmp_path, repository, DIGITS)
+    killed = run('train', 'small.py', '--work-dir', 'run', folder=tmp_path, prepare=('signal_at', 'iteration', 5))
+    assert killed.code == -9
+    options = '--resume', '--cfg-options', 'train_dataloader.batch_size=8'
+    refused = run('train', 'small.py', '--work-dir', 'run', *options, folder=tmp_path)
+    last_line = refused.output.strip().split('\n')[-1]
+    assert refused.code == 1
+    assert last_line.startswith('error: training cannot go on from checkpoint ') and 'load_from=' in last_line
+    assert 'an epoch had 3 iterations and has 5, since the batch over all processes was 16 and is 8' in last_line
 
 
 def test_one_process_dies(tmp_path, repository):

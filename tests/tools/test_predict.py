@@ -205,6 +205,34 @@ def test_cfg_options_change_the_config(files_model, images, predict):
     assert rows[0]['class'] == 'blue'
 
 
+def test_images_of_any_name_and_kind(files_model, tmp_path, predict, capsys):
+    """AVIF and WebP read as JPEG; names leave table and picture whole."""
+    folder = tmp_path / 'any'
+    folder.mkdir()
+    names = ['a.avif', 'b.webp', '$c_$.gif', os.fsdecode(b'\xff.jpg')]
+    for name in names:
+        Image.new('RGB', (12, 10), COLORS['green']).save(folder / name)
+    (folder / 'notes.txt').touch()
+    rows = predict(*files_model, folder)
+    assert {row['class'] for row in rows} == {'green'}
+    assert [os.path.basename(row['image']) for row in rows] == ['$c_$.gif', 'a.avif', 'b.webp', r'\xff.jpg']
+    assert 'skipped 1 files, no images: notes.txt' in capsys.readouterr().err
+
+
+def test_names_outside_the_locale(files_model, images, tmp_path, run_tool, repository, channel_means):
+    """Where neither stdout nor names of files are UTF-8, results are written all the same."""
+    (images / 'red' / '1.jpg').rename(images / 'red' / '图.jpg')
+    locale = dict(PYTHONUTF8='0', PYTHONCOERCECLOCALE='0', LC_ALL='C', PYTHONIOENCODING='')
+    path = f'{repository}{os.pathsep}{channel_means}'
+    out = tmp_path / 'out'
+    result = run_tool('predict', *files_model, images / 'red', '--out-dir', out, PYTHONPATH=path, **locale)
+    assert result.returncode == 0, result.stderr
+    with (out / 'predictions.csv').open(encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert [(os.path.basename(row['image']), row['class']) for row in rows] == [('2.png', 'blue'), ('图.jpg', 'red')]
+    assert r'\u56fe.jpg: red' in result.stdout
+
+
 @pytest.mark.parametrize('name', ['red/1.jpg', 'blue/1.png'])
 def test_truncated_image_is_named_and_the_others_predicted(files_model, images, predict, tmp_path, name):
     content = (images / name).read_bytes()
@@ -250,6 +278,15 @@ def test_mistakes(files_model, predict, tmp_path, capsys, arguments, message):
 def test_model_of_two_channels_takes_no_files(make_model, images, predict):
     model = make_model(RESIZE, channels=2, weight=torch.eye(2))
     with pytest.raises(SystemExit, match='takes images of 2 channels; an image file gives 1 or 3'):
+        predict(*model, images)
+
+
+@pytest.mark.parametrize(
+    ('classes', 'message'), [(7, 'classes is a int, not a list'), (('red',), r'names 1 classes; its model has 3\.')]
+)
+def test_checkpoint_with_odd_names_of_classes(make_model, images, predict, classes, message):
+    model = make_model([dict(type='LoadImageFromFile'), *RESIZE], classes=classes)
+    with pytest.raises(SystemExit, match=f'error: .*{message}'):
         predict(*model, images)
 
 

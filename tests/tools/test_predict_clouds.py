@@ -1,12 +1,14 @@
 """``tools/predict.py`` on clouds and meshes."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
 import torch
 
 from rescaps_plugin.losses import chamfer_distance
+from rescaps_plugin.pointcloud.files import read_points
 from tests.tools.pointcaps import write_config
 
 trimesh = pytest.importorskip('trimesh')
@@ -50,6 +52,66 @@ def test_clouds_come_back_in_their_units(predict, tmp_path):
     assert (tmp_path / 'out' / 'predictions.png').is_file()
 
 
+def far(cloud):
+    return cloud + np.array([500_000.0, 4_500_000.0, 100.0])
+
+
+def test_clouds_far_from_the_origin_come_back_there(predict, tmp_path):
+    """At UTM coordinates, where float32 would round points to half a metre."""
+    cloud = np.random.RandomState(0).randn(64, 3)
+    np.save(tmp_path / 'near.npy', cloud)
+    np.savetxt(tmp_path / 'far.xyz', far(cloud), fmt='%.9f')
+    predict(tmp_path / 'near.npy', tmp_path / 'far.xyz')
+    near, there = rows(tmp_path)
+    assert float(there['chamfer']) == pytest.approx(float(near['chamfer']), abs=2e-4)
+    clouds = [read_points(tmp_path / 'out' / row['file'], None, None) for row in (near, there)]
+    np.testing.assert_allclose(clouds[1], far(clouds[0]), rtol=0, atol=1e-4)
+
+
+def test_clouds_of_any_size(predict, tmp_path, capsys):
+    """Small ones are taken whole; of large ones as many points are drawn as the model has, and that is said."""
+    random = np.random.RandomState(0)
+    for count in (2, 5, 64, 200):
+        np.save(tmp_path / f'{count:03d}.npy', random.randn(count, 3))
+    np.save(tmp_path / 'same.npy', np.load(tmp_path / '200.npy'))
+    trimesh.creation.box().export(tmp_path / 'box.off')
+    trimesh.creation.box().export(tmp_path / 'same.off')
+    names = ('200.npy', '002.npy', 'box.off', '005.npy', '064.npy', 'same.npy', 'same.off')
+    predict(*(tmp_path / name for name in names))
+    found = {row['cloud'].split('/')[-1]: row for row in rows(tmp_path)}
+    assert [*found] == [*names]
+    assert [found[name]['points'] for name in names] == ['64', '2', '64', '5', '64', '64', '64']
+    # Equal geometry scores the same, wherever it stands in the list.
+    assert found['200.npy']['chamfer'] == found['same.npy']['chamfer']
+    assert found['box.off']['chamfer'] == found['same.off']['chamfer']
+    output = capsys.readouterr().out
+    assert '2 clouds have more points than the 64 of the model' in output and '200.npy (200)' in output
+
+
+def test_files_of_a_folder_that_are_no_clouds_are_named(predict, tmp_path, capsys):
+    folder = tmp_path / 'shapes'
+    folder.mkdir()
+    np.savetxt(folder / 'a.csv', np.random.RandomState(0).rand(64, 3), delimiter=',', header='x,y,z', comments='')
+    (folder / 'readme.txt').write_text('shapes of many kinds\n')
+    (folder / 'photo.jpg').touch()
+    predict(folder)
+    assert [row['file'] for row in rows(tmp_path)] == ['0000_a.ply']
+    assert 'skipped 2 files, no clouds or meshes: photo.jpg, readme.txt' in capsys.readouterr().err
+
+
+def test_long_and_foreign_names(predict, tmp_path):
+    cloud = np.random.RandomState(0).randn(64, 3)
+    for name in ('图' * 80, '=1+1', os.fsdecode(b'\xff$x')):
+        np.save(tmp_path / f'{name}.npy', cloud)
+    predict(tmp_path)
+    table = (tmp_path / 'out' / 'predictions.csv').read_bytes().decode()
+    found = rows(tmp_path)
+    assert len(found) == 3 and all(
+        '图' in row['cloud'] or r'\xff$x' in row['cloud'] or '=1+1' in row['cloud'] for row in found
+    )
+    assert len(list((tmp_path / 'out').glob('*.ply'))) == 3 and '图' in table
+
+
 def test_test_set(predict, tmp_path, capsys):
     predict('--max-images', 3)
     assert [row['cloud'] for row in rows(tmp_path)] == ['0', '8', '16']
@@ -58,19 +120,20 @@ def test_test_set(predict, tmp_path, capsys):
 
 def test_broken_files_are_named_and_the_others_reconstructed(predict, tmp_path):
     np.save(tmp_path / 'whole.npy', np.random.RandomState(0).randn(80, 3))
-    np.save(tmp_path / 'few.npy', np.zeros((5, 3)))
+    np.save(tmp_path / 'words.npy', np.array([['a', 'b', 'c']] * 64))
     (tmp_path / 'empty.off').write_text('OFF\n0 0 0\n')
     np.save(tmp_path / 'point.npy', np.zeros((64, 3)))
     with pytest.raises(SystemExit) as stop:
-        predict(*(tmp_path / name for name in ('few.npy', 'whole.npy', 'empty.off', 'point.npy')))
+        predict(*(tmp_path / name for name in ('words.npy', 'whole.npy', 'empty.off', 'point.npy')))
     message = str(stop.value.code)
     assert '3 inputs could not be read' in message
-    assert 'few.npy: vertices: 64 points were asked for' in message and 'empty.off: it has no vertices' in message
+    assert 'words.npy: not a whole .npy file: points must be real numbers, found <U1' in message
+    assert 'empty.off: it has no vertices' in message
     assert 'point.npy: a cloud needs an extent' in message
     assert [row['file'] for row in rows(tmp_path)] == ['0000_whole.ply']
 
 
 def test_folder_without_clouds(predict, tmp_path):
     (tmp_path / 'none').mkdir()
-    with pytest.raises(SystemExit, match=r'INPUT .*none holds no clouds or meshes, at any depth: no \.npy'):
+    with pytest.raises(SystemExit, match=r'INPUT .*none holds no clouds or meshes, at any depth: no \.asc'):
         predict(tmp_path / 'none')

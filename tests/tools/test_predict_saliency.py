@@ -2,6 +2,7 @@
 
 import csv
 import os
+import struct
 import sys
 
 import cv2
@@ -30,8 +31,8 @@ def detector(tmp_path, data, monkeypatch):
 
 @pytest.fixture
 def predict(load_tool, tmp_path, detector):
-    def call(*arguments):
-        load_tool('predict').main([*detector, *map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
+    def call(*arguments, model=detector):
+        load_tool('predict').main([*model, *map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
         return read_rows(tmp_path)
 
     return call
@@ -147,6 +148,109 @@ def test_cutouts_keep_the_opacity_of_the_input(predict, tmp_path):
     assert cut['palette'][4, [0, 11]].tolist() == [0, 255]
     assert cut['turned'].shape == (12, 8) and cut['turned'][[0, 7, 11], 4].tolist() == [0, 100, 255]
     assert (cut['whole'] == 255).all()
+
+
+def write_video(path, frames=40, code='MJPG', size=(64, 48)):
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 12, size)
+    for number in range(frames):
+        frame = np.random.RandomState(number).randint(0, 255, (size[1], size[0], 3)).astype(np.uint8)
+        video.write(frame)
+    video.release()
+    return path
+
+
+@pytest.mark.parametrize('name', ['clip.avi', 'clip.mkv'])
+def test_a_video_that_ends_early_is_named(predict, tmp_path, name):
+    path = write_video(tmp_path / name)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SystemExit, match=rf'{name}: truncated video, of which \d+ frames can be read'):
+        predict(path)
+    assert 10 < len(read_rows(tmp_path)) < 30
+
+
+def box(kind, content, large=False):
+    if large:
+        return struct.pack('>I4sQ', 1, kind, 16 + len(content)) + content
+    return struct.pack('>I4s', 8 + len(content), kind) + content
+
+
+@pytest.mark.parametrize(
+    ('content', 'expected'),
+    [
+        (box(b'ftyp', b'isom') + box(b'moov', bytes(50)) + box(b'mdat', bytes(500)), False),
+        (box(b'ftyp', b'isom') + box(b'moov', bytes(50)) + box(b'mdat', bytes(500))[:-1], True),
+        (box(b'ftyp', b'isom') + box(b'mdat', bytes(500), large=True), False),
+        (box(b'ftyp', b'isom') + box(b'mdat', bytes(500), large=True)[:-1], True),
+        (box(b'ftyp', b'isom') + struct.pack('>I4s', 0, b'mdat') + bytes(50), False),  # to the end of the file
+        (box(b'ftyp', b'isom') + box(b'mdat', bytes(50)) + b'\xff' * 20, False),  # something else behind it
+        (b'RIFF' + struct.pack('<I', 100) + b'AVI '.ljust(100) + b'RIFF' + struct.pack('<I', 9) + b'AVIX12345', False),
+        (b'RIFF' + struct.pack('<I', 100) + b'AVI '.ljust(100) + b'RIFF' + struct.pack('<I', 9) + b'AVIX1234', True),
+        (b'RIFF' + struct.pack('<I', 0) + b'AVI '.ljust(100), False),
+        (b'\x1a\x45\xdf\xa3\x82xx\x18\x53\x80\x67\x40\x64' + bytes(100), False),
+        (b'\x1a\x45\xdf\xa3\x82xx\x18\x53\x80\x67\x40\x64' + bytes(99), True),
+        (b'\x1a\x45\xdf\xa3\x82xx\x18\x53\x80\x67\x01' + b'\xff' * 7 + bytes(9), False),  # a live recording
+        (b'\0\0\1\xba' + bytes(100), False),
+        (b'', False),
+    ],
+)
+def test_parts_of_a_video_that_go_beyond_its_end(tmp_path, content, expected):
+    from rescaps_plugin.saliency.inference import is_truncated
+
+    (tmp_path / 'clip').write_bytes(content)
+    assert is_truncated(tmp_path / 'clip') is expected
+
+
+@pytest.mark.parametrize(('name', 'code'), [('clip.avi', 'MJPG'), ('clip.mp4', 'mp4v'), ('clip.mkv', 'MJPG')])
+def test_whole_videos_are_whole(predict, tmp_path, name, code):
+    assert len(predict(write_video(tmp_path / name, 14, code))) == 14
+
+
+def test_playlists_are_no_videos(predict, tmp_path):
+    """FFmpeg reads them whatever they are called, and opens what they name."""
+    write_video(tmp_path / 'secret.avi')
+    (tmp_path / 'a.mp4').write_text('ffconcat version 1.0\nfile secret.avi\n')
+    (tmp_path / 'b.mp4').write_text('#EXTM3U\n#EXTINF:1,\nsecret.avi\n#EXT-X-ENDLIST\n')
+    (tmp_path / 'c.mp4').write_bytes(b'GIF89a' + bytes(200))
+    with pytest.raises(SystemExit) as stop:
+        predict(*(tmp_path / f'{name}.mp4' for name in 'abc'))
+    assert stop.value.code.count('it is no AVI, Matroska, MPEG, MP4 or WebM file') == 3
+
+
+def test_frames_beyond_the_limit_are_refused(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 64 * 48 // 2 - 1)
+    with pytest.raises(SystemExit, match=r'clip\.avi: refused, its frames have 64 x 48 pixels'):
+        predict(write_video(tmp_path / 'clip.avi', 3))
+
+
+def test_names_of_every_kind(predict, data, tmp_path):
+    """Dollar signs, bytes that are no UTF-8, what a spreadsheet takes for a formula, names with another's in them."""
+    folder = tmp_path / 'names'
+    folder.mkdir()
+    names = ['price_$5.png', '=1+1.png', os.fsdecode(b'\xff.png'), 'a.jpg.png', 'a.png', 'a.jpg', '图.png']
+    for name in names:
+        with Image.open(data / 'images' / 'a.png') as image:
+            image.convert('RGB').save(folder / name)
+    rows = predict(folder, '--overlay')
+    assert {row['map'] for row in rows} == {
+        f'maps/{name}.png' for name in ('price_$5', '=1+1', r'\xff', 'a.jpg.png', 'a.png', 'a.jpg', '图')
+    }
+    assert len(list((tmp_path / 'out' / 'maps').iterdir())) == len(names)
+    assert (tmp_path / 'out' / 'predictions.png').is_file()
+
+
+def test_sets_of_one_name_keep_their_maps(predict, detector, data, tmp_path):
+    """Images of one stem in two folders of a test set."""
+    config = tmp_path / 'both.py'
+    sets = {name: dict(type='SODDataset', name='Boxes', data_root=str(data), img_suffix='.png') for name in 'ab'}
+    config.write_text(
+        f"_base_ = '{detector[0]}'\n"
+        f"test_dataloader = dict(dataset=dict(_delete_=True, type='SODBenchmark', sets={sets}, pipeline=["
+        "dict(type='LoadImageFromFile'), dict(type='LoadSaliencyMask'), {{_base_.pack}}]))\n"
+    )
+    rows = predict(model=(str(config), detector[1]))
+    assert len({row['map'] for row in rows}) == 6
+    assert all((tmp_path / 'out' / row['map']).is_file() for row in rows)
 
 
 def test_max_images_are_spread(predict, tmp_path, data):

@@ -1,11 +1,14 @@
 """``tools/train.py`` and ``tools/test.py`` as users call them, on a few small pictures of noise."""
 
+import http.server
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import threading
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +21,8 @@ pytest.importorskip('mmpretrain')
 
 from mmengine import load
 from mmengine.logging import HistoryBuffer
+
+from tests.engine.test_checkpoint import Exploit
 
 CONFIG = """
 _base_ = {runtime!r}
@@ -118,11 +123,12 @@ def test(load_tool):
     return load_tool('test').main
 
 
-def run_script(repository, name, *arguments):
-    """Run ``tools/<name>.sh``, with a port of its own for the processes to meet at."""
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        port = listener.getsockname()[1]
+def run_script(repository, name, *arguments, port=None):
+    """Run ``tools/<name>.sh``, with a port of its own for the processes to meet at unless one is given."""
+    if port is None:
+        with socket.socket() as listener:
+            listener.bind(('127.0.0.1', 0))
+            port = listener.getsockname()[1]
     python = Path(sys.executable).parent
     return subprocess.run(
         [repository / 'tools' / f'{name}.sh', *map(str, arguments)],
@@ -239,9 +245,39 @@ train_cfg = dict(max_epochs=1)
         assert checkpoint['optimizer']['param_groups'][0]['lr'] == pytest.approx(1e-3 * 8 / 16)
         assert not any('val/' in key for key in checkpoint['message_hub']['log_scalars'])
         used = load_saved_config('work_dirs/flags/flags.py')
-        assert used.optim_wrapper.type == ('AmpOptimWrapper' if torch.cuda.is_available() else 'BFloat16OptimWrapper')
+        assert used.amp == 'bfloat16' and used.optim_wrapper.type == 'BFloat16OptimWrapper'
+        assert used.val_cfg is None and used.test_cfg.fp16
         assert used.randomness == dict(seed=7, deterministic=True)
         torch.use_deterministic_algorithms(False)
+
+    def test_compiled_in_channels_last(self, config, train, test, monkeypatch):
+        compiled = []
+        monkeypatch.setattr(
+            torch,
+            'compile',
+            lambda call, **options: compiled.append(options) or (lambda *args, **kw: call(*args, **kw)),
+        )
+        fast = '--channels-last', '--compile', 'reduce-overhead'
+        train([config('fast'), '--work-dir', 'fast', *fast, '--no-validate'])
+        trained = torch.load('fast/epoch_1.pth', weights_only=True)['state_dict']
+        weights = [value for value in trained.values() if value.dim() == 4 and value.shape[2] > 1]
+        assert weights and all(value.is_contiguous(memory_format=torch.channels_last) for value in weights)
+        assert compiled and all(options['mode'] == 'reduce-overhead' for options in compiled)
+        compiled.clear()
+        test([config('fast_test'), 'fast/epoch_1.pth', *fast])
+        assert compiled
+
+    @pytest.mark.parametrize(
+        ('arguments', 'message'),
+        [
+            (['--amp', 'half'], "--amp: must be float16 or bfloat16, not 'half'; put other arguments before --amp"),
+            (['--compile', 'fast'], "--compile: must be default, reduce-overhead, max-autotune, .*, not 'fast'"),
+        ],
+    )
+    def test_words_that_are_no_precision(self, config, train, capsys, arguments, message):
+        with pytest.raises(SystemExit, match='2'):
+            train([config('words'), *arguments])
+        assert re.search(message, capsys.readouterr().err)
 
     def test_same_seed_same_result(self, config, train):
         for name, seed in (('a', 1), ('b', 1), ('c', 2)):
@@ -271,6 +307,7 @@ train_cfg = dict(max_epochs=1)
             (['{config}', '--auto-scale-lr', '--cfg-options', 'auto_scale_lr=None'], 'has no auto_scale_lr'),
             (['{config}', '--cfg-options', 'train_cfg=None'], 'has no train_cfg'),
             (['{config}', '--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper'], '--amp.*ApexOptimWrapper'),
+            (['{config}', '--amp', 'float16'], 'amp float16 needs a GPU'),
             (['{config}', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere'], 'nowhere'),
         ],
     )
@@ -340,6 +377,43 @@ tta_pipeline = [pipeline[0], dict(type='TestTimeAug', transforms=flips)]
             test(['config.py', 'checkpoint.pth', *arguments])
         assert re.search(message, capsys.readouterr().err)
 
+    @pytest.mark.parametrize('out', ['config.py/m.json', '/proc/m.json', 'folder.json'])
+    def test_out_that_cannot_be_written(self, config, test, checkpoint, out, capsys):
+        Path('folder.json').mkdir()
+        Path('config.py').touch()
+        with pytest.raises(SystemExit, match=f'error: --out {out} cannot be written: '):
+            test([config('out'), checkpoint, '--out', out, '--out-item', 'metrics'])
+        assert 'Epoch(test)' not in capsys.readouterr().out
+
+    @pytest.mark.parametrize('content', [[1], torch.zeros(2), {'state_dict': 1}, {'state_dict': {}, 'meta': [1]}])
+    def test_file_that_is_no_checkpoint(self, config, test, train, tmp_path, content):
+        torch.save(content, 'x.pth')
+        for tool, arguments in ((test, ['x.pth']), (train, ['--resume', 'x.pth'])):
+            with pytest.raises(SystemExit, match=r'error: x\.pth is no checkpoint: '):
+                tool([config(f'{tmp_path.name}_{tool.__module__}'), *arguments])
+
+    def test_url_of_an_evil_checkpoint(self, config, test, train, tmp_path, monkeypatch):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+        for name in ('http_proxy', 'HTTP_PROXY'):
+            monkeypatch.delenv(name, raising=False)
+        torch.save({'meta': Exploit(tmp_path / 'hacked')}, 'evil.pth')
+        handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+        with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            url = f'http://127.0.0.1:{server.server_port}/evil.pth'
+            for name, tool, arguments in (
+                ('test', test, [url]),
+                ('load', train, ['--cfg-options', f'load_from={url}']),
+                ('resume', train, ['--resume', url]),
+                ('init', train, ['--cfg-options', "model.init_cfg.type='Pretrained'",
+                                 f'model.init_cfg.checkpoint={url}']),
+            ):  # fmt: skip
+                extra = 'model["init_cfg"] = dict()' if name == 'init' else ''
+                with pytest.raises(SystemExit, match='error: checkpoint http.* holds more than weights'):
+                    tool([config(f'{tmp_path.name}_{name}', extra), *arguments])
+            server.shutdown()
+        assert not Path('hacked').exists()
+
 
 def load_saved_config(path):
     from mmengine.config import Config
@@ -376,6 +450,27 @@ def test_slurm(tmp_path, repository, script, own, command):
         '--cfg-options',
         'a="b c"',
     ]
+
+
+@pytest.mark.parametrize('script', [('dist_train', 'c.py', 2), ('dist_test', 'c.py', 'c.pth', 2)])
+def test_port_in_use(repository, script):
+    name, *arguments = script
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()
+        finished = run_script(repository, name, *arguments, port=listener.getsockname()[1])
+    assert finished.returncode == 1
+    assert (
+        finished.stderr.startswith('error: the processes cannot meet at 127.0.0.1, port ')
+        and finished.stderr.count('\n') == 1
+    )
+
+
+def test_mistake_in_processes_of_a_job(repository):
+    finished = run_script(repository, 'dist_train', 'nope.py', 2)
+    assert finished.returncode == 1 and 'Traceback' not in finished.stderr
+    assert 'error: config nope.py does not exist.' in finished.stderr
+    assert finished.stderr.strip().split('\n')[-1].startswith('error: process ')
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])

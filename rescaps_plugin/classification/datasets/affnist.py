@@ -7,10 +7,10 @@ import os
 import numpy as np
 from mmpretrain.datasets.categories import MNIST_CATEGORITES
 from mmpretrain.registry import DATASETS
-from scipy.io import loadmat
 
 from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
 from rescaps_plugin.classification.datasets.array_files import DataError, find_file, read_idx
+from rescaps_plugin.classification.datasets.mat_files import read_mat_struct
 
 # Of the set that tools/prepare_affnist.py makes.
 IMAGES_NAME = 'affnist-test-images-idx4-ubyte'
@@ -126,18 +126,15 @@ def read_affnist_mat(path: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: The file is truncated or damaged, or has no ``affNISTdata`` of the documented shape.
     """
-    try:
-        record = loadmat(path)['affNISTdata']
-        pixels, labels = record['image'][0, 0], record['label_int'][0, 0].ravel()
-    # scipy meets damage with many kinds of error, TypeError and KeyError among them.
-    except Exception as error:
-        raise DataError(
-            f'{path}: expected a MATLAB file with a struct affNISTdata of image and label_int, found a truncated, '
-            f'damaged or different file ({type(error).__name__}: {error})'
-        ) from error
+    pixels, labels = read_mat_struct(path, 'affNISTdata', ('image', 'label_int'))
+    labels = labels.ravel()
     if pixels.shape != (SIZE * SIZE, len(labels)) or pixels.dtype != np.uint8:
         raise DataError(
             f'{path}: expected uint8 images [1600, {len(labels)}] for its {len(labels)} labels, found '
             f'{pixels.dtype} {pixels.shape}'
         )
-    return pixels.T.reshape(-1, SIZE, SIZE), labels
+    with np.errstate(invalid='ignore'):
+        digits = labels.astype(np.uint8)
+    if (digits != labels).any():  # NaN is another than itself
+        raise DataError(f'{path}: label_int must hold digits 0 to 9, found {labels[digits != labels][0]}')
+    return pixels.T.reshape(-1, SIZE, SIZE), digits

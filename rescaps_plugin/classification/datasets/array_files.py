@@ -12,13 +12,19 @@ import gzip
 import math
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from rescaps_plugin.engine.errors import UserError
 
 IDX_UBYTE = 0x08
+# An array of numpy has at most so many dimensions, so that no header is longer.
+MAX_DIMENSIONS = 64
+MAX_HEADER = 8 + 4 * MAX_DIMENSIONS
+# Four times the largest file known, affNIST's test images: gzip packs a thousand bytes into one.
+MAX_UNPACKED = 2**31
 NORB_DTYPES = {0x1E3D4C55: np.dtype('u1'), 0x1E3D4C54: np.dtype('<i4')}
 
 
@@ -59,15 +65,10 @@ def read_idx(path: str) -> np.ndarray:
         uint8 array of the shape that the header gives, read-only.
 
     Raises:
-        DataError: The file is not IDX of unsigned bytes, or its length is not what its header says.
+        DataError: The file is not IDX of unsigned bytes, its length is not what its header says, or its header
+            announces more than is read of a gzipped file.
     """
-    data = _read_bytes(path)
-    magic = _header(path, data, 0, 1, '>u4')[0]
-    if magic >> 8 != IDX_UBYTE or magic & 0xFF == 0:
-        raise DataError(f'{path}: expected an IDX file of unsigned bytes (magic 0x000008nn), found 0x{magic:08x}')
-    ndim = magic & 0xFF
-    shape = _header(path, data, 4, ndim, '>u4')
-    return _array(path, data, 4 + 4 * ndim, np.dtype('u1'), shape)
+    return _read_array(path, _parse_idx)
 
 
 def idx_header(shape: Sequence[int]) -> bytes:
@@ -92,41 +93,88 @@ def read_norb(path: str) -> np.ndarray:
         uint8 or int32 array of the shape that the header gives, read-only.
 
     Raises:
-        DataError: The file is no such matrix, or its length is not what its header says.
+        DataError: The file is no such matrix, its length is not what its header says, or its header announces more
+            than is read of a gzipped file.
     """
-    data = _read_bytes(path)
-    magic, ndim = _header(path, data, 0, 2, '<u4')
+    return _read_array(path, _parse_norb)
+
+
+@dataclass
+class _Header:
+    """What a header says of the array behind it: where it begins, its type and its shape."""
+
+    offset: int
+    dtype: np.dtype
+    shape: list[int]
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole file."""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+
+def _parse_idx(path: str, data: np.ndarray) -> _Header:
+    magic = _integers(path, data, 0, 1, '>u4')[0]
+    if magic >> 8 != IDX_UBYTE or magic & 0xFF == 0:
+        raise DataError(f'{path}: expected an IDX file of unsigned bytes (magic 0x000008nn), found 0x{magic:08x}')
+    ndim = _check_ndim(path, magic & 0xFF)
+    return _Header(4 + 4 * ndim, np.dtype('u1'), _integers(path, data, 4, ndim, '>u4'))
+
+
+def _parse_norb(path: str, data: np.ndarray) -> _Header:
+    magic, ndim = _integers(path, data, 0, 2, '<u4')
     if magic not in NORB_DTYPES:
         known = ' or '.join(f'0x{value:08X}' for value in NORB_DTYPES)
         raise DataError(f'{path}: expected a NORB matrix of bytes or integers (magic {known}), found 0x{magic:08X}')
-    stored = max(3, ndim)
-    shape = _header(path, data, 8, stored, '<u4')[:ndim]
-    return _array(path, data, 8 + 4 * stored, NORB_DTYPES[magic], shape)
+    stored = max(3, _check_ndim(path, ndim))
+    return _Header(8 + 4 * stored, NORB_DTYPES[magic], _integers(path, data, 8, stored, '<u4')[:ndim])
 
 
-def _read_bytes(path: str) -> np.ndarray:
-    if not path.endswith('.gz'):
-        # An empty file cannot be mapped.
-        return np.memmap(path, np.uint8, mode='r') if os.path.getsize(path) else np.empty(0, np.uint8)
-    try:
-        with gzip.open(path) as file:
-            return np.frombuffer(file.read(), np.uint8)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f'{path}: truncated or damaged gzip file ({error}); get it again') from error
+def _check_ndim(path: str, ndim: int) -> int:
+    if ndim > MAX_DIMENSIONS:
+        raise DataError(f'{path}: expected an array of at most {MAX_DIMENSIONS} dimensions, found {ndim}')
+    return ndim
 
 
-def _header(path: str, data: np.ndarray, offset: int, count: int, dtype: str) -> list[int]:
+def _integers(path: str, data: np.ndarray, offset: int, count: int, dtype: str) -> list[int]:
     end = offset + 4 * count
     if len(data) < end:
         raise DataError(f'{path}: expected a header of at least {end} bytes, found {len(data)} bytes in all')
     return data[offset:end].view(dtype).tolist()
 
 
-def _array(path: str, data: np.ndarray, offset: int, dtype: np.dtype, shape: list[int]) -> np.ndarray:
-    expected = offset + math.prod(shape) * dtype.itemsize
-    if len(data) != expected:
+def _read_array(path: str, parse: Callable[[str, np.ndarray], _Header]) -> np.ndarray:
+    if path.endswith('.gz'):
+        header, data = _unpack(path, parse)
+    else:
+        # An empty file cannot be mapped.
+        data = np.memmap(path, np.uint8, mode='r') if os.path.getsize(path) else np.empty(0, np.uint8)
+        header = parse(path, data)
+    if len(data) != header.total:
+        found = f'more than {header.total}' if path.endswith('.gz') and len(data) > header.total else len(data)
         raise DataError(
-            f'{path}: expected {expected} bytes for the {dtype.name} array {shape} that its header announces, found '
-            f'{len(data)}; the file is truncated or damaged, get it again'
+            f'{path}: expected {header.total} bytes for the {header.dtype.name} array {header.shape} that its header '
+            f'announces, found {found}; the file is truncated or damaged, get it again'
         )
-    return data[offset:].view(dtype).reshape(shape)
+    try:
+        return data[header.offset :].view(header.dtype).reshape(header.shape)
+    except ValueError as error:  # without a single element, and too large all the same
+        raise DataError(f'{path}: its header announces an impossible array {header.shape} ({error})') from error
+
+
+def _unpack(path: str, parse: Callable[[str, np.ndarray], _Header]) -> tuple[_Header, np.ndarray]:
+    """Unpack what the header announces and one byte, whatever the size of what is packed."""
+    try:
+        with gzip.open(path) as file:
+            header = parse(path, np.frombuffer(file.read(MAX_HEADER), np.uint8))
+            if header.total > MAX_UNPACKED:
+                raise DataError(
+                    f'{path}: its header announces {header.total} bytes; of a gzipped file up to {MAX_UNPACKED} are '
+                    'read. Unpack a larger file, which is then memory-mapped'
+                )
+            file.seek(0)
+            # The one byte more shows whether the file ends here, and has gzip compare the checksum.
+            data = file.read(header.total + 1)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f'{path}: truncated or damaged gzip file ({error}); get it again') from error
+    return header, np.frombuffer(data, np.uint8)

@@ -8,6 +8,8 @@ from mmpretrain.datasets import CustomDataset, ImageNet
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets.array_files import DataError
+from rescaps_plugin.engine.files import list_folders, walk_files
+from rescaps_plugin.engine.images import IMAGE_SUFFIXES
 
 
 @DATASETS.register_module()
@@ -15,16 +17,19 @@ class ImageFolder(CustomDataset):
     """Images in a folder for each class, ``<data_root>/<data_prefix>/<class>/*.jpg``, on a local disk.
 
     mmpretrain's ``CustomDataset`` numbers the folders that it finds: one that is missing would give others its number.
-    This one takes a set whole or not at all, and says what is missing and how to get it.
+    This one takes a set whole or not at all, and says what is missing and how to get it. Hidden folders, and those
+    that operating systems leave, such as ``__MACOSX``, are no classes.
 
     Args:
         source: How to get the images, for the error message. Defaults to ``''``.
         **kwargs: Arguments of ``CustomDataset``, such as ``data_root``, ``data_prefix``, ``pipeline``, and
-            ``metainfo``, whose ``classes`` are the names of the folders in alphabetical order.
+            ``metainfo``, whose ``classes`` are the names of the folders in alphabetical order. ``extensions`` are
+            by default those of all images that are read.
 
     Raises:
         FileNotFoundError: The folder or the annotation file is missing.
-        DataError: The folders are not those of the classes, or one holds no image.
+        DataError: The folders are not those of the classes, one holds no image, or the annotation file is no list of
+            images and labels.
     """
 
     # Whether folders are called as their classes are.
@@ -32,7 +37,7 @@ class ImageFolder(CustomDataset):
 
     def __init__(self, *, source: str = '', **kwargs):
         self.source = source
-        super().__init__(**kwargs)
+        super().__init__(**{'extensions': IMAGE_SUFFIXES, **kwargs})
 
     def load_data_list(self) -> list[dict]:
         """List the samples: ``img_path`` and ``gt_label``."""
@@ -43,21 +48,57 @@ class ImageFolder(CustomDataset):
         ):
             if path and not there(path):
                 raise FileNotFoundError(f'{os.path.abspath(path)} is missing; it is to hold {content}. {self.source}')
-        if self.ann_file or not self.with_label:
+        if self.ann_file:
+            return self._read_annotations()
+        if not self.with_label:
             return super().load_data_list()
 
-        folders = sorted(entry.name for entry in os.scandir(self.img_prefix) if entry.is_dir())
+        folders = list_folders(self.img_prefix)
         classes = list(self.CLASSES or folders) if self.named_by_folder else folders
         if folders != classes or not folders:
             raise DataError(
                 f'{self.img_prefix}: expected a folder of images for each class, named '
                 f'{", ".join(classes) or "as it is"}; found {", ".join(folders) or "none"}. {self.source}'
             )
-        samples = super().load_data_list()
-        filled = {sample['gt_label'] for sample in samples}
-        empty = [folder for label, folder in enumerate(folders) if label not in filled]
+        return super().load_data_list()
+
+    def _find_samples(self) -> list[tuple[str, int]] | list[str]:
+        """List the images, and the labels of those in folders of classes."""
+        if not self.with_label:
+            samples = self._list_images('')
+            if not samples:
+                raise DataError(f'{self.img_prefix}: no images in it or below. {self.source}')
+            return samples
+        folders = list_folders(self.img_prefix)
+        self.folder_to_idx = {folder: label for label, folder in enumerate(folders)}
+        images = [self._list_images(folder) for folder in folders]
+        empty = [folder for folder, found in zip(folders, images, strict=True) if not found]
         if empty:
             raise DataError(f'{self.img_prefix}: no images in {", ".join(empty)}. {self.source}')
+        if self.CLASSES is None:
+            self._metainfo['classes'] = tuple(folders)
+        elif len(self.CLASSES) != len(folders):
+            raise DataError(
+                f'{self.img_prefix}: expected {len(self.CLASSES)} folders of images, one for each class, found '
+                f'{len(folders)}. {self.source}'
+            )
+        return [(image, label) for label, found in enumerate(images) for image in found]
+
+    def _list_images(self, folder: str) -> list[str]:
+        """List the images of a folder and below by their paths from the images' root."""
+        found = filter(self.is_valid_file, walk_files(os.path.join(self.img_prefix, folder)))
+        return sorted(os.path.relpath(path, self.img_prefix) for path in found)
+
+    def _read_annotations(self) -> list[dict]:
+        try:
+            samples = super().load_data_list()
+        except ValueError as error:  # text of another encoding, a line of one word, a label that is no number
+            what = 'an image and the number of its class' if self.with_label else 'an image'
+            raise DataError(f'{self.ann_file}: every line is to be {what}, in UTF-8 ({error})') from error
+        known = range(len(self.CLASSES or ()))
+        wrong = sorted({each['gt_label'] for each in samples if self.with_label}.difference(known))
+        if self.CLASSES and wrong:
+            raise DataError(f'{self.ann_file}: labels must be 0 to {len(self.CLASSES) - 1}, found {wrong}')
         return samples
 
 

@@ -89,13 +89,14 @@ class PointCloudDataset(BaseDataset, ABC):
             idx: Number of the sample.
 
         Returns:
-            ``points``, float32 ``[num_points, 3]``, which transforms may write into; ``gt_label``, ``sample_idx``, and
-            ``source``, what error messages name the cloud by.
+            ``points``, float32 or float64 ``[num_points, 3]``, which transforms may write into; ``gt_label``,
+            ``sample_idx``, and ``source``, what error messages name the cloud by.
         """
         info = super().get_data_info(idx)
         index = info.pop('index')
         # RandomState's streams never change between releases of numpy.
         random = np.random if self.seed is None else np.random.RandomState([self.seed, index])
         info['source'] = self.describe(index)
-        info['points'] = np.array(self.load_points(index, random), np.float32)
+        points = self.load_points(index, random)
+        info['points'] = np.array(points, np.result_type(points, np.float32))
         return info

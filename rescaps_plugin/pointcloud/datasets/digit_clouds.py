@@ -62,4 +62,5 @@ class DigitClouds(PointCloudDataset):
                 out * self.thickness * image.ravel()[pixel] / 16,
             ],
             axis=1,
+            dtype=np.float32,
         )

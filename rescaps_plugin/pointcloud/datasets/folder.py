@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 from mmengine.registry import DATASETS
 
+from rescaps_plugin.engine.files import list_folders
 from rescaps_plugin.pointcloud.datasets.base import PointCloudDataset
-from rescaps_plugin.pointcloud.files import SUFFIXES, read_points
+from rescaps_plugin.pointcloud.files import SUFFIXES, CloudError, is_cloud, read_points
 
 
 @DATASETS.register_module()
 class PointCloudFolder(PointCloudDataset):
     """Meshes and clouds in ``<data_root>/<class>/<split>/``, as ModelNet40's raw ``.off`` files come.
+
+    Classes are those that ``metainfo`` names, or else all folders, numbered in alphabetical order. A folder that is no
+    class would give others its number, so one without ``train`` and ``test`` is refused. Hidden folders, and those that
+    operating systems leave, such as ``__MACOSX``, do not count.
 
     Meshes are sampled uniformly on their surface. Files are read when they are asked for, so a data set of any size
     fits in memory; what is wrong with one is said then. Formats are those of
@@ -28,30 +33,35 @@ class PointCloudFolder(PointCloudDataset):
 
     Raises:
         FileNotFoundError: No class has a file of the split.
-        CloudError: When a file is asked for that cannot be used; names the file and the field.
+        CloudError: Some classes have no file of the split, or a folder is no class; or, when a file is asked for that
+            cannot be used, names the file and the field.
         UserError: trimesh is not installed.
     """
 
     def __init__(self, data_root: str, split: str = 'train', num_points: int = 2048, **kwargs):
         root = Path(data_root)
-        names = sorted(folder.name for folder in root.iterdir() if folder.is_dir()) if root.is_dir() else []
-        kwargs.setdefault('metainfo', dict(classes=tuple(names)))
+        names = list_folders(root) if root.is_dir() else []
+        self.named = 'classes' in kwargs.get('metainfo', {})
+        kwargs['metainfo'] = {'classes': tuple(names), **kwargs.get('metainfo', {})}
         super().__init__(data_root, split, num_points, **kwargs)
 
     def load_labels(self) -> np.ndarray:
         """List the files of the split, and give their labels ``[n]``."""
-        self.files: list[Path] = []
-        labels: list[int] = []
-        for label, name in enumerate(self.classes):
-            files = Path(self.data_root, name, self.split).glob('*')
-            found = sorted(path for path in files if path.suffix.lower() in SUFFIXES)
-            self.files += found
-            labels += [label] * len(found)
+        root = Path(self.data_root)
+        found = [sorted(filter(is_cloud, (root / name / self.split).glob('*'))) for name in self.classes]
+        self.files = [path for files in found for path in files]
         if not self.files:
-            raise FileNotFoundError(
-                f'{Path(self.data_root).absolute()} holds no <class>/{self.split}/*, of {", ".join(SUFFIXES)}'
+            raise FileNotFoundError(f'{root.absolute()} holds no <class>/{self.split}/*, of {", ".join(SUFFIXES)}')
+        strange = [name for name in self.classes if not any((root / name / split).is_dir() for split in self.splits)]
+        if strange and not self.named:
+            raise CloudError(
+                f'{root}: {", ".join(strange)} cannot be classes, with none of the folders {", ".join(self.splits)} '
+                'in them; move them, or name the classes: metainfo=dict(classes=...)'
             )
-        return np.array(labels)
+        empty = [name for name, files in zip(self.classes, found, strict=True) if not files]
+        if empty:
+            raise CloudError(f'{root}: no clouds or meshes in {", ".join(f"{name}/{self.split}" for name in empty)}')
+        return np.repeat(np.arange(len(found)), [len(files) for files in found])
 
     def describe(self, index: int) -> str:
         """Name the file of cloud ``index``."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import zlib
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mmengine.registry import DATASETS
 
 from rescaps_plugin.engine.extras import import_extra
+from rescaps_plugin.engine.files import is_foreign
 from rescaps_plugin.pointcloud.datasets.base import PointCloudDataset
 from rescaps_plugin.pointcloud.files import CloudError, check_finite, choose_points
+
+if TYPE_CHECKING:
+    import h5py
 
 SHAPENET_CLASSES = (
     'airplane', 'bag', 'basket', 'bathtub', 'bed', 'bench', 'birdhouse', 'bookshelf', 'bottle', 'bowl', 'bus',
@@ -18,6 +26,16 @@ SHAPENET_CLASSES = (
     'motorcycle', 'mug', 'piano', 'pillow', 'pistol', 'pot', 'printer', 'remote_control', 'rifle', 'rocket',
     'skateboard', 'sofa', 'speaker', 'stove', 'table', 'telephone', 'tin_can', 'tower', 'train', 'vessel', 'washer',
 )  # fmt: skip
+
+
+# Of an array: the most, what may unpack from nothing, and the largest ratio beyond; floats of clouds hardly shrink.
+MAX_BYTES = 2**32
+UNPACKED_BYTES = 2**26
+UNPACKED_RATIO = 100
+MAX_CHUNK_BYTES = 2**28
+# By HDF5's numbers.
+DEFLATE = 1
+FILTERS = {DEFLATE: 'deflate (gzip)', 2: 'shuffle', 3: 'fletcher32'}
 
 
 class _HDF5Clouds(PointCloudDataset):
@@ -47,9 +65,9 @@ class _HDF5Clouds(PointCloudDataset):
         root = Path(self.data_root)
         listing = root / f'{self.split}_files.txt'
         if listing.is_file():
-            files = [root / Path(line).name for line in listing.read_text().split('\n') if line.strip()]
+            files = [root / Path(line).name for line in _read_names(listing).split('\n') if line.strip()]
         else:
-            files = sorted(root.glob(f'*{self.split}*.h5'))
+            files = sorted(path for path in root.glob(f'*{self.split}*.h5') if not is_foreign(path.name))
         missing = [str(file) for file in files if not file.is_file()]
         if missing or not files:
             what = f'{", ".join(missing)}, listed in {listing.name},' if missing else f'*{self.split}*.h5'
@@ -64,8 +82,10 @@ class _HDF5Clouds(PointCloudDataset):
             with h5py.File(path) as file:
                 absent = [key for key in ('data', 'label') if key not in file]
                 if absent:
-                    raise CloudError(f'{path}: expected the keys data and label, found {list(file)}')
-                points, labels = file['data'][()], file['label'][()]
+                    raise CloudError(f'{path}: expected the keys data and label, found {[*islice(file, 9)]}')
+                points, labels = (
+                    _read_array(file, key, kinds, path) for key, kinds in (('data', 'f'), ('label', 'iu'))
+                )
         except CloudError:
             raise
         except Exception as error:  # damage can fail h5py in any way
@@ -83,7 +103,63 @@ class _HDF5Clouds(PointCloudDataset):
             )
         check_finite(points, f'{path}: data')
         self.check_labels(labels, f'{path}: label')
-        return points.astype(np.float32, copy=False), labels.reshape(-1)
+        return points.astype(np.float64 if points.dtype.itemsize > 4 else np.float32, copy=False), labels.reshape(-1)
+
+
+def _read_names(path: Path) -> str:
+    try:
+        return path.read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise CloudError(f'{path}: lines of UTF-8 were expected ({error})') from error
+
+
+def _read_array(file: h5py.File, key: str, kinds: str, path: Path) -> np.ndarray:
+    """Read an array of a file, and of no other file, that takes no more memory than what is stored of it allows.
+
+    Args:
+        file: The file.
+        key: Name of the array.
+        kinds: Kinds of numbers that it may have, as NumPy abbreviates them.
+        path: Path of the file, for the error message.
+    """
+    import h5py
+
+    source = f'{path}: {key}'
+    # Others lead to other files, or to places that lead there.
+    if not isinstance(file.get(key, getlink=True), h5py.HardLink) or not isinstance(file[key], h5py.Dataset):
+        raise CloudError(f'{source} must be an array in this file, it is a link or a group')
+    array = file[key]
+    if array.external or array.is_virtual:
+        raise CloudError(f'{source} must be an array in this file, it lies in other files')
+    what = {'f': 'floats [n, points, 3]', 'iu': 'integers [n, 1] or [n]'}[kinds]
+    if array.dtype.kind not in kinds or array.shape is None:
+        raise CloudError(f'{source} must be {what}, found {array.dtype} {list(array.shape or ())}')
+    size, stored = math.prod(array.shape) * array.dtype.itemsize, array.id.get_storage_size()
+    if size > min(MAX_BYTES, UNPACKED_BYTES + UNPACKED_RATIO * stored):
+        raise CloudError(f'{source} would take {size} bytes of memory, of which {stored} are stored')
+    if array.chunks:
+        _check_chunks(array, source)
+    return array[()]
+
+
+def _check_chunks(array: h5py.Dataset, source: str) -> None:
+    """Refuse chunks that unpack to more than their size, for which HDF5 allocates whatever they take."""
+    plan, size = array.id.get_create_plist(), math.prod(array.chunks) * array.dtype.itemsize
+    filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
+    if size > MAX_CHUNK_BYTES or not {*filters} <= {*FILTERS} or len({*filters}) < len(filters):
+        raise CloudError(
+            f'{source} has chunks of {size} bytes with the filters {filters}; up to {MAX_CHUNK_BYTES} bytes, and '
+            f'{", ".join(FILTERS.values())}, each once, are read'
+        )
+    if DEFLATE not in filters:
+        return
+    chunks = []
+    array.id.chunk_iter(chunks.append)
+    for chunk in chunks:
+        if not chunk.filter_mask >> filters.index(DEFLATE) & 1:  # it is packed, not left as it was
+            _, packed = array.id.read_direct_chunk(chunk.chunk_offset)
+            if len(zlib.decompressobj().decompress(packed, size + 1)) > size:
+                raise CloudError(f'{source} has a chunk of {len(packed)} bytes that unpacks to more than {size}')
 
 
 @DATASETS.register_module()
@@ -116,7 +192,7 @@ class ModelNet40(_HDF5Clouds):
             raise FileNotFoundError(
                 f'shape_names.txt, the classes one a line, is not in {names.parent.absolute()}. {self.source}'
             )
-        kwargs.setdefault('metainfo', dict(classes=tuple(names.read_text().split())))
+        kwargs.setdefault('metainfo', dict(classes=tuple(_read_names(names).split())))
         super().__init__(data_root, split, **kwargs)
 
 

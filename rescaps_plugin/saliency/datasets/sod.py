@@ -150,8 +150,12 @@ class SODDataset(BaseSegDataset):
         """Read the stems that ``ann_file`` lists, each of an image or a mask that is there."""
         if not exists(self.ann_file, backend_args=self.backend_args):
             raise FileNotFoundError(f'{self.name}: the list {self.ann_file} does not exist')
+        try:
+            lines = list_from_file(self.ann_file, backend_args=self.backend_args)
+        except UnicodeDecodeError as error:
+            raise PairError(f'{self.ann_file}: lines of UTF-8 were expected ({error})') from error
         stems = []
-        for line in list_from_file(self.ann_file, backend_args=self.backend_args):
+        for line in lines:
             entry = line.strip()
             if not entry:
                 continue
