@@ -17,7 +17,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.images import ImageError, check_image, read_image
+from rescaps_plugin.engine.images import ImageError, check_image, read_image, read_size
 from rescaps_plugin.engine.loading import LoadCheckedImageFromFile
 
 Y, X = np.mgrid[:40, :60]
@@ -311,3 +311,33 @@ def test_damage_gives_an_image_or_the_error(save, content):
     except ImageError:
         return
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif', '.avif'])
+@pytest.mark.parametrize('orientation', [1, 3, 6])
+def test_size_in_the_header_is_the_size_that_is_read(tmp_path, suffix, orientation):
+    image = Image.new('RGB', (40, 24), (200, 30, 60))
+    exif = image.getexif()
+    exif[274] = orientation
+    path = tmp_path / f'turned{suffix}'
+    image.save(path, exif=exif)
+    assert read_size(path) == read_image(path).shape[1::-1] == ((24, 40) if orientation == 6 else (40, 24))
+
+
+def test_size_of_what_is_no_image(tmp_path):
+    path = tmp_path / 'a.png'
+    path.touch()
+    with pytest.raises(ImageError, match=r'a\.png: the file is empty'):
+        read_size(path)
+    path.write_text('no image')
+    with pytest.raises(ImageError, match=r'a\.png: not an image'):
+        read_size(path)
+    PICTURE.save(path)
+    path.write_bytes(path.read_bytes()[:100])  # the header alone tells the size
+    assert read_size(path) == PICTURE.size
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ImageError, match=r'a\.png: '):
+        read_size(path)
+    os.mkfifo(tmp_path / 'pipe.png')
+    with pytest.raises(ImageError, match='not a file, but a pipe'):
+        read_size(tmp_path / 'pipe.png')
