@@ -68,7 +68,7 @@ class Exporter(ABC):
         try:
             self.network = self.build_network(deployed).eval()
             self.network(self.example)
-        except (AssertionError, RuntimeError) as error:
+        except (AssertionError, RuntimeError, UserError) as error:
             raise UserError(
                 f'the model does not take {self.sample}s of {shape_text(self.input_shape)}: {error}'
             ) from error

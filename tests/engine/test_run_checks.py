@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip('mmpretrain')
 
+import torch
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, LOOPS
 from mmengine.runner import BaseLoop
@@ -185,6 +186,48 @@ class TestLastBatch:
         runner = build(**{'train_dataloader.dataset.indices': 17}, **options)
         runner.train()
         assert runner.iter == (1 if 'train_dataloader.drop_last' in options else 2)
+
+
+class TestShapes:
+    """Shapes that do not fit are one line with the config's key and the right value."""
+
+    RESIZED = (
+        "test_dataloader.dataset.pipeline=[dict(type='Grayscale'),dict(type='Resize',scale=(48,32)),"
+        "dict(type='PackInputs')]"
+    )
+    LEVELS = 'model.decode_head.in_channels=[16,24,40,112]'
+    CASES = (
+        ('rescaps/digits', 'model.head.feature_size=3', r'set model\.head\.feature_size=1 '),
+        ('rescaps/digits', 'model.head.feature_size=(1,2)', r'model\.head\.feature_size=\(1,2\), .*feature_size=1 '),
+        ('rescaps/digits', 'model.head.in_channels=33', r'set model\.head\.in_channels=68'),
+        ('rescaps/digits', 'model.backbone.in_channels=3', r'set model\.backbone\.in_channels=1'),
+        ('rescaps/digits', RESIZED, r'set model\.head\.feature_size=\(2,3\) to train'),
+        ('capsnet/capsnet_digits', 'model.img_size=28', r'set model\.img_size=16 '),
+        ('capsnet/capsnet_digits', 'model.in_chans=3', r'set model\.in_chans=1'),
+        ('icon/icon-rpr_efficientnet-lite0_synthetic', LEVELS, r'decode_head\.in_channels=\[24, 40, 112, 320\]\.'),
+    )
+
+    @pytest.mark.parametrize(('config', 'option', 'message'), CASES)
+    @pytest.mark.parametrize('phase', ['train', 'test', 'predict'])
+    def test_in_every_tool(self, config, option, message, phase, load_tool, repository, tmp_path):
+        if phase == 'train' and option == self.RESIZED:
+            pytest.skip('the training pipeline is as it was')
+        if config.startswith('icon'):
+            pytest.importorskip('mmseg')
+        path = str(repository / 'configs' / f'{config}.py')
+        options = [option, 'log_level=ERROR'] + (['model.backbone.init_cfg=None'] if config.startswith('icon') else [])
+        arguments = [path, '--cfg-options', *options]
+        if phase == 'train':
+            arguments[1:1] = ['--work-dir', str(tmp_path / 'run')]
+        else:
+            cfg = load_config(path, load_tool('train').parse_args(arguments).cfg_options)
+            cfg.work_dir = str(tmp_path)
+            torch.save(dict(state_dict=build_runner(cfg).model.state_dict()), tmp_path / 'untrained.pth')
+            out = '--work-dir' if phase == 'test' else '--out-dir'
+            arguments[1:1] = [str(tmp_path / 'untrained.pth'), out, str(tmp_path / 'run')]
+        with pytest.raises(SystemExit, match=message) as stop:
+            load_tool(phase).main(arguments)
+        assert stop.value.code.startswith('error: ') and '\n' not in stop.value.code
 
 
 class TestScheduleLength:
