@@ -8,9 +8,11 @@ from rescaps_plugin.classification.backbone import ResCaps
 from rescaps_plugin.classification.classifier import TimmCapsuleClassifier
 from rescaps_plugin.classification.head import CapsuleClsHead
 from rescaps_plugin.classification.losses import MarginLoss, SpreadLoss
+from rescaps_plugin.engine.schedules import CycleLR
 
 __all__ = [
     'CapsuleClsHead',
+    'CycleLR',
     'MarginLoss',
     'ResCaps',
     'SpreadLoss',

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin.classification.inference import find_score_activation, predict_scores
 from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.config import find_test_pipeline, unwrap_test_set
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.exporter import Exporter, preprocessor_options
 
@@ -51,7 +52,7 @@ class ClassifierExporter(Exporter):
     output_names = ('scores',)
 
     def load_model(self) -> BaseClassifier:
-        model = get_model(self.cfg, device=self.args.device)
+        model = get_model(unwrap_test_set(self.cfg), device=self.args.device)
         if not isinstance(model, BaseClassifier):
             raise UserError(
                 f'config {self.args.config} has model.type {self.cfg.model.type}, which is not an image classifier.'
@@ -89,6 +90,6 @@ class ClassifierExporter(Exporter):
 
     def describe(self) -> dict[str, Any]:
         # Files are read blue first, and images in a data set's own arrays are red first.
-        in_arrays = get_transform_idx(self.cfg.test_dataloader.dataset.pipeline, 'LoadImageFromFile') < 0
+        in_arrays = get_transform_idx(find_test_pipeline(self.cfg), 'LoadImageFromFile') < 0
         rgb = preprocessor_options(self.cfg).get('to_rgb', False) or in_arrays
         return {'classes': self.classes, **self.describe_images(rgb)}

@@ -11,6 +11,7 @@ from mmengine.dataset import Compose
 from mmpretrain.datasets.transforms.utils import get_transform_idx, remove_transform
 from mmpretrain.registry import TRANSFORMS
 
+from rescaps_plugin.engine.config import find_test_pipeline
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.images import read_image
 
@@ -30,7 +31,7 @@ class ImageFiles(Sequence):
     def __init__(self, paths: Sequence[Path], cfg: Config, model: torch.nn.Module):
         self.paths = paths
         self.read = image_reader(cfg, model)
-        steps = remove_transform(cfg.test_dataloader.dataset.pipeline, 'LoadImageFromFile')
+        steps = remove_transform(find_test_pipeline(cfg), 'LoadImageFromFile')
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
 
     def __len__(self) -> int:
@@ -61,7 +62,7 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
     Raises:
         UserError: The model takes images of other than 1 or 3 channels.
     """
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline = find_test_pipeline(cfg)
     index = get_transform_idx(pipeline, 'LoadImageFromFile')
     if index >= 0:
         load = TRANSFORMS.build(pipeline[index])

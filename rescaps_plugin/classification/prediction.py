@@ -19,6 +19,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rescaps_plugin.classification.image_files import ImageFiles, reads_bgr
 from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.config import unwrap_test_set
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.images import ImageError
@@ -40,7 +41,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     Returns:
         What went wrong with the images that could not be predicted.
     """
-    inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=args.device)
+    inferencer = ImageClassificationInferencer(unwrap_test_set(cfg), pretrained=False, device=args.device)
     checkpoint = load_weights(inferencer.model, args.checkpoint)
     inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
 

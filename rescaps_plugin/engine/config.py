@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from traceback import walk_tb
@@ -282,3 +283,66 @@ def require(cfg: Config, *keys: str) -> None:
     missing = [key for key in keys if cfg.get(key) is None]
     if missing:
         raise ConfigError(f'config {cfg.filename} has no {", ".join(missing)}.')
+
+
+def inner_datasets(dataset: dict) -> list[dict]:
+    """Find the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``, at any depth.
+
+    Args:
+        dataset: Config of a data set, such as ``cfg.test_dataloader.dataset``.
+
+    Returns:
+        The configs inside that wrap nothing, themselves and not copies; the one given where it is no wrapper.
+    """
+    inside = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
+    found = [each for part in inside if isinstance(part, dict) for each in inner_datasets(part)]
+    return found or [dataset]
+
+
+def find_test_pipeline(cfg: Config) -> list[dict]:
+    """Find the pipeline of a config's test set, inside wrappers too: that of the first data set.
+
+    Args:
+        cfg: A config with a ``test_dataloader``.
+
+    Returns:
+        The pipeline's transforms.
+
+    Raises:
+        ConfigError: No data set there has a pipeline.
+    """
+    for dataset in inner_datasets(cfg.test_dataloader.dataset):
+        if dataset.get('pipeline') is not None:
+            return dataset['pipeline']
+    raise ConfigError(f'config {cfg.filename}: test_dataloader.dataset has no pipeline.')
+
+
+def with_pipeline(dataset: dict, pipeline: list[dict]) -> dict:
+    """Give the config of a data set whose samples go through another pipeline.
+
+    Args:
+        dataset: Config of a data set, or of a wrapper around some, which all get the pipeline.
+        pipeline: The transforms.
+
+    Returns:
+        The config; the one given stays.
+    """
+    dataset = deepcopy(dataset)
+    for each in inner_datasets(dataset):
+        each['pipeline'] = deepcopy(pipeline)
+    return dataset
+
+
+def unwrap_test_set(cfg: Config) -> Config:
+    """Give a config as MMPretrain's inference reads it: with a test set that has a pipeline and classes of its own.
+
+    Args:
+        cfg: A config.
+
+    Returns:
+        A copy whose test set is the first inside its wrappers.
+    """
+    cfg = deepcopy(cfg)
+    if cfg.get('test_dataloader'):
+        cfg.test_dataloader.dataset = inner_datasets(cfg.test_dataloader.dataset)[0]
+    return cfg

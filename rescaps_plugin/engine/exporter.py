@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +19,7 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from rescaps_plugin import __version__
-from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.config import find_test_pipeline, inner_datasets, require, with_pipeline
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.export import Export, Format, Run, quantize, replacing
 
@@ -112,7 +111,7 @@ class Exporter(ABC):
             'task': self.task,
             'input_size': self.input_shape,
             **self.describe(),
-            'test_pipeline': self.cfg.test_dataloader.dataset.get('pipeline'),
+            'test_pipeline': find_test_pipeline(self.cfg),
             'config': Path(self.args.config).name,
             'rescaps': __version__,
         }
@@ -135,13 +134,12 @@ class Exporter(ABC):
     def calibration_set(self) -> Sequence[dict]:
         """The training set's samples, prepared as in a test."""
         require(self.cfg, 'train_dataloader')
-        config = deepcopy(self.cfg.train_dataloader.dataset)
+        config = self.cfg.train_dataloader.dataset
         while 'dataset' in config:  # wrappers that repeat or balance a data set
             config = config.dataset
-        if 'pipeline' not in config:
+        if not all('pipeline' in each for each in inner_datasets(config)):
             raise UserError(f'--int8 needs a train_dataloader.dataset with a pipeline; {config.type} has none.')
-        config.pipeline = self.cfg.test_dataloader.dataset.pipeline
-        return DATASETS.build(config)
+        return DATASETS.build(with_pipeline(config, find_test_pipeline(self.cfg)))
 
     def preprocess(self, sample: dict) -> tuple[Tensor, BaseDataElement]:
         """Make a sample of a data set into an input ``[1, ...]`` as the network takes it, and its annotation."""

@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.config import find_test_pipeline, require, with_pipeline
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.extras import import_extra
 from rescaps_plugin.engine.opening import open_trained
@@ -74,7 +74,7 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
     """
     require(cfg, f'{phase}_dataloader', 'test_dataloader')
     dataset = cfg[f'{phase}_dataloader'].dataset
-    return DATASETS.build({**dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline})
+    return DATASETS.build(with_pipeline(dataset, find_test_pipeline(cfg)))
 
 
 def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int) -> tuple[list[dict], list[str]]:

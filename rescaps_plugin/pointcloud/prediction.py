@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.progress import track
 
+from rescaps_plugin.engine.config import find_test_pipeline
 from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.tables import write_table
 from rescaps_plugin.losses import chamfer_distance
@@ -37,7 +38,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     if args.inputs:
         paths = find_files(args.inputs, 'clouds or meshes', SUFFIXES)
         paths = [paths[index] for index in spread(len(paths), args.max_images)]
-        samples, failures = read_samples(paths, cfg.test_dataloader.dataset.pipeline, model.decoder.num_points)
+        samples, failures = read_samples(paths, find_test_pipeline(cfg), model.decoder.num_points)
     else:
         dataset = build_dataset(cfg, 'test')
         samples = [dataset[index] for index in spread(len(dataset), args.max_images)]

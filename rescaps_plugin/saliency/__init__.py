@@ -3,6 +3,7 @@
 ``custom_imports = dict(imports=['rescaps_plugin.saliency'])`` in a config registers everything below.
 """
 
+from rescaps_plugin.engine.schedules import CycleLR
 from rescaps_plugin.saliency import datasets, transforms
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
@@ -15,6 +16,7 @@ __all__ = [
     'BCEIoULoss',
     'BCELoss',
     'ContourIoULoss',
+    'CycleLR',
     'EfficientNetLite0Weights',
     'ICONHead',
     'SODMetric',

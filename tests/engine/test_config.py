@@ -189,7 +189,7 @@ def test_fields_that_a_config_leaves_out_and_own_variables_may_be_set(tmp_path):
 # Options that make a config one that cannot be built, and what tools/train.py says of it.
 UNBUILDABLE = {
     'model.backbone.type=ResCap': r"model\.backbone: .* 'ResCap', not registered here\. Close: ResCaps",
-    'param_scheduler.0.type=LinearLr': r"param_scheduler\.0: .* 'LinearLr', .* Close: .*LinearLR",
+    'param_scheduler.type=LinearLr': r"param_scheduler: .* 'LinearLr', .* Close: .*LinearLR",
     'train_dataloader.dataset.pipeline.0.type=Resiz': r'train_dataloader\.dataset\.pipeline\.0: .* Close: Resize',
     'val_evaluator.type=Acuracy': r'val_evaluator: .* Close: Accuracy',
     'model.backbone.capsule_types=many': r"model\.backbone \(ResCaps\) cannot be built: .*capsule_types must .*'many'",
