@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -60,7 +61,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         inputs = default_collate(list(batch.values()))
         results = inferencer.postprocess(inferencer.forward(inputs), None)
         for (index, sample), result in zip(batch.items(), results, strict=True):
-            rows.append(describe(index, sample['data_samples'], result, inferencer.classes))
+            rows.append(describe(index, sample['data_samples'], result, inferencer.classes, args.top_k))
             tiles.append(sample['inputs'])
         del tiles[PICTURE_TILES:]
 
@@ -88,8 +89,8 @@ def load_samples(samples: Sequence[dict], indices: Sequence[int], failures: list
     return batch
 
 
-def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequence[str] | None) -> dict:
-    """Make the row of one image: its name, the class predicted, the score, and the true class where it is known."""
+def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequence[str] | None, count: int = 1) -> dict:
+    """Make the row of one image: its name, the best ``count`` classes and scores, and the true class where known."""
 
     def name(label: int) -> str:
         return str(label) if classes is None else classes[label]
@@ -99,6 +100,11 @@ def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequenc
         'class': name(result['pred_label']),
         'score': round(result['pred_score'], 6),
     }
+    scores = np.asarray(result['pred_scores'])
+    # Stable, and the largest first: of equal scores the first, as in the prediction.
+    order = np.argsort(-scores, kind='stable')[:count]
+    for place, label in enumerate(order[1:].tolist(), 2):
+        row |= {f'class_{place}': name(label), f'score_{place}': round(float(scores[label]), 6)}
     if 'gt_label' in sample:
         row['truth'] = ' '.join(name(label) for label in sample.gt_label.tolist())
     return row

@@ -42,7 +42,7 @@ class Exporter(ABC):
 
     Raises:
         UserError: The config's model is of another kind, the checkpoint is not of the model, or the model does not
-            take inputs of the size asked for.
+            take inputs of the size asked for; data that ``--check`` and ``--int8`` need are missing or of another size.
     """
 
     task: str
@@ -60,8 +60,13 @@ class Exporter(ABC):
             given = ' '.join(map(str, args.input_size))
             raise UserError(f'--input-size of {self.sample}s is {" ".join(self.size_names)}, not {given}')
         self.batch_size = BATCH_SIZE if args.dynamic_batch else 1
+        # What is missing shows here, and not when the model has been traced and written.
+        data = [self.test_set] if args.check else []
+        data += [self.calibration_set] if args.int8 else []
         self.model = self.load_model()
         self.input_shape = self.find_input_shape()
+        for dataset in data:
+            next(self.batches(dataset, [0], 1))
         self.example = torch.randn(1, *self.input_shape, device=args.device)
         deployed = reparameterize_model(self.model).requires_grad_(False)
         try:

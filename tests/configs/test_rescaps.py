@@ -17,6 +17,7 @@ CHANNELS_AND_SIZE = {
     'cifar100': (3, 32),
     'digits': (1, 16),
     'fashion': (1, 28),
+    'image': (3, 64),
     'imagenet': (3, 224),
     'kicad': (1, 32),
     'mnist': (1, 28),
