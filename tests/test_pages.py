@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md'))]
 BLOCK = re.compile(r'^(<!-- not run: .+ -->\n)?```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
 
+NUMBER = re.compile(r'\d+(?:\.\d+)?')
+
 
 def blocks():
     for page in PAGES:
@@ -78,12 +80,15 @@ def metafile_results():
 
 @pytest.mark.parametrize(('path', 'model', 'metric', 'value'), metafile_results())
 def test_figures_of_metafiles_are_on_the_page(path, model, metric, value):
-    """Each figure stands in a row of the family's page that names the config."""
+    """Each figure stands in a row of the family's page that names the config, and in that of the first page's table."""
     stem = Path(model['Config']).stem
     page = path.with_name('README.md').read_text(encoding='utf-8')
     rows = [line for line in page.splitlines() if line.startswith('|') and re.search(rf'\b{re.escape(stem)}\b', line)]
-    figures = {float(number) for row in rows for number in re.findall(r'\d+(?:\.\d+)?', row)}
+    figures = {float(number) for row in rows for number in NUMBER.findall(row)}
     assert float(value) in figures, f'{model["Config"]}: {metric} {value} is in no row of {path.parent.name}/README.md'
+    for line in (ROOT / 'README.md').read_text(encoding='utf-8').splitlines():
+        if re.match(rf'\| .+ \| `{re.escape(stem)}[ `].* \| .*%', line):
+            assert float(value) in map(float, NUMBER.findall(line)), line
 
 
 def test_checkpoints_that_pages_and_tools_name_are_those_of_their_schedules():
