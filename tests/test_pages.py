@@ -6,6 +6,7 @@ A block behind ``<!-- not run: REASON -->`` is compiled, and only its imports ru
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,30 @@ def test_python_block_runs(page, code, marked, tmp_path):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def commands():
+    """Every command of a tool on the pages, of blocks and in the text, but those that a shell has to fill in."""
+    for page in PAGES:
+        text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
+        for command in re.findall(r'(?:python |`)(tools/\w+\.py [^`\n#]+)', text):
+            if not re.search(r'[$|;<>]|\.\.\.', command):
+                yield pytest.param(command.strip(), id=f'{page.relative_to(ROOT).parent}-{command.strip()}')
+
+
+@pytest.mark.parametrize('command', commands())
+def test_command_is_understood(command, load_tool, monkeypatch):
+    """Arguments are those of the tool, configs are there, and options are of the config and no text of Python."""
+    monkeypatch.chdir(ROOT)
+    tool, *arguments = shlex.split(command)
+    args = load_tool(Path(tool).stem).parse_args(arguments)
+    config = getattr(args, 'config', None)
+    if isinstance(config, str) and config.startswith(('configs/', 'mm')):
+        cfg = load_config(config, getattr(args, 'cfg_options', None))
+        assert 'dict(' not in str(getattr(args, 'cfg_options', None)) and cfg.model
+    for argument in arguments:
+        if re.fullmatch(r'configs/\S+\.py', argument):
+            assert (ROOT / argument).is_file()
 
 
 def metafile_results():
