@@ -72,7 +72,7 @@ def test_python_block_runs(page, code, marked, tmp_path):
 
 
 def commands():
-    """Every command of a tool on the pages, of blocks and in the text, but those that a shell has to fill in or that look for folders."""
+    """Every command of a tool on the pages, but those that a shell has to fill in and those that look for folders."""
     for page in PAGES:
         text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
         for command in re.findall(r'(?:python |`)(tools/\w+\.py [^`\n#]+)', text):
