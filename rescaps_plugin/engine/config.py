@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 from mmengine.runner import Runner
 
@@ -119,6 +120,8 @@ def config_errors(cfg: Config) -> Iterator[None]:
             raise ConfigError(f'{place}: {unknown}') from error
         frame, line = frames[-1]
         kind = built[-1].get('type', 'without a type')
+        if frame.f_code is BaseDataset._serialize_data.__code__:  # MMEngine puts samples into one array
+            raise ConfigError(f'{place} ({kind}) has no samples.') from error
         raise ConfigError(
             f'{place} ({kind if isinstance(kind, str) else kind.__name__}) cannot be built: {type(error).__name__}: '
             f'{_one_line(error)} (raised at {frame.f_code.co_filename}:{line})'

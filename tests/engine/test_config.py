@@ -199,6 +199,7 @@ UNBUILDABLE = {
     'train_cfg.max_epochs=ten': r"train_cfg .*'ten'",
     'optim_wrapper.optimizer.lr=fast': r'optim_wrapper\.optimizer \(Adam\) cannot be built: TypeError',
     'train_dataloader.dataset.split=val': r"split must be one of \('train', 'test'\), not 'val'",
+    'train_dataloader.dataset.indices=0': r'train_dataloader\.dataset \(Digits\) has no samples',
     'model.backbone.capsule_types.9=3': r'--cfg-options .* do not fit config',
 }
 
