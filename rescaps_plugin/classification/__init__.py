@@ -8,11 +8,10 @@ from rescaps_plugin.classification.backbone import ResCaps
 from rescaps_plugin.classification.classifier import TimmCapsuleClassifier
 from rescaps_plugin.classification.head import CapsuleClsHead
 from rescaps_plugin.classification.losses import MarginLoss, SpreadLoss
-from rescaps_plugin.engine.schedules import CycleLR
+from rescaps_plugin.engine.schedules import CycleLR  # noqa: F401  (registers it)
 
 __all__ = [
     'CapsuleClsHead',
-    'CycleLR',
     'MarginLoss',
     'ResCaps',
     'SpreadLoss',

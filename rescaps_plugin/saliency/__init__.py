@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from rescaps_plugin.engine.schedules import CycleLR
+from rescaps_plugin.engine.schedules import CycleLR  # noqa: F401  (registers it)
 from rescaps_plugin.saliency import datasets, transforms
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
@@ -18,7 +18,6 @@ __all__ = [
     'BCEIoULoss',
     'BCELoss',
     'ContourIoULoss',
-    'CycleLR',
     'EfficientNetLite0Weights',
     'ICONHead',
     'SODMetric',
