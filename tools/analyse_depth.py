@@ -26,7 +26,7 @@ with user_errors():
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
     from rescaps_plugin.engine.cli import positive_int
-    from rescaps_plugin.engine.config import load_config, require
+    from rescaps_plugin.engine.config import inner_datasets, load_config, require
     from rescaps_plugin.engine.gradients import PoseGradientHook
     from rescaps_plugin.engine.machine import describe_machine
     from rescaps_plugin.engine.runner import build_runner
@@ -94,7 +94,7 @@ def load_image_shape(dataset):
     """Give channels, height and width of a training image."""
     from mmpretrain.registry import DATASETS
 
-    sample = DATASETS.build(dict(dataset, indices=1))[0]
+    sample = DATASETS.build(dict(inner_datasets(dataset)[0], indices=1))[0]
     return tuple(sample['inputs'].shape)
 
 
@@ -116,13 +116,15 @@ def train(args, method, depth):
     cfg = load_config(args.config)
     require(cfg, 'model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'data_preprocessor')
     if args.indices:
-        cfg.train_dataloader.dataset.indices = args.indices
+        for dataset in inner_datasets(cfg.train_dataloader.dataset):
+            dataset.indices = args.indices
     cfg.train_dataloader.batch_size = args.batch_size
     whole = cfg.train_cfg.max_epochs
     cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = args.epochs
-    for scheduler in cfg.param_scheduler:
-        for end in ('begin', 'end'):
-            scheduler[end] *= args.epochs / whole
+    schedulers = cfg.get('param_scheduler') or []
+    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        # One without an end follows the length of the training.
+        scheduler.update({end: scheduler[end] * args.epochs / whole for end in ('begin', 'end') if end in scheduler})
     cfg.model, names = make_model(cfg, method, depth, args.types, args.layers)
     cfg.work_dir = str(args.out / f'{method}-{depth}')
     cfg.log_level = 'WARNING'

@@ -54,6 +54,7 @@ with user_errors():
         viewpoint_accuracy,
     )
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
+    from rescaps_plugin.engine.config import inner_datasets
     from rescaps_plugin.engine.extras import import_extra
     from rescaps_plugin.engine.files import check_folder_writable, spread
 
@@ -101,7 +102,8 @@ def warped(dataset: dict, **parameters: Any) -> dict:
 
 def run_affine(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
     dataset = test_config(models[0])
-    if dataset['type'] == 'AffNIST':
+    affnist = all(part['type'] == 'AffNIST' for part in inner_datasets(dataset))
+    if affnist:
         training = deepcopy(models[0].cfg.train_dataloader.dataset)
         conditions = {'MNIST test digits, placed as in training': dict(training, split='test'), 'affNIST': dataset}
     else:
@@ -113,7 +115,7 @@ def run_affine(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
     return {
         'familiar': familiar,
         'transformed': others[0] if len(others) == 1 else f'random affine transforms, mean of {len(others)} draws',
-        'ranges': None if dataset['type'] == 'AffNIST' else AFFINE,
+        'ranges': None if affnist else AFFINE,
         'accuracy': {
             name: {'familiar': values[0], 'transformed': float(np.mean(values[1:])), 'draws': values[1:]}
             for name, values in measured.items()

@@ -1,6 +1,6 @@
 """Test a trained model from its config and a checkpoint.
 
-python tools/test.py configs/rescaps/digits.py work_dirs/digits/epoch_20.pth
+python tools/test.py configs/rescaps/digits.py work_dirs/digits/epoch_40.pth
 """
 
 import sys
@@ -18,7 +18,7 @@ with user_errors():
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
     from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, open_safely
     from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
-    from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
+    from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir, with_pipeline
     from rescaps_plugin.engine.files import check_writable
     from rescaps_plugin.engine.runner import build_runner
 
@@ -55,7 +55,7 @@ def configure(args):
     if args.tta:
         require(cfg, 'tta_model', 'tta_pipeline')
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.test_dataloader.dataset = with_pipeline(cfg.test_dataloader.dataset, cfg.tta_pipeline)
     return cfg
 
 

@@ -3,6 +3,7 @@
     python tools/transfer_svm.py CONFIG CHECKPOINT
     python tools/transfer_svm.py CONFIG CHECKPOINT --data configs/pointcaps/pointcaps-rpr_modelnet40.py
     python tools/transfer_svm.py CONFIG CHECKPOINT --fractions 0.01 0.05 0.2 1
+    python tools/transfer_svm.py --latents work_dirs/CONFIG/transfer/latents.h5 --fractions 0.1
 
 The autoencoder is not trained any further. Training and test clouds are those of the config, or of another one
 (--data), as its test pipeline prepares them. Features are scaled to zero mean and unit variance over the training
@@ -22,10 +23,12 @@ with user_errors():
     import numpy as np
     from matplotlib.figure import Figure
     from mmengine.device import get_device
+    from rich.progress import track
 
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
     from rescaps_plugin.engine.cli import add_config_arguments, positive_int
     from rescaps_plugin.engine.config import load_config
+    from rescaps_plugin.engine.extras import import_extra
     from rescaps_plugin.engine.pictures import plain_text
     from rescaps_plugin.engine.tables import quote_formula, recover, show
 
@@ -39,8 +42,14 @@ def fraction(text):
 
 def parse_args(argv=None):
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='path of the config of the autoencoder')
-    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument('config', nargs='?', help='path of the config of the autoencoder')
+    parser.add_argument('checkpoint', nargs='?', help='path or URL of the checkpoint')
+    parser.add_argument(
+        '--latents',
+        type=Path,
+        metavar='FILE',
+        help='latents.h5 of an earlier run, to classify again without CONFIG, CHECKPOINT and encoding',
+    )
     parser.add_argument('--data', metavar='CONFIG', help='config whose clouds are classified (default: the same)')
     parser.add_argument(
         '--fractions',
@@ -55,7 +64,10 @@ def parse_args(argv=None):
     parser.add_argument('--device', default=get_device(), help='cpu, cuda, cuda:1, ... (default: %(default)s)')
     parser.add_argument('--out-dir', type=Path, help='folder for the results (default: work_dirs/<config>/transfer)')
     add_config_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if (args.checkpoint is None) == (args.latents is None) or (args.latents and args.config):
+        parser.error('give CONFIG and CHECKPOINT, or --latents FILE')
+    return args
 
 
 def encode(args):
@@ -105,15 +117,22 @@ def main(argv=None):
     args = parse_args(argv)
     with user_errors():
         # Here, so that --help and mistaken flags do without scikit-learn.
-        from rescaps_plugin.pointcloud.transfer import draw_fraction, fit_svm, save_latents
+        from rescaps_plugin.pointcloud.transfer import draw_fraction, fit_svm, load_latents, save_latents
 
-        splits, classes, out_dir = encode(args)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        save_latents(out_dir / 'latents.h5', splits, classes)
+        for package in ('sklearn', 'h5py'):  # before the encoding has taken its time
+            import_extra(package, 'pointcloud')
+        if args.latents:
+            splits, classes = load_latents(args.latents)
+            out_dir = args.out_dir or args.latents.parent
+            out_dir.mkdir(parents=True, exist_ok=True)
+        else:
+            splits, classes, out_dir = encode(args)
+            out_dir.mkdir(parents=True, exist_ok=True)
+            save_latents(out_dir / 'latents.h5', splits, classes)
         (train, train_labels), (test, test_labels) = splits['train'], splits['test']
         train, test = (latents.reshape(len(latents), -1) for latents in (train, test))
         results = []
-        for share in sorted(args.fractions):
+        for share in track(sorted(args.fractions), 'Fitting', transient=True):
             chosen = draw_fraction(train_labels, share, args.seed)
             classifier, penalty = fit_svm(train[chosen], train_labels[chosen], args.seed)
             predicted = classifier.predict(test)
@@ -131,7 +150,9 @@ def main(argv=None):
                 writer.writerow([quote_formula(recover(name)), own.sum(), right])
                 print(f'  {show(name)}: {f"{right} %" if right else "-"} of {own.sum()}')
         draw_confusion(test_labels, predicted, classes, out_dir / 'confusion.png')
-        print(f'wrote latents.h5, transfer.json, classes.csv and confusion.png to {out_dir}')
+        print(
+            f'wrote {"" if args.latents else "latents.h5, "}transfer.json, classes.csv and confusion.png to {out_dir}'
+        )
 
 
 if __name__ == '__main__':

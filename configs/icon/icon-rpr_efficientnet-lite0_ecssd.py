@@ -10,5 +10,4 @@ _base_ = [
 train_pipeline = [*_base_.train_pipeline[:-1], dict(type='PhotoMetricDistortion'), _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 custom_hooks = [dict(type='EMAHook', momentum=0.01)]
-param_scheduler = dict(end=16)
 train_cfg = dict(max_epochs=16)

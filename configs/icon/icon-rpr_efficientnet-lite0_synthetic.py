@@ -8,4 +8,3 @@ _base_ = [
 
 model = dict(data_preprocessor=dict(train_sizes=[64, 96], test_size=96))
 train_cfg = dict(max_epochs=2)
-param_scheduler = dict(end=2)

@@ -31,17 +31,7 @@ every = dict(
     train_dataloader=dict(batch_size=32, num_workers=0),
     test_dataloader=dict(batch_size=64, num_workers=0),
     train_cfg=dict(max_epochs=epochs),
-    param_scheduler=[
-        dict(type='LinearLR', start_factor=0.04, begin=0, end=0.3 * epochs, by_epoch=True, convert_to_iter_based=True),
-        dict(
-            type='CosineAnnealingLR',
-            eta_min=0,
-            begin=0.3 * epochs,
-            end=epochs,
-            by_epoch=True,
-            convert_to_iter_based=True,
-        ),
-    ],
+    param_scheduler=dict(type='CycleLR', start_factor=0.04, rise=0.3, by_epoch=True, convert_to_iter_based=True),
     default_hooks=dict(checkpoint=dict(save_best=None)),
 )
 

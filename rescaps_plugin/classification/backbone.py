@@ -7,6 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.models import ResCapsTrunk
 
 
@@ -45,6 +46,7 @@ class ResCaps(ResCapsTrunk, BaseModule):
     ) -> None:
         super().__init__(in_channels, **trunk)
         self.init_cfg = init_cfg
+        self.in_channels = in_channels
         blocks = len(self.blocks)
         if not out_indices or not all(-blocks <= index < blocks for index in out_indices):
             raise ValueError(f'out_indices must be blocks from {-blocks} to {blocks - 1}, got {out_indices!r}')
@@ -80,6 +82,11 @@ class ResCaps(ResCapsTrunk, BaseModule):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if x.shape[1] != self.in_channels:
+            raise UserError(
+                f'model.backbone.in_channels={self.in_channels}, and the images have {x.shape[1]} channels: set '
+                f'model.backbone.in_channels={x.shape[1]}, or convert them in the pipeline.'
+            )
         x = self.stem(x)
         outs = []
         for index, block in enumerate(self.blocks):

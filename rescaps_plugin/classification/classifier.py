@@ -1,13 +1,16 @@
 """Image classifier around a capsule network of timm."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.models.classifiers import TimmClassifier
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
-from rescaps_plugin.classification.head import CapsuleClsHead
+from rescaps_plugin.classification.head import CapsuleClsHead, size_text
+from rescaps_plugin.engine.errors import UserError
 
 _SPREAD_LOSS = dict(type='SpreadLoss')
 
@@ -38,6 +41,30 @@ class TimmCapsuleClassifier(TimmClassifier):
                 f'got {reconstruction_weight!r}'
             )
         self.reconstruction_weight = reconstruction_weight
+        self.in_channels = next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))
+
+    def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor') -> Any:
+        """Give what ``mode`` asks for, as MMPretrain's classifiers do.
+
+        Raises:
+            UserError: The images ``[b, c, h, w]`` have not the channels or the size that the network was built for;
+                names the config's key and the right value.
+        """
+        if inputs.shape[1] != self.in_channels:
+            raise UserError(
+                f'model.in_chans is {self.in_channels}, and the images have {inputs.shape[1]} channels: set '
+                f'model.in_chans={inputs.shape[1]}.'
+            )
+        try:
+            return super().forward(inputs, data_samples, mode)
+        except AssertionError as error:
+            if not any(getattr(module, 'size_error', None) == str(error) for module in self.model.modules()):
+                raise
+            size = size_text(inputs.shape[2:])
+            raise UserError(
+                f'model.img_size is not the size of the images, {size}: set model.img_size={size} to train with them; '
+                'a trained network takes images of the size it was trained with, by a Resize in the pipeline.'
+            ) from error
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
         """Compute the losses of a batch: ``loss``, or ``loss_class`` and ``loss_reconstruction`` with a decoder."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rescaps_plugin.classification.image_files import reads_bgr
 from rescaps_plugin.classification.inference import find_score_activation, predict_scores
 from rescaps_plugin.engine.checkpoint import load_weights
+from rescaps_plugin.engine.config import unwrap_test_set
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.exporter import Exporter, preprocessor_options
 
@@ -51,7 +52,7 @@ class ClassifierExporter(Exporter):
     output_names = ('scores',)
 
     def load_model(self) -> BaseClassifier:
-        model = get_model(self.cfg, device=self.args.device)
+        model = get_model(unwrap_test_set(self.cfg), device=self.args.device)
         if not isinstance(model, BaseClassifier):
             raise UserError(
                 f'config {self.args.config} has model.type {self.cfg.model.type}, which is not an image classifier.'

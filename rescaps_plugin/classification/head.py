@@ -1,13 +1,22 @@
 """Capsule classification head for mmpretrain."""
 
+from collections.abc import Sequence
+
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.models import CapsuleClassifier
 
 _SPREAD_LOSS = dict(type='SpreadLoss')
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Write a height and width as a config does: one number for a square."""
+    height, width = map(int, size)
+    return str(height) if height == width else f'({height},{width})'
 
 
 @MODELS.register_module()
@@ -53,6 +62,7 @@ class CapsuleClsHead(ClsHead):
         if num_classes < 1:
             raise ValueError(f'num_classes must be positive, got {num_classes}')
         self.num_classes = num_classes
+        self.in_channels = in_channels
         self.caps = CapsuleClassifier(
             in_channels, num_classes, feature_size, global_pool, pose_size, routing, residual, transform_std
         )
@@ -61,11 +71,31 @@ class CapsuleClsHead(ClsHead):
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Give the pooled last feature map ``[b, features]``."""
-        return self.caps(feats[-1], pre_logits=True)
+        return self.caps(self._check(feats[-1]), pre_logits=True)
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Give class activations ``[b, num_classes]`` from the last of the feature maps."""
-        return self.caps(feats[-1])
+        """Give class activations ``[b, num_classes]`` from the last of the feature maps.
+
+        Raises:
+            UserError: The map has not the channels or the size that the head is configured for; names the config's key
+                and the right value.
+        """
+        return self.caps(self._check(feats[-1]))
+
+    def _check(self, x: Tensor) -> Tensor:
+        if x.shape[1] != self.in_channels:
+            raise UserError(
+                f'model.head.in_channels={self.in_channels}, and what the head gets has {x.shape[1]} channels: set '
+                f'model.head.in_channels={x.shape[1]}.'
+            )
+        expected = self.caps.feature_size
+        if expected is not None and tuple(x.shape[2:]) != tuple(expected):
+            raise UserError(
+                f'model.head.feature_size={size_text(expected)}, and images of this size end as feature maps of '
+                f'{size_text(x.shape[2:])}: set model.head.feature_size={size_text(x.shape[2:])} to train with them; a '
+                'trained head takes images of the size it was trained with, by a Resize in the pipeline.'
+            )
+        return x
 
     def _get_predictions(self, cls_score: Tensor, data_samples: list[DataSample | None] | None) -> list[DataSample]:
         """Set ``pred_score`` to the activations as they are (a softmax would level them) and ``pred_label``."""

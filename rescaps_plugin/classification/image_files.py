@@ -11,6 +11,7 @@ from mmengine.dataset import Compose
 from mmpretrain.datasets.transforms.utils import get_transform_idx, remove_transform
 from mmpretrain.registry import TRANSFORMS
 
+from rescaps_plugin.engine.config import find_test_pipeline, inner_datasets
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.images import read_image
 from rescaps_plugin.engine.input_pictures import leaves_bgr
@@ -31,7 +32,7 @@ class ImageFiles(Sequence):
     def __init__(self, paths: Sequence[Path], cfg: Config, model: torch.nn.Module):
         self.paths = paths
         self.read = image_reader(cfg, model)
-        steps = remove_transform(cfg.test_dataloader.dataset.pipeline, 'LoadImageFromFile')
+        steps = remove_transform(find_test_pipeline(cfg), 'LoadImageFromFile')
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
     Raises:
         UserError: The model takes images of other than 1 or 3 channels.
     """
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline = find_test_pipeline(cfg)
     index = get_transform_idx(pipeline, 'LoadImageFromFile')
     if index >= 0:
         load = TRANSFORMS.build(pipeline[index])
@@ -88,4 +89,5 @@ def reads_bgr(cfg: Config) -> bool:
     """Tell whether the data preprocessor gets colours in OpenCV's order, blue first."""
     options = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    return leaves_bgr(loader.get('dataset', {}).get('pipeline', ()), options.get('to_rgb', False))
+    pipeline = inner_datasets(loader.get('dataset', {}))[0].get('pipeline', ())
+    return leaves_bgr(pipeline, options.get('to_rgb', False))

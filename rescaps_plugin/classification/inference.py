@@ -17,7 +17,7 @@ from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
 from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.config import inner_datasets, require, unwrap_test_set
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.opening import open_trained
 
@@ -38,7 +38,7 @@ def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier
     """
     if cfg.get('default_scope') != 'mmpretrain':
         raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it may be mmpretrain.')
-    model = get_model(cfg, device=device)
+    model = get_model(unwrap_test_set(cfg), device=device)
     if not isinstance(model, BaseClassifier):
         raise UserError(f'config {cfg.filename} has model.type {cfg.model.type}, which is not an image classifier.')
     load_weights(model, checkpoint)
@@ -68,7 +68,7 @@ def insert_transforms(dataset: dict, transforms: Sequence[dict]) -> dict:
     """Give the config of a data set whose images are transformed when the pipeline is done with them.
 
     Args:
-        dataset: Config of the data set, such as ``cfg.test_dataloader.dataset``.
+        dataset: Config of the data set, such as ``cfg.test_dataloader.dataset``, or of a wrapper around some.
         transforms: Configs of transforms to put in front of the pipeline's ``PackInputs``: there images have the size
             that the network takes.
 
@@ -79,10 +79,11 @@ def insert_transforms(dataset: dict, transforms: Sequence[dict]) -> dict:
         UserError: Its pipeline has no ``PackInputs``.
     """
     dataset = deepcopy(dataset)
-    index = get_transform_idx(dataset.get('pipeline', []), 'PackInputs')
-    if index < 0:
-        raise UserError(f'data set {dataset["type"]} has no pipeline with PackInputs, where its images end.')
-    dataset['pipeline'][index:index] = [*transforms]
+    for each in inner_datasets(dataset):
+        index = get_transform_idx(each.get('pipeline', []), 'PackInputs')
+        if index < 0:
+            raise UserError(f'data set {each["type"]} has no pipeline with PackInputs, where its images end.')
+        each['pipeline'][index:index] = [*transforms]
     return dataset
 
 

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -18,6 +19,7 @@ from rich.progress import track
 
 from rescaps_plugin.classification.image_files import ImageFiles, reads_bgr
 from rescaps_plugin.engine.checkpoint import CheckpointError, load_weights
+from rescaps_plugin.engine.config import unwrap_test_set
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.images import IMAGE_SUFFIXES, ImageError
@@ -41,7 +43,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     Returns:
         What went wrong with the images that could not be predicted.
     """
-    inferencer = ImageClassificationInferencer(cfg, pretrained=False, device=args.device)
+    inferencer = ImageClassificationInferencer(unwrap_test_set(cfg), pretrained=False, device=args.device)
     checkpoint = load_weights(inferencer.model, args.checkpoint)
     inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
     outputs = getattr(inferencer.model.head, 'num_classes', 0)
@@ -65,7 +67,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         inputs = default_collate(list(batch.values()))
         results = inferencer.postprocess(inferencer.forward(inputs), None)
         for (index, sample), result in zip(batch.items(), results, strict=True):
-            rows.append(describe(index, sample['data_samples'], result, inferencer.classes))
+            rows.append(describe(index, sample['data_samples'], result, inferencer.classes, args.top_k))
             tiles.append(sample['inputs'])
         del tiles[PICTURE_TILES:]
 
@@ -93,8 +95,8 @@ def load_samples(samples: Sequence[dict], indices: Sequence[int], failures: list
     return batch
 
 
-def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequence[str] | None) -> dict:
-    """Make the row of one image: its name, the class predicted, the score, and the true class where it is known."""
+def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequence[str] | None, count: int = 1) -> dict:
+    """Make the row of one image: its name, the best ``count`` classes and scores, and the true class where known."""
 
     def name(label: int) -> str:
         return str(label) if classes is None else classes[label]
@@ -104,6 +106,11 @@ def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequenc
         'class': name(result['pred_label']),
         'score': round(result['pred_score'], 6),
     }
+    scores = np.asarray(result['pred_scores'])
+    # Stable, and the largest first: of equal scores the first, as in the prediction.
+    order = np.argsort(-scores, kind='stable')[:count]
+    for place, label in enumerate(order[1:].tolist(), 2):
+        row |= {f'class_{place}': name(label), f'score_{place}': round(float(scores[label]), 6)}
     if 'gt_label' in sample:
         row['truth'] = ' '.join(name(label) for label in sample.gt_label.tolist())
     return row

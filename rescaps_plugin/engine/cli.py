@@ -32,14 +32,15 @@ def add_config_options(parser: ArgumentParser) -> None:
         parser: The tool's parser.
     """
     # Here, so that tools for timm models alone do without mmengine.
-    from mmengine.config import DictAction
+    from rescaps_plugin.engine.options import OptionAction
 
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
-        help='override config fields, e.g. train_cfg.max_epochs=5 model.head.topk="(1,5)"',
+        help='override config fields, e.g. train_cfg.max_epochs=5 model.head.topk="(1,5)" '
+        "train_dataloader.dataset.pipeline=\"[dict(type='PackInputs')]\"; quoted numbers are strings: \"['01','02']\"",
     )
 
 

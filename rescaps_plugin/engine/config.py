@@ -1,7 +1,10 @@
 """Reading a config the way the tools need it: any OpenMMLab library's, with its own tools' defaults."""
 
-from collections.abc import Iterator
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from traceback import walk_tb
@@ -9,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 from mmengine.runner import Runner
 
@@ -25,6 +29,19 @@ BUILDERS = {
     build_from_cfg.__code__: 'cfg',
     build_scheduler_from_cfg.__code__: 'cfg',
     Runner.build_dataloader.__code__: 'dataloader',
+}
+
+# What the runner, the tools and OpenMMLab's hooks read of a config. Its other names are variables, whose values are
+# where they were used as soon as the file is read.
+FIELDS = {
+    *(inspect.signature(Runner.__init__).parameters.keys() - {'self', 'cfg'}),
+    *('activation_checkpointing', 'amp', 'channels_last', 'compile', 'custom_imports', 'efficient_conv_bn_eval'),
+    *('find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline'),
+}
+# Fields whose own keys nothing checks where they are used.
+CLOSED_FIELDS = {
+    'auto_scale_lr': ('base_batch_size', 'enable'),
+    'env_cfg': ('cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'),
 }
 
 
@@ -45,7 +62,8 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
 
     Raises:
         ConfigError: No such file or package; the file or one of its bases is missing or cannot be read; or the options
-            do not fit. Names the file at fault, and the line where Python knows it.
+            do not fit, name what is in no config, or a variable whose value is used already. Names the file at fault,
+            and the line where Python knows it.
     """
     path = Path(config)
     if '::' in config:
@@ -64,6 +82,7 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
         if explain_import_error(error) is not None:
             raise
         raise ConfigError(_explain_reading(str(path), error)) from error
+    _check_options(cfg, options or {}, config)
     try:
         cfg.merge_from_dict(options or {})
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -101,10 +120,58 @@ def config_errors(cfg: Config) -> Iterator[None]:
             raise ConfigError(f'{place}: {unknown}') from error
         frame, line = frames[-1]
         kind = built[-1].get('type', 'without a type')
+        if frame.f_code is BaseDataset._serialize_data.__code__:  # MMEngine puts samples into one array
+            raise ConfigError(f'{place} ({kind}) has no samples.') from error
         raise ConfigError(
             f'{place} ({kind if isinstance(kind, str) else kind.__name__}) cannot be built: {type(error).__name__}: '
             f'{_one_line(error)} (raised at {frame.f_code.co_filename}:{line})'
         ) from error
+
+
+def _check_options(cfg: Config, options: dict[str, Any], config: str) -> None:
+    """Check that options override what is read of a config.
+
+    Raises:
+        ConfigError: As :func:`load_config`.
+    """
+    for key in options:
+        field, _, rest = key.partition('.')
+        if field not in FIELDS:
+            if field not in cfg:
+                close = _close(field, {*FIELDS, *cfg})
+                raise ConfigError(f'--cfg-options {key}: config {config} has no {field}.{close}')
+            # A number may be the same elsewhere by chance.
+            users = [] if isinstance(cfg[field], (int, float, type(None))) else _places(cfg, cfg[field])
+            if users:
+                shown = ', '.join(users[:4]) + (', ...' if len(users) > 4 else '')
+                raise ConfigError(
+                    f'--cfg-options {key} has no effect: {field} is a variable of config {config}, whose value is in '
+                    f'{shown} already; override these.'
+                )
+        inner = rest.partition('.')[0]
+        known = CLOSED_FIELDS.get(field)
+        if inner and known and inner not in known and inner not in (cfg.get(field) or {}):
+            raise ConfigError(f'--cfg-options {key}: {field} has no {inner}.{_close(inner, known)}')
+
+
+def _places(cfg: Config, value: Any) -> list[str]:
+    """Give the dotted keys, inside what is read of a config, that have a value."""
+    return [key for key, entry in _values(cfg, '') if entry == value and key.partition('.')[0] in FIELDS]
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    close = ', '.join(difflib.get_close_matches(name, sorted(known)))
+    return f' Close: {close}.' if close else ''
+
+
+def _values(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Give every value of a config with its dotted key, outer ones first."""
+    if key:
+        yield key, value
+    if isinstance(value, (dict, Config, list, tuple)):
+        pairs = enumerate(value) if isinstance(value, (list, tuple)) else value.items()
+        for name, entry in pairs:
+            yield from _values(entry, f'{key}.{name}' if key else str(name))
 
 
 def _explain_reading(path: str, error: Exception) -> str:
@@ -126,7 +193,16 @@ def _explain_reading(path: str, error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f'config {where} is not valid Python, line {error.lineno}: {error.msg}'
     place = f', line {line}' if line else ''
-    return f'config {where}{place}: {type(error).__name__}: {_one_line(error)}'
+    reason = f'{type(error).__name__}: {_one_line(error)}'
+    if isinstance(error, ImportError):
+        # MMEngine hides the import that failed behind errors of the imports around it.
+        chain = [error]
+        while chain[-1].__cause__ or chain[-1].__context__:
+            chain.append(chain[-1].__cause__ or chain[-1].__context__)
+        frame, number = list(walk_tb(chain[-1].__traceback__))[-1]
+        reason = ': '.join(f'{type(each).__name__}: {_one_line(each)}' for each in chain[-2:])
+        reason += f' (raised at {frame.f_code.co_filename}:{number})'
+    return f'config {where}{place}: {reason}'
 
 
 def _locate(cfg: Config, built: list[Any]) -> str:
@@ -150,12 +226,7 @@ def _locate(cfg: Config, built: list[Any]) -> str:
 
 def _entries(value: Any, key: str) -> Iterator[tuple[str, dict]]:
     """Give every dictionary of a config with its dotted key, outer ones first."""
-    if isinstance(value, dict):
-        yield key, value
-    pairs = value.items() if isinstance(value, (dict, Config)) else enumerate(value)
-    for name, entry in pairs:
-        if isinstance(entry, (dict, list, tuple)):
-            yield from _entries(entry, f'{key}.{name}' if key else str(name))
+    yield from ((place, entry) for place, entry in _values(value, key) if isinstance(entry, dict))
 
 
 def _is_part(entry: dict, whole: dict) -> bool:
@@ -216,3 +287,66 @@ def require(cfg: Config, *keys: str) -> None:
     missing = [key for key in keys if cfg.get(key) is None]
     if missing:
         raise ConfigError(f'config {cfg.filename} has no {", ".join(missing)}.')
+
+
+def inner_datasets(dataset: dict) -> list[dict]:
+    """Find the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``, at any depth.
+
+    Args:
+        dataset: Config of a data set, such as ``cfg.test_dataloader.dataset``.
+
+    Returns:
+        The configs inside that wrap nothing, themselves and not copies; the one given where it is no wrapper.
+    """
+    inside = [dataset.get('dataset'), *(dataset.get('datasets') or [])]
+    found = [each for part in inside if isinstance(part, dict) for each in inner_datasets(part)]
+    return found or [dataset]
+
+
+def find_test_pipeline(cfg: Config) -> list[dict]:
+    """Find the pipeline of a config's test set, inside wrappers too: that of the first data set.
+
+    Args:
+        cfg: A config with a ``test_dataloader``.
+
+    Returns:
+        The pipeline's transforms.
+
+    Raises:
+        ConfigError: No data set there has a pipeline.
+    """
+    for dataset in inner_datasets(cfg.test_dataloader.dataset):
+        if dataset.get('pipeline') is not None:
+            return dataset['pipeline']
+    raise ConfigError(f'config {cfg.filename}: test_dataloader.dataset has no pipeline.')
+
+
+def with_pipeline(dataset: dict, pipeline: list[dict]) -> dict:
+    """Give the config of a data set whose samples go through another pipeline.
+
+    Args:
+        dataset: Config of a data set, or of a wrapper around some, which all get the pipeline.
+        pipeline: The transforms.
+
+    Returns:
+        The config; the one given stays.
+    """
+    dataset = deepcopy(dataset)
+    for each in inner_datasets(dataset):
+        each['pipeline'] = deepcopy(pipeline)
+    return dataset
+
+
+def unwrap_test_set(cfg: Config) -> Config:
+    """Give a config as MMPretrain's inference reads it: with a test set that has a pipeline and classes of its own.
+
+    Args:
+        cfg: A config.
+
+    Returns:
+        A copy whose test set is the first inside its wrappers.
+    """
+    cfg = deepcopy(cfg)
+    if cfg.get('test_dataloader'):
+        cfg.test_dataloader.dataset = inner_datasets(cfg.test_dataloader.dataset)[0]
+    return cfg

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +19,7 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from rescaps_plugin import __version__
-from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.config import find_test_pipeline, inner_datasets, require, with_pipeline
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.export import Export, Format, Run, quantize, replacing
 
@@ -43,7 +42,7 @@ class Exporter(ABC):
 
     Raises:
         UserError: The config's model is of another kind, the checkpoint is not of the model, or the model does not
-            take inputs of the size asked for.
+            take inputs of the size asked for; data that ``--check`` and ``--int8`` need are missing or of another size.
     """
 
     task: str
@@ -61,14 +60,19 @@ class Exporter(ABC):
             given = ' '.join(map(str, args.input_size))
             raise UserError(f'--input-size of {self.sample}s is {" ".join(self.size_names)}, not {given}')
         self.batch_size = BATCH_SIZE if args.dynamic_batch else 1
+        # What is missing shows here, and not when the model has been traced and written.
+        data = [self.test_set] if args.check else []
+        data += [self.calibration_set] if args.int8 else []
         self.model = self.load_model()
         self.input_shape = self.find_input_shape()
+        for dataset in data:
+            next(self.batches(dataset, [0], 1))
         self.example = torch.randn(1, *self.input_shape, device=args.device)
         deployed = reparameterize_model(self.model).requires_grad_(False)
         try:
             self.network = self.build_network(deployed).eval()
             self.network(self.example)
-        except (AssertionError, RuntimeError) as error:
+        except (AssertionError, RuntimeError, UserError) as error:
             raise UserError(
                 f'the model does not take {self.sample}s of {shape_text(self.input_shape)}: {error}'
             ) from error
@@ -116,7 +120,7 @@ class Exporter(ABC):
             'task': self.task,
             'input_size': self.input_shape,
             **self.describe(),
-            'test_pipeline': self.cfg.test_dataloader.dataset.get('pipeline'),
+            'test_pipeline': find_test_pipeline(self.cfg),
             'config': Path(self.args.config).name,
             'rescaps': __version__,
         }
@@ -139,13 +143,12 @@ class Exporter(ABC):
     def calibration_set(self) -> Sequence[dict]:
         """The training set's samples, prepared as in a test."""
         require(self.cfg, 'train_dataloader')
-        config = deepcopy(self.cfg.train_dataloader.dataset)
+        config = self.cfg.train_dataloader.dataset
         while 'dataset' in config:  # wrappers that repeat or balance a data set
             config = config.dataset
-        if 'pipeline' not in config:
+        if not all('pipeline' in each for each in inner_datasets(config)):
             raise UserError(f'--int8 needs a train_dataloader.dataset with a pipeline; {config.type} has none.')
-        config.pipeline = self.cfg.test_dataloader.dataset.pipeline
-        return DATASETS.build(config)
+        return DATASETS.build(with_pipeline(config, find_test_pipeline(self.cfg)))
 
     def preprocess(self, sample: dict) -> tuple[Tensor, BaseDataElement]:
         """Make a sample of a data set into an input ``[1, ...]`` as the network takes it, and its annotation."""

@@ -10,7 +10,6 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from rescaps_plugin.engine.benchmark import time_step
 from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
-from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.runner import build_runner
 
 # What PyTorch refuses where there are no workers.
@@ -98,8 +97,6 @@ def _load(runner: Runner, cfg: Config, workers: int) -> Iterator[Any]:
     if isinstance(loop, IterBasedTrainLoop):
         while True:
             yield next(loop.dataloader_iterator)
-    if len(loop.dataloader) == 0:
-        raise UserError(f'config {cfg.filename}: train_dataloader has no batch to give.')
     while True:
         yield from loop.dataloader
 

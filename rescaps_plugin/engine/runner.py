@@ -23,6 +23,7 @@ from rescaps_plugin.engine.interruption import StopHook, StopSignals, leave_sign
 from rescaps_plugin.engine.nan_guard import NaNGuardHook
 from rescaps_plugin.engine.precision import compile_network, configure_amp, evaluation_dtype
 from rescaps_plugin.engine.resume import ResumeHook, resumable
+from rescaps_plugin.engine.run_checks import LastBatchHook, batch_errors, check_classes, check_loop, compare_schedule
 from rescaps_plugin.engine.runtime_info import PendingRuntimeInfoHook
 from rescaps_plugin.engine.saving import SafeCheckpointHook, own_work_dir
 
@@ -52,7 +53,7 @@ class _Careful:
             SystemExit: SIGTERM or SIGHUP came; the code is 128 and the signal's number.
         """
         alone = own_work_dir(self.work_dir) if is_main_process() else nullcontext()
-        with alone, self._conditions(), StopSignals() as signals:
+        with alone, self._conditions(), batch_errors(), StopSignals() as signals:
             hook = StopHook(signals)
             self.register_hook(hook)
             try:
@@ -87,7 +88,30 @@ class _Careful:
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """Build the training loop of a config, resumable at any iteration."""
-        return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
+        loop = super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
+        return self._checked(loop, 'train_dataloader')
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the validation loop of a config, and check it against the data."""
+        return self._checked(super().build_val_loop(loop), 'val_dataloader')
+
+    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the test loop of a config, and check it against the data."""
+        return self._checked(super().build_test_loop(loop), 'test_dataloader')
+
+    def _checked(self, loop: BaseLoop, key: str) -> BaseLoop:
+        check_loop(loop, key)
+        warning = check_classes(self.cfg, self.model, loop, key)
+        if warning:
+            self.logger.warning(warning)
+        return loop
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Build the schedulers of a config, and say where they and the training differ in length."""
+        schedulers = super().build_param_scheduler(scheduler)
+        for warning in compare_schedule(schedulers, self.train_loop):
+            self.logger.warning(warning)
+        return schedulers
 
     def register_hook(self, hook: Hook | dict[str, Any], priority: int | str | None = None) -> None:
         """Register a hook; in place of some of MMEngine's, those that lose nothing and do not wait for the device."""
@@ -100,7 +124,8 @@ class _Careful:
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
         """Register the hooks of a config, and those of them that every run has and it does not name."""
         super().register_hooks(default_hooks, custom_hooks)
-        for kind in (NaNGuardHook, ResumeHook, PlainCheckpointHook, *([SyncBuffersHook] if self.distributed else [])):
+        kinds = [NaNGuardHook, LastBatchHook, ResumeHook, PlainCheckpointHook]
+        for kind in [*kinds, *([SyncBuffersHook] if self.distributed else [])]:
             if not any(isinstance(hook, kind) for hook in self.hooks):
                 self.register_hook(kind())
 

@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.config import find_test_pipeline, require, with_pipeline
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.opening import open_trained
 from rescaps_plugin.pointcloud.drawing import capsule_colors
@@ -73,7 +73,7 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
     """
     require(cfg, f'{phase}_dataloader', 'test_dataloader')
     dataset = cfg[f'{phase}_dataloader'].dataset
-    return DATASETS.build({**dataset, 'pipeline': cfg.test_dataloader.dataset.pipeline})
+    return DATASETS.build(with_pipeline(dataset, find_test_pipeline(cfg)))
 
 
 def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, failures: list[str]) -> Iterator[dict]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.progress import track
 
+from rescaps_plugin.engine.config import find_test_pipeline
 from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.tables import show, write_table
 from rescaps_plugin.losses import chamfer_distance
@@ -39,8 +40,8 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     if args.inputs:
         paths = find_files(args.inputs, 'clouds or meshes', SUFFIXES, is_cloud)
         paths = [paths[index] for index in spread(len(paths), args.max_images)]
-        pipeline, total = cfg.test_dataloader.dataset.pipeline, len(paths)
-        samples = read_samples(paths, pipeline, model.decoder.num_points, failures)
+        total = len(paths)
+        samples = read_samples(paths, find_test_pipeline(cfg), model.decoder.num_points, failures)
     else:
         dataset = build_dataset(cfg, 'test')
         indices = spread(len(dataset), args.max_images)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from mmengine.dataset import BaseDataset
+from rich.progress import track
 
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.extras import import_extra
@@ -40,7 +41,8 @@ def extract_latents(model: PointCapsAE, dataset: BaseDataset, batch_size: int = 
         float32 latent capsules ``[n, latent_capsules, latent_dim]`` and labels ``[n]``.
     """
     clouds = (dataset[index] for index in range(len(dataset)))
-    samples = [sample for _, sample in predict(model, clouds, batch_size)]
+    encoded = track(predict(model, clouds, batch_size), 'Encoding', total=len(dataset), transient=True)
+    samples = [sample for _, sample in encoded]
     return np.stack([sample.latent.numpy() for sample in samples]), np.array([s.gt_label.item() for s in samples])
 
 
@@ -57,6 +59,37 @@ def save_latents(path: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]], c
         for split, (latents, labels) in splits.items():
             file[f'{split}/latent'] = latents
             file[f'{split}/label'] = labels
+
+
+def load_latents(path: Path) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
+    """Read latent capsules that :func:`save_latents` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Latent capsules and labels by the name of the split, and the names of the classes.
+
+    Raises:
+        UserError: There is no such file, or it is another.
+    """
+    if not path.is_file():
+        raise UserError(f'{path}: no such file of latent capsules.')
+    try:
+        with import_extra('h5py', 'pointcloud').File(path) as file:
+            splits = {split: (file[f'{split}/latent'][:], file[f'{split}/label'][:]) for split in ('train', 'test')}
+            classes = tuple(map(str, file.attrs['classes']))
+    except (KeyError, OSError) as error:
+        raise UserError(
+            f'{path} does not hold latent capsules as tools/transfer_svm.py writes them: {error}'
+        ) from error
+    for split, (latents, labels) in splits.items():
+        if len(latents) != len(labels) or not len(labels) or not 0 <= labels.min() <= labels.max() < len(classes):
+            raise UserError(
+                f'{path}: {split} has {len(latents)} latents and {len(labels)} labels, which have to be as many and '
+                f'below the number of classes, {len(classes)}.'
+            )
+    return splits, classes
 
 
 def draw_fraction(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

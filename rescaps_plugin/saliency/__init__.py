@@ -3,6 +3,9 @@
 ``custom_imports = dict(imports=['rescaps_plugin.saliency'])`` in a config registers everything below.
 """
 
+from typing import Any
+
+from rescaps_plugin.engine.schedules import CycleLR  # noqa: F401  (registers it)
 from rescaps_plugin.saliency import datasets, transforms
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
@@ -28,3 +31,16 @@ __all__ = [
     'datasets',
     'transforms',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Give ``MMSegInferencer`` of ``mmseg.apis``, whose import takes seconds and no config needs.
+
+    By its own name it has to be imported after ``rescaps_plugin`` where MMCV is not compiled, which tools that sort
+    imports do not keep to.
+    """
+    if name == 'MMSegInferencer':
+        from mmseg.apis import MMSegInferencer
+
+        return MMSegInferencer
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -21,7 +21,7 @@ from mmseg.registry import MODELS, TRANSFORMS
 from PIL import Image
 
 from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import require
+from rescaps_plugin.engine.config import find_test_pipeline, require
 from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.engine.files import name_outputs, spread
 from rescaps_plugin.engine.images import ImageError, read_alpha, read_image
@@ -128,9 +128,7 @@ class PictureReader:
     def __init__(self, cfg: Config) -> None:
         require(cfg, 'test_dataloader')
         self.dataset = cfg.test_dataloader.dataset
-        pipeline = self.dataset.get('pipeline')
-        if pipeline is None:
-            raise UserError(f'config {cfg.filename}: test_dataloader.dataset has no pipeline.')
+        pipeline = find_test_pipeline(cfg)
         loader = next((step for step in pipeline if step['type'] == 'LoadImageFromFile'), {'type': 'LoadImageFromFile'})
         self.load = TRANSFORMS.build(loader)
         self.pack = Compose([TRANSFORMS.build(step) for step in pipeline if step['type'] not in LOADERS])

@@ -42,8 +42,7 @@ def test_config_fits_its_images_and_classes(name):
         scores = model.eval()(torch.zeros(1, channels, size, size), mode='tensor')
     assert scores.shape == (1, cfg.data_preprocessor.num_classes)
     assert len(cfg.data_preprocessor.get('mean', [0] * channels)) == channels
-    rise, fall = cfg.param_scheduler
-    assert (rise.begin, rise.end, fall.end) == (0, fall.begin, cfg.train_cfg.max_epochs)
+    assert cfg.param_scheduler.type == 'CycleLR' and 'end' not in cfg.param_scheduler  # follows the training
 
 
 def test_every_family_has_digits_and_a_page():

@@ -71,7 +71,7 @@ def test_head_fits_its_backbone(name):
 def test_rates_are_those_of_the_backbone_and_the_head(name):
     cfg = load(name)
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
-    assert cfg.param_scheduler.end == cfg.train_cfg.max_epochs
+    assert 'end' not in cfg.param_scheduler  # follows the training
     if name.endswith('_duts'):
         assert cfg.optim_wrapper.optimizer.lr == (2e-3 if '-s' in name else 0.05)
         assert cfg.train_dataloader.batch_size == (6 if '-s' in name else 8)

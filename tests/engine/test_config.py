@@ -150,10 +150,48 @@ def test_unreadable(tmp_path, case):
     assert '\n' not in str(error.value)
 
 
+def test_import_that_fails_inside_an_import(tmp_path, monkeypatch):
+    """MMEngine says that the outermost module cannot be imported; the innermost cause is what helps."""
+    (tmp_path / 'outer_part.py').write_text('import inner_part\n')
+    (tmp_path / 'inner_part.py').write_text('\nimport no_such_package\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'a.py').write_text("custom_imports = dict(imports=['outer_part'])\n")
+    message = (
+        r"a\.py: .*outer_part: ModuleNotFoundError: No module named 'no_such_package' \(raised at .*inner_part\.py:2"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_config(str(tmp_path / 'a.py'))
+
+
+# Options that override nothing that is read, and what is said of them.
+WITHOUT_EFFECT = {
+    'modell.x': r'--cfg-options modell\.x: config .*cifar10_small\.py has no modell\. Close: model',
+    'train_dataloder.batch_size': r'has no train_dataloder\. Close: train_dataloader',
+    'data_root': r'no effect: data_root is a variable .* train_dataloader\.dataset\.data_root, val_dataloader\.',
+    'train_pipeline': r'no effect: .* in train_dataloader\.dataset\.pipeline already',
+    'env_cfg.cudnn_benchmrk': r'env_cfg has no cudnn_benchmrk\. Close: cudnn_benchmark',
+    'auto_scale_lr.base_batchsize': r'auto_scale_lr has no base_batchsize\. Close: base_batch_size',
+}
+
+
+@pytest.mark.parametrize('option', WITHOUT_EFFECT)
+def test_option_without_effect(option, repository):
+    with pytest.raises(ConfigError, match=WITHOUT_EFFECT[option]):
+        load_config(str(repository / 'configs' / 'rescaps' / 'cifar10_small.py'), {option: 1})
+
+
+def test_fields_that_a_config_leaves_out_and_own_variables_may_be_set(tmp_path):
+    path = tmp_path / 'a.py'
+    path.write_text('model = dict(depth=2)\nmine = 2\n')
+    options = {'custom_hooks': [], 'compile': True, 'tta_model.type': 'A', 'env_cfg.resource_limit': 5, 'mine': 3}
+    cfg = load_config(str(path), options)
+    assert cfg.compile is True and cfg.tta_model.type == 'A' and cfg.env_cfg.resource_limit == 5 and cfg.mine == 3
+
+
 # Options that make a config one that cannot be built, and what tools/train.py says of it.
 UNBUILDABLE = {
     'model.backbone.type=ResCap': r"model\.backbone: .* 'ResCap', not registered here\. Close: ResCaps",
-    'param_scheduler.0.type=LinearLr': r"param_scheduler\.0: .* 'LinearLr', .* Close: .*LinearLR",
+    'param_scheduler.type=LinearLr': r"param_scheduler: .* 'LinearLr', .* Close: .*LinearLR",
     'train_dataloader.dataset.pipeline.0.type=Resiz': r'train_dataloader\.dataset\.pipeline\.0: .* Close: Resize',
     'val_evaluator.type=Acuracy': r'val_evaluator: .* Close: Accuracy',
     'model.backbone.capsule_types=many': r"model\.backbone \(ResCaps\) cannot be built: .*capsule_types must .*'many'",
@@ -163,6 +201,7 @@ UNBUILDABLE = {
     'train_cfg.max_epochs=ten': r"train_cfg .*'ten'",
     'optim_wrapper.optimizer.lr=fast': r'optim_wrapper\.optimizer \(Adam\) cannot be built: TypeError',
     'train_dataloader.dataset.split=val': r"split must be one of \('train', 'test'\), not 'val'",
+    'train_dataloader.dataset.indices=0': r'train_dataloader\.dataset \(Digits\) has no samples',
     'model.backbone.capsule_types.9=3': r'--cfg-options .* do not fit config',
 }
 

@@ -115,7 +115,7 @@ def test_samples_are_seeded_as_in_training(write_config, tmp_path):
 
 def test_config_that_cannot_be_measured(write_config, tmp_path):
     config = write_config(image=0, step=0, size=3)
-    with pytest.raises(UserError, match=r'config\.py: train_dataloader has no batch to give'):
+    with pytest.raises(UserError, match='train_dataloader has no batch of 4 samples to give'):
         measure(config, tmp_path, {'train_dataloader.drop_last': True})
     with pytest.raises(ConfigError, match='has no optim_wrapper'):
         measure(config, tmp_path, {'optim_wrapper': None})

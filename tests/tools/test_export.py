@@ -173,10 +173,27 @@ def test_int8_needs_a_pipeline_to_replace(load_tool, config, checkpoint):
     init_default_scope('mmpretrain')
     tool = load_tool('export')
     cfg = load_config(config)
-    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset])
+    cfg.train_dataloader.dataset = dict(type='Digits', split='train')
     exporter = ClassifierExporter(cfg, tool.parse_args([config, checkpoint]))
-    with pytest.raises(tool.UserError, match='--int8 needs a train_dataloader.dataset.*ConcatDataset has none'):
+    with pytest.raises(tool.UserError, match='--int8 needs a train_dataloader.dataset.*Digits has none'):
         exporter.calibration_inputs(20)
+
+
+def test_int8_calibrates_on_what_is_inside_wrappers(load_tool, config, checkpoint):
+    init_default_scope('mmpretrain')
+    cfg = load_config(config)
+    cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset] * 2)
+    exporter = ClassifierExporter(cfg, load_tool('export').parse_args([config, checkpoint]))
+    assert sum(len(inputs) for inputs in exporter.calibration_inputs(20)) == 20
+    assert len(exporter.calibration_set) == 2 * 1437
+
+
+@pytest.mark.parametrize(('option', 'phase'), [('--check', 'test'), ('--int8', 'train')])
+def test_missing_data_are_missed_before_the_model_is_traced(export, config, checkpoint, monkeypatch, option, phase):
+    monkeypatch.setattr(torch.export, 'export', None)
+    missing = f"{phase}_dataloader.dataset=dict(_delete_=True,type='ImageFolder',data_root='nowhere',pipeline=[])"
+    with pytest.raises(SystemExit, match='nowhere is missing'):
+        export(config, checkpoint, option, '--input-size', '16', '16', '--cfg-options', missing)
 
 
 def test_softmax_head_gives_softmax_scores(export, tmp_path):

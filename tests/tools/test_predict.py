@@ -195,6 +195,20 @@ def test_files_of_a_test_set_in_memory_score_as_the_test_set(repository, load_to
     assert len({row['score'] for row in tables['set']}) == 5
 
 
+def test_top_k(files_model, images, predict):
+    rows = predict(*files_model, images, '--top-k', '2')
+    assert all(set(row) == {'image', 'class', 'score', 'class_2', 'score_2'} for row in rows)
+    for row in rows:
+        assert row['class_2'] in COLORS.keys() - {row['class']} and row['score_2'] <= row['score']
+    (one,) = predict(*files_model, images / 'red/1.jpg', '--top-k', '9')
+    assert {one['class'], one['class_2'], one['class_3']} == {'red', 'green', 'blue'} and 'class_4' not in one
+
+
+def test_work_dir(files_model, images, load_tool, tmp_path):
+    load_tool('predict').main([*map(str, (*files_model, images)), '--device', 'cpu', '--work-dir', str(tmp_path / 'w')])
+    assert (tmp_path / 'w' / 'predictions' / 'predictions.csv').is_file()
+
+
 def test_max_images_are_spread_over_the_test_set(files_model, images, predict):
     rows = predict(*files_model, '--max-images', 2)
     assert [os.path.relpath(row['image'], images) for row in rows] == ['blue/1.png', 'red/1.jpg']

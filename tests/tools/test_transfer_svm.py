@@ -47,6 +47,40 @@ def test_transfer(main, model, tmp_path, capsys):
     assert '5 % of the labels (10 clouds): accuracy' in printed and '100 % of the labels (60 clouds)' in printed
 
 
+def test_latents_are_read_back(main, model, tmp_path, capsys):
+    main([*model, '--fractions', '1', '0.5', '--out-dir', 'first'])
+    main(['--latents', 'first/latents.h5', '--fractions', '1', '0.5', '--out-dir', 'second'])
+    for name in ('transfer.json', 'classes.csv'):
+        assert (tmp_path / 'first' / name).read_bytes() == (tmp_path / 'second' / name).read_bytes()
+    assert not (tmp_path / 'second' / 'latents.h5').exists()
+    main(['--latents', 'first/latents.h5'])
+    assert len(json.loads((tmp_path / 'first' / 'transfer.json').read_text())) == 1
+
+
+def test_unusable_latents(main, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'text.h5').write_text('no latents')
+    with h5py.File(tmp_path / 'other.h5', 'w') as file:
+        file['x'] = [1]
+    with h5py.File(tmp_path / 'short.h5', 'w') as file:
+        file.attrs['classes'] = ['a', 'b']
+        for split in ('train', 'test'):
+            file[f'{split}/latent'] = np.zeros((3, 2, 2))
+            file[f'{split}/label'] = [0, 1]
+    for name, message in (
+        ('nope', 'no such file'),
+        ('text', 'does not hold'),
+        ('other', 'does not hold'),
+        ('short', '3 latents'),
+    ):
+        with pytest.raises(SystemExit, match=f'error: {name}.h5.*{message}'):
+            main(['--latents', f'{name}.h5'])
+    for arguments in ([], ['a.py'], ['a.py', 'b.pth', '--latents', 'c.h5']):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert 'give CONFIG and CHECKPOINT, or --latents FILE' in capsys.readouterr().err
+
+
 def test_clouds_of_another_config(main, model, tmp_path):
     other = tmp_path / 'other.py'
     other.write_text("_base_ = './rpr.py'\ntrain_dataloader = dict(dataset=dict(indices=40))\n")

@@ -1,9 +1,7 @@
-# Adam for 4 epochs: the learning rate rises linearly for 3 tenths of the training and falls by a cosine, by iteration.
+# Adam for 4 epochs, or as many as train_cfg.max_epochs says: the learning rate rises linearly for 3 tenths of the
+# training, then falls by a cosine, by iteration.
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.005))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.04, begin=0, end=1.2, by_epoch=True, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=0, begin=1.2, end=4, by_epoch=True, convert_to_iter_based=True),
-]
+param_scheduler = dict(type='CycleLR', start_factor=0.04, rise=0.3, by_epoch=True, convert_to_iter_based=True)
 train_cfg = dict(by_epoch=True, max_epochs=4, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

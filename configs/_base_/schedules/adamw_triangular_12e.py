@@ -5,7 +5,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}),
     clip_grad=dict(max_norm=1.0),
 )
-param_scheduler = dict(type='TriangularLR', begin=0, end=12, by_epoch=True, convert_to_iter_based=True)
+param_scheduler = dict(type='TriangularLR', by_epoch=True, convert_to_iter_based=True)
 train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

@@ -4,7 +4,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}),
     clip_grad=dict(max_norm=1.0),
 )
-param_scheduler = dict(type='TriangularLR', begin=0, end=60, by_epoch=True)
+param_scheduler = dict(type='TriangularLR', by_epoch=True)
 train_cfg = dict(by_epoch=True, max_epochs=60, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

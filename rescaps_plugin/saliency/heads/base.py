@@ -10,6 +10,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
+from rescaps_plugin.engine.errors import UserError
 from rescaps_plugin.layers.fusion import fuse_layers
 
 
@@ -85,6 +86,21 @@ class SaliencyHead(BaseDecodeHead):
         Returns:
             Logits ``[b, 1, h, w]`` by name, each of its own size. The head's answer is ``'saliency'``.
         """
+
+    def _transform_inputs(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Choose the levels that the head reads, and check their channels.
+
+        Raises:
+            UserError: The backbone gives others; names the config's key and the right value.
+        """
+        given = [level.shape[1] for level in inputs]
+        chosen = [given[index] for index in self.in_index] if max(self.in_index) < len(given) else given
+        if chosen != list(self.in_channels):
+            raise UserError(
+                f'model.decode_head.in_channels={list(self.in_channels)}, and the backbone gives levels of {given} '
+                f'channels: set model.decode_head.in_channels={chosen}.'
+            )
+        return super()._transform_inputs(inputs)
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: SampleList, train_cfg: Any) -> dict[str, Tensor]:
         """Compute the losses of every map: ``<map>.<loss>``, and of the answer ``<loss>`` alone."""

@@ -1,0 +1,55 @@
+"""Pictures of one's own, by configs/rescaps/image_folder.py: classes come of the folders, in every tool."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = {'bolts': (250, 0, 0), 'nuts': (0, 250, 0), 'washers': (0, 0, 250)}
+
+
+@pytest.fixture
+def options(tmp_path):
+    random = np.random.RandomState(0)
+    for split, count in (('train', 8), ('test', 2)):
+        for name, color in CLASSES.items():
+            folder = tmp_path / 'pictures' / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                noise = random.randint(0, 40, (70, 90, 3))
+                Image.fromarray(np.clip(noise + color, 0, 255).astype(np.uint8)).save(folder / f'{number}.png')
+    loaders = ('train', 'val', 'test')
+    values = dict(data_root=tmp_path / 'pictures')
+    options = [f'{loader}_dataloader.dataset.{key}={value}' for loader in loaders for key, value in values.items()]
+    options += [f'{loader}_dataloader.num_workers=0' for loader in loaders]
+    small = ['model.backbone.capsule_types=(2,2,2,2)', 'model.head.in_channels=34', 'log_level=ERROR']
+    return [*options, *small, 'train_dataloader.batch_size=8', 'train_cfg.max_epochs=1']
+
+
+@pytest.fixture
+def config(repository):
+    return str(repository / 'configs/rescaps/image_folder.py')
+
+
+def test_train_and_predict(config, options, load_tool, tmp_path):
+    options = ['--cfg-options', *options, 'model.head.num_classes=3']
+    load_tool('train').main([config, '--work-dir', str(tmp_path / 'run'), *options])
+    arguments = [config, str(tmp_path / 'run/epoch_1.pth')]
+    load_tool('predict').main([*arguments, '--out-dir', str(tmp_path / 'out'), '--top-k', '3', *options])
+    with (tmp_path / 'out/predictions.csv').open(encoding='utf-8') as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and {row['truth'] for row in rows} == set(CLASSES)
+    assert all({row['class'], row['class_2'], row['class_3']} == set(CLASSES) for row in rows)
+
+
+def test_number_of_classes_is_named(config, options, load_tool, tmp_path):
+    with pytest.raises(SystemExit, match=r'has 3 classes: set model\.head\.num_classes=3'):
+        load_tool('train').main([config, '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options])
+
+
+def test_missing_folder_says_where_pictures_go(config, load_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = r'data/images/train is missing; .* Put pictures there, or set dataset\.data_root'
+    with pytest.raises(SystemExit, match=message):
+        load_tool('train').main([config, '--work-dir', 'run', '--cfg-options', 'log_level=ERROR'])

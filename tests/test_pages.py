@@ -1,0 +1,128 @@
+"""Pages as their readers take them: every Python block runs as printed, and figures are those of the metafiles.
+
+A block behind ``<!-- not run: REASON -->`` is compiled, and only its imports run.
+"""
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+pytest.importorskip('mmpretrain')
+
+from rescaps_plugin.engine.config import load_config  # noqa: E402
+from rescaps_plugin.engine.runner import build_runner  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md'))]
+BLOCK = re.compile(r'^(<!-- not run: .+ -->\n)?```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
+
+NUMBER = re.compile(r'\d+(?:\.\d+)?')
+
+
+def blocks():
+    for page in PAGES:
+        text = page.read_text(encoding='utf-8')
+        for match in BLOCK.finditer(text):
+            line = text[: match.start(2)].count('\n') + 1
+            name = f'{page.relative_to(ROOT).parent}:{line}'
+            yield pytest.param(page, match[2], match[1] is not None, id=name)
+
+
+def write_checkpoint(folder, config, path):
+    """Write a checkpoint that knows nothing where a page names one."""
+    cfg = load_config(str(ROOT / config), {'log_level': 'ERROR'})
+    cfg.work_dir = str(folder / 'build')
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    meta = dict(dataset_meta=dict(cfg.test_dataloader.dataset.get('metainfo', {})))
+    torch.save(dict(state_dict=build_runner(cfg).model.state_dict(), meta=meta), folder / path)
+
+
+@pytest.mark.parametrize(('page', 'code', 'marked'), blocks())
+def test_python_block_runs(page, code, marked, tmp_path):
+    if re.search(r'^_base_ =|\{\{_base_', code, re.MULTILINE):  # a config's
+        bases = re.findall(r'^_base_ = .*\n', page.read_text(encoding='utf-8'), re.MULTILINE)
+        (tmp_path / 'config.py').write_text(code if '_base_ =' in code else bases[0] + code)
+        pytest.importorskip('mmseg')
+        assert load_config(str(tmp_path / 'config.py')).model
+        return
+    if marked:
+        tree = ast.parse(code)
+        tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        code = ast.unparse(tree)
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    names = re.findall(r"'(configs/[^']+\.py)',\s*(?:pretrained=)?'([^']+)'", code)
+    for config, checkpoint in names:
+        pytest.importorskip('mmseg')
+        write_checkpoint(tmp_path, config, checkpoint)
+    for image in re.findall(r"'(\w+\.(?:png|jpg))'", code):
+        Image.new('RGB', (48, 40), (200, 40, 40)).save(tmp_path / image)
+    # A process of its own: what one block imports, or registers, is no help to another.
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def commands():
+    """Every command of a tool on the pages, but those that a shell has to fill in and those that look for folders."""
+    for page in PAGES:
+        text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
+        for command in re.findall(r'(?:python |`)(tools/\w+\.py [^`\n#]+)', text):
+            if not re.search(r'[$|;<>]|\.\.\.|MAPS/', command):
+                yield pytest.param(command.strip(), id=f'{page.relative_to(ROOT).parent}-{command.strip()}')
+
+
+@pytest.mark.parametrize('command', commands())
+def test_command_is_understood(command, load_tool, monkeypatch):
+    """Arguments are those of the tool, configs are there, and options are of the config and no text of Python."""
+    monkeypatch.chdir(ROOT)
+    tool, *arguments = shlex.split(command)
+    args = load_tool(Path(tool).stem).parse_args(arguments)
+    config = getattr(args, 'config', None)
+    if isinstance(config, str) and config.startswith(('configs/', 'mm')):
+        cfg = load_config(config, getattr(args, 'cfg_options', None))
+        assert 'dict(' not in str(getattr(args, 'cfg_options', None)) and cfg.model
+    for argument in arguments:
+        if re.fullmatch(r'configs/\S+\.py', argument):
+            assert (ROOT / argument).is_file()
+
+
+def metafile_results():
+    for path in sorted((ROOT / 'configs').glob('*/metafile.yml')):
+        for model in yaml.safe_load(path.read_text(encoding='utf-8')).get('Models') or []:
+            for result in model.get('Results') or []:
+                for metric, value in result['Metrics'].items():
+                    yield pytest.param(path, model, metric, value, id=f'{model["Name"]}-{result["Dataset"]}-{metric}')
+
+
+@pytest.mark.parametrize(('path', 'model', 'metric', 'value'), metafile_results())
+def test_figures_of_metafiles_are_on_the_page(path, model, metric, value):
+    """Each figure stands in a row of the family's page that names the config, and in that of the first page's table."""
+    stem = Path(model['Config']).stem
+    page = path.with_name('README.md').read_text(encoding='utf-8')
+    rows = [line for line in page.splitlines() if line.startswith('|') and re.search(rf'\b{re.escape(stem)}\b', line)]
+    figures = {float(number) for row in rows for number in NUMBER.findall(row)}
+    assert float(value) in figures, f'{model["Config"]}: {metric} {value} is in no row of {path.parent.name}/README.md'
+    for line in (ROOT / 'README.md').read_text(encoding='utf-8').splitlines():
+        if re.match(rf'\| .+ \| `{re.escape(stem)}[ `].* \| .*%', line):
+            assert float(value) in map(float, NUMBER.findall(line)), line
+
+
+def test_checkpoints_that_pages_and_tools_name_are_those_of_their_schedules():
+    """``work_dirs/<config>/epoch_<N>.pth`` is the last of the config's epochs."""
+    configs = {path.stem: path for path in (ROOT / 'configs').glob('*/*.py')}
+    named = set()
+    for page in [*PAGES, *(ROOT / 'tools').glob('*.py')]:
+        named |= set(re.findall(r'work_dirs/([\w.-]+)/epoch_(\d+)\.pth', page.read_text(encoding='utf-8')))
+    named = {(stem, int(epoch)) for stem, epoch in named if stem in configs}
+    assert len(named) > 5
+    for stem, epoch in named:
+        assert load_config(str(configs[stem])).train_cfg.max_epochs == epoch, stem
