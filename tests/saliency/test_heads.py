@@ -252,8 +252,8 @@ def test_tspoa_gives_the_difference_of_two_classes():
 
 
 def test_asymmetric_conv_folds_into_one_convolution():
-    layer = disturb(AsymmetricConv(3, 5))
-    x = torch.randn(2, 3, 9, 7)
+    layer = disturb(AsymmetricConv(3, 5)).double()
+    x = torch.randn(2, 3, 9, 7, dtype=torch.float64)
     with torch.no_grad():
         expected = layer(x)
         torch.testing.assert_close(layer.fuse()(x), expected)
