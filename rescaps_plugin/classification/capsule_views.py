@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin.classification.transforms.warp import warp_affine
 from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, ResidualPoseClassifier, ResidualPoseRouting
-from rescaps_plugin.layers.window import WindowRouting
+from rescaps_plugin.layers.window import WindowRouting, full_precision
 
 # Prefixes of mmpretrain's models and of timm's in them, which say nothing.
 PREFIXES = ('backbone.', 'model.')
@@ -270,8 +270,8 @@ def part_whole_by_weight(layer: ResidualPoseRouting | ResidualPoseClassifier) ->
     fused = layer if layer.deployed else deepcopy(layer).fuse()
     whole, part = output_layout(layer), input_layout(layer, 0)
     conv = fused.pose_conv if isinstance(layer, ResidualPoseRouting) else fused.activation_conv
-    norms = torch.zeros(whole.types, part.types)
-    kernel = conv.weight.detach().cpu()
+    kernel = full_precision(conv.weight.detach().cpu())
+    norms = kernel.new_zeros(whole.types, part.types)
     for row in range(whole.types):
         own = kernel[whole.channels(row)]
         if conv.groups > 1:  # each class reads its own pose alone

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin.classification.head import CapsuleClsHead, size_text
 from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.layers.window import full_precision
 
 _SPREAD_LOSS = dict(type='SpreadLoss')
 
@@ -75,7 +76,7 @@ class TimmCapsuleClassifier(TimmClassifier):
         else:
             target = torch.cat([sample.gt_label for sample in data_samples])
         activation, image = self.model.forward_reconstruction(inputs, target)
-        error = F.mse_loss(image.float(), inputs.float(), reduction='sum') / len(inputs)
+        error = F.mse_loss(full_precision(image), full_precision(inputs), reduction='sum') / len(inputs)
         return dict(
             loss_class=self.loss_module(activation, target, **kwargs),
             loss_reconstruction=self.reconstruction_weight * error,

@@ -192,6 +192,9 @@ def _explain_reading(path: str, error: Exception) -> str:
     where = path if len(files) == 1 else f'{path}: its base {files[-1]}'
     if isinstance(error, SyntaxError):
         return f'config {where} is not valid Python, line {error.lineno}: {error.msg}'
+    if isinstance(error, ValueError) and 'null bytes' in str(error):
+        # Python before 3.11.4 does not raise SyntaxError for them.
+        return f'config {where} is not valid Python: {_one_line(error)}'
     place = f', line {line}' if line else ''
     reason = f'{type(error).__name__}: {_one_line(error)}'
     if isinstance(error, ImportError):

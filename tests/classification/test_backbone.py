@@ -70,13 +70,13 @@ def test_checkpointing_gives_the_same_gradients():
 
 
 def test_deploy_form_loads_deploy_checkpoints():
-    backbone = build().eval()
-    images = torch.randn(2, 3, 16, 16)
+    backbone = build().eval().double()
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     expected = backbone(images)
     backbone.switch_to_deploy()
-    deployed = build(deploy=True)
+    deployed = build(deploy=True).double()
     deployed.load_state_dict(backbone.state_dict())
-    torch.testing.assert_close(deployed(images), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(deployed(images), expected)
 
 
 @pytest.mark.parametrize(

@@ -129,12 +129,13 @@ def test_classifier_end_to_end_in_both_forms():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
-    classifier.eval()
+    classifier.eval().double()
+    images = images.double()
     expected = classifier(images, mode='tensor')
     classifier.backbone.switch_to_deploy()
     classifier.head.caps.fuse()
-    torch.testing.assert_close(classifier(images, mode='tensor'), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(classifier(images, mode='tensor'), expected)
     config['backbone']['deploy'] = config['head']['deploy'] = True
-    deployed = MODELS.build(config)
+    deployed = MODELS.build(config).double()
     deployed.load_state_dict(classifier.state_dict())
-    torch.testing.assert_close(deployed(images, mode='tensor'), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(deployed(images, mode='tensor'), expected)

@@ -74,7 +74,8 @@ def test_scores_are_the_networks_activations(name):
 def test_reconstruction_loss_is_the_weighted_squared_error():
     torch.manual_seed(0)
     _, model = build('capsnet/capsnet_digits')
-    images = torch.randn(2, 1, 16, 16)
+    model = model.double()
+    images = torch.randn(2, 1, 16, 16, dtype=torch.float64)
     losses = model.loss(images, samples([3, 4]))
     _, reconstruction = model.model.forward_reconstruction(images, torch.tensor([3, 4]))
     expected = 0.0005 * 0.355**2 * (reconstruction - images).square().sum() / 2

@@ -144,10 +144,11 @@ def test_model_is_the_inherited_one_and_starts_as_it(name):
     # RPRConv2d takes a plain convolution's state as it is; plugins and necks are parts that the original lacks.
     assert not missing.unexpected_keys
     assert all('rpr_plugin' in key or key.startswith('neck.') for key in missing.missing_keys)
-    images = torch.randn(1, 3, *[224 if 'swin' in name else 64] * 2)
+    model, original = model.double(), original.double()
+    images = torch.randn(1, 3, *[224 if 'swin' in name else 64] * 2, dtype=torch.float64)
     outs = [extract(part, images) for part in (model, original)]
     for out, expected in zip(*outs, strict=True):
-        torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(out, expected)
     with torch.no_grad():
         for layer in layers(model):
             for parameter in layer.parameters():
@@ -155,7 +156,7 @@ def test_model_is_the_inherited_one_and_starts_as_it(name):
     moved = extract(model, images)
     assert not all(torch.allclose(out, expected) for out, expected in zip(moved, outs[1], strict=True))
     for out, expected in zip(extract(fuse_layers(model), images), moved, strict=True):
-        torch.testing.assert_close(out, expected, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(out, expected)
 
 
 @torch.no_grad()

@@ -60,11 +60,11 @@ def test_a_cloud_without_extent_is_refused():
 
 @pytest.mark.parametrize(('axis', 'kept'), [('x', 0), ('y', 1), ('z', 2)])
 def test_rotation_turns_about_its_axis(axis, kept):
-    points = cloud()
+    points = cloud().astype(float)
     turned = run(points, type='RandomRotatePoints', axis=axis)
     np.testing.assert_array_equal(turned[:, kept], points[:, kept])
     assert not np.allclose(turned, points)
-    np.testing.assert_allclose(turned @ turned.T, points @ points.T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(turned @ turned.T, points @ points.T, rtol=1e-9, atol=1e-9)
     # A rotation, not a reflection.
     before, after = (np.linalg.det(each[:3].astype(float)) for each in (points, turned))
     assert after == pytest.approx(before, rel=1e-3)

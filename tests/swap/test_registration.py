@@ -46,8 +46,8 @@ def test_conv_module_folds_it_in():
     assert module.conv.bias is None and not module.conv.mix.any()
     plain = ConvModule(32, 16, 3, padding=1, norm_cfg=dict(type='BN'))
     module.load_state_dict(plain.state_dict())
-    x = torch.randn(1, 32, 5, 5)
-    torch.testing.assert_close(module(x), plain(x), rtol=1e-5, atol=1e-5)
+    x = torch.randn(1, 32, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(module.double()(x), plain.double()(x))
 
 
 class Network(BaseModule):
@@ -72,9 +72,10 @@ def test_pretrained_weights_of_the_plain_network_load(tmp_path):
     torch.save(dict(state_dict=state), tmp_path / 'plain.pth')
     network = Network(dict(type='Pretrained', checkpoint=str(tmp_path / 'plain.pth')))
     network.init_weights()
-    x = torch.randn(1, 32, 4, 4)
-    expected = nn.functional.conv2d(x, state['conv.weight'], state['conv.bias'], padding=1)
-    torch.testing.assert_close(network.conv(x), expected, rtol=1e-5, atol=1e-5)
+    x = torch.randn(1, 32, 4, 4, dtype=torch.float64)
+    network.double()
+    expected = nn.functional.conv2d(x, state['conv.weight'].double(), state['conv.bias'].double(), padding=1)
+    torch.testing.assert_close(network.conv(x), expected)
     assert torch.equal(network.plugin(x), x)
 
 

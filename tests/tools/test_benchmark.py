@@ -349,12 +349,12 @@ def test_preset_literal_is_the_same_arithmetic(tool, repository, monkeypatch):
     monkeypatch.chdir(repository)
     names = tool.parse_args(['--preset', 'literal']).names
     torch.manual_seed(0)
-    literal, network = (benchmark.parse_candidate(name)[0]().eval() for name in names[:2])
+    literal, network = (benchmark.parse_candidate(name)[0]().eval().double() for name in names[:2])
     network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
     assert names[2] == f'{names[1]}+deploy'
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(network(x), literal(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network(x), literal(x))
 
 
 def test_preset_deploy_compares_the_same_convolutions(tool, repository, monkeypatch):
@@ -565,11 +565,11 @@ def test_preset_gpu_compares_the_same_arithmetic(repository, monkeypatch):
     literal, stack = (next(name for name in bare if kind in name) for kind in ('Literal', 'ConvStack'))
     assert Bench(stack, conditions).count_macs() == Bench('rescaps_cifar+deploy', conditions).count_macs()
     torch.manual_seed(0)
-    literal, network = (benchmark.parse_candidate(name)[0]().eval() for name in (literal, 'rescaps_cifar'))
+    literal, network = (benchmark.parse_candidate(name)[0]().eval().double() for name in (literal, 'rescaps_cifar'))
     network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
-    x = torch.randn(2, 3, 32, 32)
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(network(x), literal(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network(x), literal(x))
 
 
 def test_summary():

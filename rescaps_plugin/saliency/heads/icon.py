@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers import ResidualPoseBlock, create_routing
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, norm_scale_shift
+from rescaps_plugin.layers.window import full_precision
 from rescaps_plugin.saliency.heads.base import SaliencyHead, conv_norm_relu, resize
 
 _RPR = dict(type='rpr')
@@ -115,7 +116,7 @@ class IntegrityChannelEnhancement(nn.Module):
         size = level.shape[2:]
         x = self.merge(torch.cat([level, resize(deeper, size), resize(shallower, size)], dim=1))
         # Squares of a whole map leave the range of half precision.
-        length = torch.sqrt(x.float().square().sum(dim=(2, 3)) + 1e-5)
+        length = torch.sqrt(full_precision(x).square().sum(dim=(2, 3)) + 1e-5)
         return x * self.weigh(length)[:, :, None, None]
 
 
