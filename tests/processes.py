@@ -110,8 +110,9 @@ def _run(tool, arguments, folder, log, prepare, environment):
     os.chdir(folder)
     sys.path.insert(0, folder)
     os.environ.update(environment)
-    # A test runner's process may ignore it, and what it forks with it.
+    # A test runner's process may ignore them (under nohup, say), and what it forks with it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     import torch
 
     torch.set_num_threads(1)

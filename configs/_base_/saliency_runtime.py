@@ -7,6 +7,6 @@ default_hooks = dict(
     logger=dict(interval=50),
     # the first metric of the first set: max F-measure
     checkpoint=dict(save_best='auto', rule='greater'),
-    visualization=dict(type='SegVisualizationHook'),
+    visualization=dict(type='SaliencyVisualizationHook'),
 )
 visualizer = dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')

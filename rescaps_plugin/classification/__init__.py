@@ -8,7 +8,7 @@ from rescaps_plugin.classification.backbone import ResCaps
 from rescaps_plugin.classification.classifier import TimmCapsuleClassifier
 from rescaps_plugin.classification.head import CapsuleClsHead
 from rescaps_plugin.classification.losses import MarginLoss, SpreadLoss
-from rescaps_plugin.classification.visualization import VisualizationHook
+from rescaps_plugin.classification.visualization import InputVisualizationHook
 from rescaps_plugin.engine.schedules import CycleLR  # noqa: F401  (registers it)
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     'ResCaps',
     'SpreadLoss',
     'TimmCapsuleClassifier',
-    'VisualizationHook',
+    'InputVisualizationHook',
     'datasets',
     'transforms',
 ]

@@ -25,6 +25,7 @@ from rescaps_plugin.engine.files import find_files, spread
 from rescaps_plugin.engine.images import IMAGE_SUFFIXES, ImageError
 from rescaps_plugin.engine.input_pictures import to_picture
 from rescaps_plugin.engine.pictures import plain_text
+from rescaps_plugin.engine.run_checks import find_class_count
 from rescaps_plugin.engine.tables import shorten, show, write_table
 
 # Images at a time where --batch-size does not say, in the picture, and rows on the screen.
@@ -46,7 +47,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     inferencer = ImageClassificationInferencer(unwrap_test_set(cfg), pretrained=False, device=args.device)
     checkpoint = load_weights(inferencer.model, args.checkpoint)
     inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
-    outputs = getattr(inferencer.model.head, 'num_classes', 0)
+    _, outputs = find_class_count(inferencer.model) or ('', 0)
     if inferencer.classes is not None and len(inferencer.classes) < outputs:
         raise CheckpointError(
             f'checkpoint {args.checkpoint} names {len(inferencer.classes)} classes; its model has {outputs}.'

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.runner import Runner
-from mmpretrain.engine.hooks import VisualizationHook as _VisualizationHook
+from mmpretrain.engine.hooks import VisualizationHook
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 
@@ -14,12 +14,12 @@ from rescaps_plugin.classification.image_files import reads_bgr
 from rescaps_plugin.engine.input_pictures import to_picture
 
 
-@HOOKS.register_module(force=True)
-class VisualizationHook(_VisualizationHook):
+@HOOKS.register_module()
+class InputVisualizationHook(VisualizationHook):
     """Draw images under their predictions, as MMPretrain's hook does.
 
-    Takes the place of MMPretrain's in its registry, which draws images of files with red and blue exchanged, images of
-    two channels not at all, and truncates values that are no bytes.
+    MMPretrain's ``VisualizationHook`` draws images of files with red and blue exchanged, images of two channels not at
+    all, and truncates values that are no bytes.
 
     Args:
         **kwargs: As MMPretrain's: ``enable``, ``interval``, ``show``, ``out_dir`` and those of ``visualize_cls``.

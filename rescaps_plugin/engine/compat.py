@@ -30,6 +30,20 @@ def install() -> None:
     """Install the stand-in for ``mmcv._ext``, once. Nothing is imported until somebody asks for that module."""
     if not any(isinstance(finder, MMCVExtFinder) for finder in sys.meta_path):
         sys.meta_path.append(MMCVExtFinder())
+        complete_transformer()
+
+
+def complete_transformer() -> None:
+    """Give ``mmcv.cnn.bricks.transformer`` the operator that it went without, if it was imported before.
+
+    It takes ``MultiScaleDeformableAttention`` from ``mmcv.ops`` where that can be imported, and ``mmseg.models`` imports
+    it from there.
+    """
+    transformer = sys.modules.get('mmcv.cnn.bricks.transformer')
+    if transformer is not None and not hasattr(transformer, 'MultiScaleDeformableAttention'):
+        from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttention
+
+        transformer.MultiScaleDeformableAttention = MultiScaleDeformableAttention
 
 
 def find_packages() -> None:

@@ -12,7 +12,7 @@ from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
 from rescaps_plugin.saliency.losses import BCEIoULoss, BCELoss, ContourIoULoss, StructureLoss
 from rescaps_plugin.saliency.metric import SODMetric
 from rescaps_plugin.saliency.schedules import TriangularLR
-from rescaps_plugin.saliency.visualization import SegVisualizationHook
+from rescaps_plugin.saliency.visualization import SaliencyVisualizationHook
 from rescaps_plugin.saliency.weights import EfficientNetLite0Weights, TIMMWeights
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     'ICONHead',
     'SODMetric',
     'SaliencyDataPreProcessor',
-    'SegVisualizationHook',
+    'SaliencyVisualizationHook',
     'StructureLoss',
     'TIMMWeights',
     'TSPOAHead',

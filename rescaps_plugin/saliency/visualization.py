@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from mmengine.fileio import exists
 from mmengine.runner import Runner
-from mmseg.engine.hooks import SegVisualizationHook as _SegVisualizationHook
+from mmseg.engine.hooks import SegVisualizationHook
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 from torch import Tensor
@@ -18,11 +18,11 @@ from rescaps_plugin.engine.images import read_image
 from rescaps_plugin.engine.input_pictures import to_picture
 
 
-@HOOKS.register_module(force=True)
-class SegVisualizationHook(_SegVisualizationHook):
+@HOOKS.register_module()
+class SaliencyVisualizationHook(SegVisualizationHook):
     """Paint predictions over the images' files as MMSegmentation's hook does, over what was loaded where there is none.
 
-    Takes the place of MMSegmentation's in its registry, which asks for the file of every sample.
+    MMSegmentation's ``SegVisualizationHook`` asks for the file of every sample.
 
     Args:
         **kwargs: As MMSegmentation's: ``draw``, ``interval``, ``show``, ``wait_time`` and ``backend_args``.

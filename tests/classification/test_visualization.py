@@ -25,8 +25,8 @@ import rescaps_plugin.classification  # noqa: F401
 )
 def test_colours(tmp_path, pixel, pipeline, shown):
     cfg = Config(dict(model=dict(), test_dataloader=dict(dataset=dict(pipeline=pipeline))))
-    hook = HOOKS.build(dict(type='VisualizationHook', enable=True, interval=1, out_dir=str(tmp_path)))
-    hook._visualizer = UniversalVisualizer.get_instance(f'drawn {tmp_path}')
+    UniversalVisualizer.get_instance(f'drawn {tmp_path}')  # the hook draws with the last one
+    hook = HOOKS.build(dict(type='InputVisualizationHook', enable=True, interval=1, out_dir=str(tmp_path)))
     hook.before_run(SimpleNamespace(cfg=cfg))
     image = torch.tensor(pixel, dtype=torch.uint8)[:, None, None].expand(-1, 64, 64)
     sample = DataSample().set_pred_label(1).set_pred_score(torch.tensor([0.1, 0.9]))

@@ -67,6 +67,12 @@ class TestStandIn:
         finished = run_python(code, repository)
         assert finished.stdout.split() == ['mmcv._ext', 'UPerHead'], finished.stderr
 
+    def test_mmcv_before_the_plugin(self, repository):
+        pytest.importorskip('mmseg')
+        code = 'import mmcv.cnn.bricks.transformer\nimport rescaps_plugin\nimport mmseg.models\n'
+        finished = run_python(code + 'print(mmseg.models.UPerHead.__name__)', repository)
+        assert finished.stdout.split() == ['UPerHead'], finished.stderr
+
     def test_other_operators_raise_when_called(self):
         with pytest.raises(RuntimeError, match='roi_align_forward.*needs full mmcv'):
             ops.roi_align(torch.rand(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 2, 2]]), 2)

@@ -30,7 +30,7 @@ def paint(tmp_path):
             )
         )
         visualizer.dataset_meta = dict(classes=('background', 'salient'), palette=[[0, 0, 0], [255, 255, 255]])
-        hook = HOOKS.build(dict(type='SegVisualizationHook', draw=True, interval=1))
+        hook = HOOKS.build(dict(type='SaliencyVisualizationHook', draw=True, interval=1))
         hook._visualizer = visualizer
         sample = SegDataSample(metainfo=meta)
         sample.pred_sem_seg = PixelData(data=torch.zeros(1, *size, dtype=torch.long))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip('mmpretrain')
 
@@ -195,7 +196,7 @@ def test_options_change_a_config(stage):
     config = Experiment('x', definition).config
     assert config.model == dict(width=3, depth=2)
     # A named config's fields replace, a dictionary is merged.
-    assert config.test_dataloader == dict(batch_size=2)
+    assert config.test_dataloader == dict(batch_size=2, pin_memory=torch.cuda.is_available())
     assert config.custom_hooks == [dict(type='CostHook')]
     same, other = Experiment('x', definition), Experiment('x', dict(config='config.py'))
     assert Experiment('x', definition).digest == same.digest != other.digest
