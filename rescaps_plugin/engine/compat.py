@@ -36,8 +36,8 @@ def install() -> None:
 def complete_transformer() -> None:
     """Give ``mmcv.cnn.bricks.transformer`` the operator that it went without, if it was imported before.
 
-    It takes ``MultiScaleDeformableAttention`` from ``mmcv.ops`` where that can be imported, and ``mmseg.models`` imports
-    it from there.
+    It takes ``MultiScaleDeformableAttention`` from ``mmcv.ops`` where that can be imported. ``mmseg.models`` imports it
+    from there.
     """
     transformer = sys.modules.get('mmcv.cnn.bricks.transformer')
     if transformer is not None and not hasattr(transformer, 'MultiScaleDeformableAttention'):
