@@ -15,6 +15,7 @@ with user_errors():
     from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
     from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
     from rescaps_plugin.engine.runner import build_runner
+    from rescaps_plugin.engine.saving import check_work_dir
 
 
 def parse_args(argv=None):
@@ -66,6 +67,7 @@ def main(argv=None):
     args = parse_args(argv)
     with user_errors():
         cfg = configure(args)
+        check_work_dir(cfg.work_dir, cfg.launcher)
         start = cfg.get('load_from')
         hooks = [MatchCheckpointHook(partial=not cfg.get('resume'))] if start else []
         with open_safely(start, trust=args.trust_checkpoint), config_errors(cfg):

@@ -97,6 +97,22 @@ def own_work_dir(work_dir: str | Path) -> Iterator[None]:
         lock.release()
 
 
+def check_work_dir(work_dir: str | Path, launcher: str) -> None:
+    """Refuse a work directory that another training is in, before a runner writes its config and logs there.
+
+    Args:
+        work_dir: The work directory.
+        launcher: The job launcher. Of processes that torchrun starts, the first one checks. Those of other launchers do
+            not know their rank yet; their training checks when it starts.
+
+    Raises:
+        UserError: Another training is in.
+    """
+    if launcher == 'none' or (launcher == 'pytorch' and os.environ.get('RANK') == '0'):
+        with own_work_dir(os.path.abspath(work_dir)):
+            pass
+
+
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)

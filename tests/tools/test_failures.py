@@ -130,9 +130,13 @@ def test_two_trainings_in_one_folder(config):
         while not (folder / 'go.here').exists():
             assert time.monotonic() < deadline and first.is_alive()
             time.sleep(0.05)
-        second = run('train', 'small.py', *NO_VALIDATION, folder=folder)
+        before = {path: path.read_bytes() for path in folder.glob('run/**/*.py')}
+        logs = set(folder.glob('run/*/'))
+        second = run('train', 'small.py', *NO_VALIDATION, '--cfg-options', 'train_cfg.max_epochs=9', folder=folder)
         last_line = second.output.strip().split('\n')[-1]
         assert second.code == 1
+        assert before and {path: path.read_bytes() for path in folder.glob('run/**/*.py')} == before
+        assert set(folder.glob('run/*/')) == logs
         assert last_line.startswith(f'error: another training runs in {folder}/run: process {first.pid} on ')
     finally:
         (folder / 'go').touch()
