@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -45,9 +47,18 @@ class StopSignals:
             self._group = dist.new_group(backend='gloo')
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self._group is None:
+            return
+        # A process that ends during an exchange, or with the group's threads running, may be aborted. After an error,
+        # other processes may never come to the exchange.
+        patience = timedelta(minutes=30) if kind in (None, SystemExit) else timedelta(seconds=5)
+        with suppress(RuntimeError):
+            if self._exchange is not None:
+                self._exchange[0].wait(patience)
+            dist.destroy_process_group(self._group)
 
     def _remember(self, number: int, frame: Any) -> None:
         self.number = number
