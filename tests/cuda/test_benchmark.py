@@ -52,7 +52,8 @@ def test_events_agree_with_a_clock(device):
     for _ in range(10):
         step()
     synchronise()
-    assert measured == pytest.approx((time.perf_counter() - begin) / 10, rel=0.2)
+    # On a machine that others use, too; a step that is not waited for is measured as a tenth or less.
+    assert 0.5 < measured / ((time.perf_counter() - begin) / 10) < 2
 
 
 def test_clock_of_steps_does_not_wait_for_the_device(device):
