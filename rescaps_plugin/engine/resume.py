@@ -154,6 +154,7 @@ class _PlacedLoop:
         sequence = np.random.SeedSequence((self.runner.seed, self._iter), spawn_key=(rank,))
         seed = int(sequence.generate_state(1)[0])
         seed_cpu(seed)
+        # And those of the devices, which the step of a model may draw from.
         torch.manual_seed(seed)
         super().run_iter(*args)
 

@@ -7,7 +7,34 @@ from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 
 
-class _CycleParamScheduler(_ParamScheduler):
+class BoundedParamScheduler(_ParamScheduler):
+    """Base of schedulers whose values depend on where they end, which MMEngine sets to the length of the training.
+
+    Args:
+        optimizer: Optimizer, or mmengine's wrapper of one.
+        param_name: Name of the parameter, such as ``'lr'``.
+        begin: First step. Defaults to 0.
+        end: First step after the schedule (exclusive). Must be given.
+        **kwargs: As in mmengine's schedulers.
+
+    Raises:
+        ValueError: If ``end`` is not given.
+    """
+
+    def __init__(self, optimizer, param_name: str, begin: int = 0, end: int = INF, **kwargs) -> None:
+        if end >= INF:
+            raise ValueError(f'{type(self).__name__} rises and falls over a training: end must be given')
+        super().__init__(optimizer, param_name=param_name, begin=begin, end=end, **kwargs)
+
+    @classmethod
+    def build_iter_from_epoch(cls, *args, begin=0, end=INF, by_epoch=True, epoch_length=None, **kwargs):
+        """Build a scheduler that steps by iteration from arguments in epochs."""
+        if not by_epoch or not epoch_length:
+            raise ValueError('convert_to_iter_based takes by_epoch=True and a positive epoch_length')
+        return cls(*args, begin=int(begin * epoch_length), end=int(end * epoch_length), by_epoch=False, **kwargs)
+
+
+class _CycleParamScheduler(BoundedParamScheduler):
     """A parameter that rises linearly for a part of ``end - begin`` steps and falls to 0 by a cosine over the rest."""
 
     def __init__(
@@ -22,20 +49,11 @@ class _CycleParamScheduler(_ParamScheduler):
     ) -> None:
         if not 0 <= rise < 1:
             raise ValueError(f'rise must be at least 0 and below 1, got {rise!r}')
-        if end >= INF:
-            raise ValueError('CycleLR rises and falls over a training: end must be given')
         self.start_factor = start_factor
         # Rounded first: 0.3 of 10 epochs of 10 steps is 30, whatever floating point makes of it.
         self.rising_steps = int(round(rise * (end - begin), 6))
         self.falling_steps = end - begin - self.rising_steps
-        super().__init__(optimizer, param_name=param_name, begin=begin, end=end, **kwargs)
-
-    @classmethod
-    def build_iter_from_epoch(cls, *args, begin=0, end=INF, by_epoch=True, epoch_length=None, **kwargs):
-        """Build a scheduler that steps by iteration from arguments in epochs."""
-        if not by_epoch or not epoch_length:
-            raise ValueError('convert_to_iter_based takes by_epoch=True and a positive epoch_length')
-        return cls(*args, begin=int(begin * epoch_length), end=int(end * epoch_length), by_epoch=False, **kwargs)
+        super().__init__(optimizer, param_name, begin, end, **kwargs)
 
     def _get_value(self) -> list[float]:
         step = self.last_step
@@ -59,7 +77,7 @@ class CycleLR(LRSchedulerMixin, _CycleParamScheduler):
         start_factor: Factor of the learning rate at the first step. Defaults to 0.04.
         rise: Part of the steps that it rises for, in [0, 1). Defaults to 0.3.
         begin: Step to begin at. Defaults to 0.
-        end: Step to end at, which comes no more. Defaults to the training's.
+        end: First step after the schedule (exclusive). Defaults to the training's length.
         **kwargs: ``by_epoch``, ``last_step``, ``verbose`` as in mmengine's schedulers; ``convert_to_iter_based`` in a
             config.
 
