@@ -5,7 +5,7 @@ the rest by ``custom_imports = dict(imports=['rescaps_plugin.classification'])``
 """
 
 from rescaps_plugin import models
-from rescaps_plugin.engine.compat import install
+from rescaps_plugin.compat.openmmlab import install
 
 __version__ = '0.1.0'
 __all__ = ['models']

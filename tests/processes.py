@@ -147,7 +147,7 @@ def signal_at(moment, detail, number=signal.SIGKILL):
     """
     from mmengine.runner import ValLoop
 
-    from rescaps_plugin.engine import resume
+    from rescaps_plugin.training import resume
 
     def patch(owner, name, before=None, after=None):
         original = getattr(owner, name)
@@ -216,7 +216,7 @@ def signal_with_nohup(*details):
 
 def wait_at(iteration, name):
     """Wait at an iteration until a file is there; ``<name>.here`` says that it waits."""
-    from rescaps_plugin.engine import resume
+    from rescaps_plugin.training import resume
 
     train, calls = resume._PlacedLoop.run_iter, iter(range(1, 10**6))
 
@@ -274,7 +274,7 @@ def fill_disk(name):
 
 def delete_folder(folder, iteration):
     """Delete a folder at an iteration."""
-    from rescaps_plugin.engine import resume
+    from rescaps_plugin.training import resume
 
     train, calls = resume._PlacedLoop.run_iter, iter(range(1, 10**6))
 

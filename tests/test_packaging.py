@@ -80,7 +80,7 @@ def test_installed_wheel_works_away_from_the_repository(wheel, tmp_path):
     code = """
 import timm
 import rescaps_plugin
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.cli.config import load_config
 from mmpretrain.registry import MODELS
 
 print(rescaps_plugin.__file__)

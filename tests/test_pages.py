@@ -19,8 +19,8 @@ from PIL import Image
 
 pytest.importorskip('mmpretrain')
 
-from rescaps_plugin.engine.config import load_config  # noqa: E402
-from rescaps_plugin.engine.runner import build_runner  # noqa: E402
+from rescaps_plugin.cli.config import load_config  # noqa: E402
+from rescaps_plugin.training.runner import build_runner  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md'))]

@@ -18,19 +18,20 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from datetime import datetime
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     import torch
     from matplotlib.figure import Figure
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.cli import positive_int
-    from rescaps_plugin.engine.config import inner_datasets, load_config, require
-    from rescaps_plugin.engine.gradients import PoseGradientHook
-    from rescaps_plugin.engine.machine import describe_machine
-    from rescaps_plugin.engine.runner import build_runner
-    from rescaps_plugin.engine.saving import write_whole
+    from rescaps_plugin.analysis.gradients import PoseGradientHook
+    from rescaps_plugin.analysis.machine import describe_machine
+    from rescaps_plugin.cli.arguments import positive_int
+    from rescaps_plugin.cli.config import inner_datasets, load_config, require
+    from rescaps_plugin.cli.outputs import write_whole
+    from rescaps_plugin.training.runner import build_runner
 
 POSE_ENTRIES = 16
 # Arguments that change what a training gives.

@@ -12,15 +12,15 @@ each method's error; metrics.md, .csv and .json; curves.png; and <method>.npz, t
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     from mmengine.device import get_device
 
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
-    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-    from rescaps_plugin.engine.extras import import_extra
-    from rescaps_plugin.engine.files import check_folder_writable
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
+    from rescaps_plugin.cli.extras import import_extra
+    from rescaps_plugin.cli.outputs import check_folder_writable
 
 
 def parse_args(argv=None):

@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 
 import rescaps_plugin  # noqa: F401  (registers the models)
-from rescaps_plugin.engine.benchmark import (
+from rescaps_plugin.analysis.benchmark.measure import (
     Conditions,
     Measurements,
     Quantity,
@@ -40,8 +40,8 @@ from rescaps_plugin.engine.benchmark import (
     profile_all,
     summarise,
 )
-from rescaps_plugin.engine.benchmark_presets import PRESETS
-from rescaps_plugin.engine.benchmark_report import (
+from rescaps_plugin.analysis.benchmark.presets import PRESETS
+from rescaps_plugin.analysis.benchmark.report import (
     NO_MEMORY,
     NOTES,
     SWEEP_NOTES,
@@ -55,8 +55,9 @@ from rescaps_plugin.engine.benchmark_report import (
     make_sweep_page,
     save,
 )
-from rescaps_plugin.engine.cli import add_config_options, positive_int
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.arguments import add_config_options, positive_int
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 
 def size(text):
@@ -266,7 +267,7 @@ def run_comparison(args, command, names, reference, deadline):
 
 def run_loader(args, command):
     # Here, so that what compares timm models does without mmengine.
-    from rescaps_plugin.engine.loader_benchmark import make_loader_page, measure_loader
+    from rescaps_plugin.analysis.benchmark.loader import make_loader_page, measure_loader
 
     speed = measure_loader(args.loader, args.cfg_options, str(args.out), args.min_time)
     page = make_loader_page(args.loader, speed)

@@ -10,15 +10,16 @@ each method; curves.png, precision over recall, F- and E-measure over the thresh
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     from rich.progress import track
 
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
-    from rescaps_plugin.engine.cli import positive_int
-    from rescaps_plugin.engine.extras import import_extra
-    from rescaps_plugin.engine.files import check_folder_writable
+    from rescaps_plugin.cli.arguments import positive_int
+    from rescaps_plugin.cli.extras import import_extra
+    from rescaps_plugin.cli.outputs import check_folder_writable
 
 
 def parse_args(argv=None):

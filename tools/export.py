@@ -25,22 +25,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     from mmengine.registry import init_default_scope
 
-    from rescaps_plugin.engine.checkpoint import check_exists, open_safely
-    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-    from rescaps_plugin.engine.config import load_config, require, set_work_dir
-    from rescaps_plugin.engine.export import FORMATS, find_format
-    from rescaps_plugin.engine.files import check_writable
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
+    from rescaps_plugin.cli.config import load_config, require, set_work_dir
+    from rescaps_plugin.cli.outputs import check_writable
+    from rescaps_plugin.export.formats import FORMATS, find_format
+    from rescaps_plugin.training.checkpoints import check_exists, open_safely
 
 # What exports the models of each default_scope.
 EXPORTERS = {
-    'mmpretrain': 'rescaps_plugin.classification.exporting:ClassifierExporter',
-    'mmseg': 'rescaps_plugin.saliency.exporting:DetectorExporter',
-    'mmengine': 'rescaps_plugin.pointcloud.exporting:AutoencoderExporter',
+    'mmpretrain': 'rescaps_plugin.classification.exporter:ClassifierExporter',
+    'mmseg': 'rescaps_plugin.saliency.exporter:DetectorExporter',
+    'mmengine': 'rescaps_plugin.pointcloud.exporter:AutoencoderExporter',
 }
 
 

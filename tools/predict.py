@@ -17,23 +17,24 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     from mmengine.device import get_device
     from mmengine.registry import init_default_scope
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.checkpoint import check_exists, open_safely
-    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-    from rescaps_plugin.engine.config import load_config, require, set_work_dir
-    from rescaps_plugin.engine.files import check_folder_writable
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
+    from rescaps_plugin.cli.config import load_config, require, set_work_dir
+    from rescaps_plugin.cli.outputs import check_folder_writable
+    from rescaps_plugin.training.checkpoints import check_exists, open_safely
 
 # The module that predicts for a config of each default_scope.
 PREDICTORS = {
-    'mmpretrain': 'rescaps_plugin.classification.prediction',
-    'mmseg': 'rescaps_plugin.saliency.prediction',
-    'mmengine': 'rescaps_plugin.pointcloud.prediction',
+    'mmpretrain': 'rescaps_plugin.classification.predict_command',
+    'mmseg': 'rescaps_plugin.saliency.predict_command',
+    'mmengine': 'rescaps_plugin.pointcloud.predict_command',
 }
 
 

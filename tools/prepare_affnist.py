@@ -11,7 +11,7 @@ inside. The images depend only on the seed, the number of the digit and the numb
 import argparse
 import os
 
-from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     import numpy as np

@@ -21,15 +21,16 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from datetime import datetime
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     from matplotlib.figure import Figure
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.cli import positive_int
-    from rescaps_plugin.engine.config import load_config, require
-    from rescaps_plugin.engine.experiments import ROOT, Experiment, Run, RunError
+    from rescaps_plugin.analysis.experiments import ROOT, Experiment, Run, RunError
+    from rescaps_plugin.cli.arguments import positive_int
+    from rescaps_plugin.cli.config import load_config, require
 
 BUDGETS = {path.stem: path for path in (ROOT / 'configs/reproduce').glob('*.py') if path.stem != 'tables'}
 VERDICTS = ('does not hold', 'holds on average, not for every seed', 'holds')

@@ -23,7 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     import numpy as np
@@ -35,14 +36,8 @@ with user_errors():
     from rich.progress import track
 
     from rescaps_plugin import __version__
-    from rescaps_plugin.classification.drawing import draw_curves
-    from rescaps_plugin.classification.inference import (
-        insert_transforms,
-        load_images,
-        open_classifier,
-        predict_dataset,
-    )
-    from rescaps_plugin.classification.robustness import (
+    from rescaps_plugin.analysis.drawing import draw_curves
+    from rescaps_plugin.analysis.robustness.attacks import (
         AFFINE,
         OBJECTIVES,
         TITLES,
@@ -53,10 +48,17 @@ with user_errors():
         percentage,
         viewpoint_accuracy,
     )
-    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-    from rescaps_plugin.engine.config import inner_datasets
-    from rescaps_plugin.engine.extras import import_extra
-    from rescaps_plugin.engine.files import check_folder_writable, spread
+    from rescaps_plugin.classification.inference import (
+        insert_transforms,
+        load_images,
+        open_classifier,
+        predict_dataset,
+    )
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
+    from rescaps_plugin.cli.config import inner_datasets
+    from rescaps_plugin.cli.extras import import_extra
+    from rescaps_plugin.cli.outputs import check_folder_writable
+    from rescaps_plugin.data.subset import spread
 
 DEFAULT_EPSILONS = (0.02, 0.05, 0.1, 0.2)
 DEFAULT_ANGLES = tuple(range(-90, 91, 15))

@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     from mmengine import dump
@@ -16,11 +16,16 @@ with user_errors():
     from mmengine.evaluator import DumpResults
 
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, check_exists, open_safely
-    from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
-    from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir, with_pipeline
-    from rescaps_plugin.engine.files import check_writable
-    from rescaps_plugin.engine.runner import build_runner
+    from rescaps_plugin.cli.arguments import (
+        add_precision_arguments,
+        add_run_arguments,
+        parse_run_arguments,
+        set_precision,
+    )
+    from rescaps_plugin.cli.config import config_errors, load_config, require, set_work_dir, with_pipeline
+    from rescaps_plugin.cli.outputs import check_writable
+    from rescaps_plugin.training.checkpoints import MatchCheckpointHook, check_exists, open_safely
+    from rescaps_plugin.training.runner import build_runner
 
 
 def parse_args(argv=None):

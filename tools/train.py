@@ -7,15 +7,20 @@ python tools/train.py mmpretrain::resnet/resnet18_8xb16_cifar10.py --amp
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
-from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.engine.checkpoint import MatchCheckpointHook, configure_resume, open_safely
-    from rescaps_plugin.engine.cli import add_precision_arguments, add_run_arguments, parse_run_arguments, set_precision
-    from rescaps_plugin.engine.config import config_errors, load_config, require, set_work_dir
-    from rescaps_plugin.engine.runner import build_runner
-    from rescaps_plugin.engine.saving import check_work_dir
+    from rescaps_plugin.cli.arguments import (
+        add_precision_arguments,
+        add_run_arguments,
+        parse_run_arguments,
+        set_precision,
+    )
+    from rescaps_plugin.cli.config import config_errors, load_config, require, set_work_dir
+    from rescaps_plugin.training.checkpoints import MatchCheckpointHook, configure_resume, open_safely
+    from rescaps_plugin.training.runner import build_runner
+    from rescaps_plugin.training.work_dir import check_work_dir
 
 
 def parse_args(argv=None):

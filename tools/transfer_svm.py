@@ -17,7 +17,8 @@ import json
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     import numpy as np
@@ -26,11 +27,11 @@ with user_errors():
     from rich.progress import track
 
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
-    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-    from rescaps_plugin.engine.config import load_config
-    from rescaps_plugin.engine.extras import import_extra
-    from rescaps_plugin.engine.pictures import plain_text
-    from rescaps_plugin.engine.tables import quote_formula, recover, show
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
+    from rescaps_plugin.cli.config import load_config
+    from rescaps_plugin.cli.extras import import_extra
+    from rescaps_plugin.cli.plots import plain_text
+    from rescaps_plugin.cli.tables import quote_formula, recover, show
 
 
 def fraction(text):

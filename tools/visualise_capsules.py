@@ -20,7 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rescaps_plugin.engine.errors import UserError, user_errors
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     import numpy as np
@@ -32,7 +33,7 @@ with user_errors():
     from mmpretrain.models import BaseClassifier
     from torch import Tensor
 
-    from rescaps_plugin.classification.capsule_views import (
+    from rescaps_plugin.analysis.capsule_views import (
         activation_maps,
         input_layout,
         measure_equivariance,
@@ -43,13 +44,14 @@ with user_errors():
         warp_images,
         whole_poses,
     )
-    from rescaps_plugin.classification.drawing import draw_equivariance, draw_maps, draw_matrices
-    from rescaps_plugin.classification.image_files import ImageFiles, reads_bgr
+    from rescaps_plugin.analysis.drawing import draw_equivariance, draw_maps, draw_matrices
+    from rescaps_plugin.classification.image_inputs import ImageFiles, reads_bgr
     from rescaps_plugin.classification.inference import load_images, open_classifier
-    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
-    from rescaps_plugin.engine.files import find_files, spread
-    from rescaps_plugin.engine.images import IMAGE_SUFFIXES
-    from rescaps_plugin.engine.input_pictures import to_picture
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
+    from rescaps_plugin.data.folders import find_files
+    from rescaps_plugin.data.images import IMAGE_SUFFIXES
+    from rescaps_plugin.data.pictures import to_picture
+    from rescaps_plugin.data.subset import spread
     from rescaps_plugin.layers import ResidualPoseClassifier, ResidualPoseRouting
 
 # Turned by degrees, shifted by parts of the width.

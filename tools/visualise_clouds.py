@@ -11,14 +11,14 @@ coloured by the latent capsule that a point comes from; and clouds.html, all of 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from rescaps_plugin.engine.errors import user_errors
+from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     import torch
     from mmengine.device import get_device
 
     import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice for configs that need mmcv)
-    from rescaps_plugin.engine.cli import add_config_arguments, positive_int
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
     from rescaps_plugin.losses import chamfer_distance
 
 

@@ -1,7 +1,7 @@
 _base_ = './runtime.py'
 
 default_scope = 'mmpretrain'
-custom_imports = dict(imports=['rescaps_plugin.engine.checkpoint', 'rescaps_plugin.classification'])
+custom_imports = dict(imports=['rescaps_plugin.training', 'rescaps_plugin.classification'])
 
 default_hooks = dict(visualization=dict(type='InputVisualizationHook', enable=False))
 visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -1,7 +1,7 @@
 _base_ = './runtime.py'
 
 default_scope = 'mmseg'
-custom_imports = dict(imports=['rescaps_plugin.engine.checkpoint', 'rescaps_plugin.saliency'])
+custom_imports = dict(imports=['rescaps_plugin.training', 'rescaps_plugin.saliency'])
 
 default_hooks = dict(
     logger=dict(interval=50),

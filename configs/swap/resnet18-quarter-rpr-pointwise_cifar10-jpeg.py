@@ -1,7 +1,5 @@
 # For CPUs, on CIFAR-10 (JPEG): resnet18-quarter with pointwise residual pose routing in its 3x3 convolutions.
 _base_ = './resnet18-quarter_cifar10-jpeg.py'
 
-custom_imports = dict(
-    imports=['rescaps_plugin.engine.checkpoint', 'rescaps_plugin.classification', 'rescaps_plugin.swap']
-)
+custom_imports = dict(imports=['rescaps_plugin.training', 'rescaps_plugin.classification', 'rescaps_plugin.swap'])
 model = dict(_delete_=True, type='RPRModel', model={{_base_.model}}, routing='pointwise')

@@ -9,7 +9,7 @@ from rescaps_plugin.classification.classifier import TimmCapsuleClassifier
 from rescaps_plugin.classification.head import CapsuleClsHead
 from rescaps_plugin.classification.losses import MarginLoss, SpreadLoss
 from rescaps_plugin.classification.visualization import InputVisualizationHook
-from rescaps_plugin.engine.schedules import CycleLR  # noqa: F401  (registers it)
+from rescaps_plugin.training.schedules import CycleLR  # noqa: F401  (registers it)
 
 __all__ = [
     'CapsuleClsHead',

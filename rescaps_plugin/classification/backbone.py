@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models import ResCapsTrunk
 
 

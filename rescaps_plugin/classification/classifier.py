@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from rescaps_plugin.classification.head import CapsuleClsHead, size_text
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.layers.window import full_precision
 
 _SPREAD_LOSS = dict(type='SpreadLoss')

@@ -7,7 +7,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models import CapsuleClassifier
 
 _SPREAD_LOSS = dict(type='SpreadLoss')

@@ -16,10 +16,10 @@ from mmpretrain.datasets.transforms.utils import get_transform_idx
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
-from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import inner_datasets, require, unwrap_test_set
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.opening import open_trained
+from rescaps_plugin.cli.config import inner_datasets, require, unwrap_test_set
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.training.checkpoints import load_weights
+from rescaps_plugin.training.trained_model import open_trained
 
 
 def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier:
@@ -51,7 +51,7 @@ def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Conf
     Args:
         config: Path of the config, or ``package::path``.
         checkpoint: Path or URL.
-        args: Arguments of :func:`~rescaps_plugin.engine.cli.add_config_arguments`, and ``device``.
+        args: Arguments of :func:`~rescaps_plugin.cli.arguments.add_config_arguments`, and ``device``.
 
     Returns:
         The config, with a ``work_dir``, and the model, in eval mode.

@@ -10,8 +10,8 @@ from mmpretrain.engine.hooks import VisualizationHook
 from mmpretrain.registry import HOOKS
 from mmpretrain.structures import DataSample
 
-from rescaps_plugin.classification.image_files import reads_bgr
-from rescaps_plugin.engine.input_pictures import to_picture
+from rescaps_plugin.classification.image_inputs import reads_bgr
+from rescaps_plugin.data.pictures import to_picture
 
 
 @HOOKS.register_module()

@@ -1,4 +1,1 @@
-"""What the command-line tools share: configs, checkpoints, distributed set-up, mixed precision, compatibility.
-
-Import the module you need; this package imports none of them, so that ``rescaps_plugin.engine.compat`` costs nothing.
-"""
+"""Former folder of :mod:`rescaps_plugin.training`, kept for one release: saved configs import its ``checkpoint``."""

@@ -4,9 +4,9 @@
 root registries.
 """
 
-from rescaps_plugin.engine.schedules import CycleLR  # noqa: F401  (registers it)
 from rescaps_plugin.pointcloud import datasets, transforms
 from rescaps_plugin.pointcloud.metric import ChamferMetric
 from rescaps_plugin.pointcloud.point_caps import ChamferLoss, PointCapsAE
+from rescaps_plugin.training.schedules import CycleLR  # noqa: F401  (registers it)
 
 __all__ = ['ChamferLoss', 'ChamferMetric', 'PointCapsAE', 'datasets', 'transforms']

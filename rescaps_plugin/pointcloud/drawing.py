@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from rescaps_plugin.engine.extras import import_extra
-from rescaps_plugin.engine.pictures import plain_text
+from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.cli.plots import plain_text
 
 # Coordinates to show to the right, away from the viewer, and up, for each axis that points up.
 VIEWS = {'y': ((0, 2, 1), (1, -1, 1)), 'z': ((0, 1, 2), (1, 1, 1))}

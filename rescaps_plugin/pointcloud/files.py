@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.extras import import_extra
-from rescaps_plugin.engine.files import is_foreign
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.data.folders import is_foreign
 from rescaps_plugin.pointcloud.formats import READERS, is_table
 
 SUFFIXES = tuple(sorted(READERS))

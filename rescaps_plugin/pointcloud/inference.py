@@ -14,13 +14,13 @@ from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import find_test_pipeline, require, with_pipeline
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.opening import open_trained
+from rescaps_plugin.cli.config import find_test_pipeline, require, with_pipeline
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.pointcloud.drawing import capsule_colors
 from rescaps_plugin.pointcloud.files import CloudError, read_geometry
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
+from rescaps_plugin.training.checkpoints import load_weights
+from rescaps_plugin.training.trained_model import open_trained
 
 
 def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE:
@@ -50,7 +50,7 @@ def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, P
     Args:
         config: Path of the config, or ``package::path``.
         checkpoint: Path or URL.
-        args: Arguments of :func:`~rescaps_plugin.engine.cli.add_config_arguments`, and ``device``.
+        args: Arguments of :func:`~rescaps_plugin.cli.arguments.add_config_arguments`, and ``device``.
 
     Returns:
         The config, with a ``work_dir``, and the model, in eval mode.

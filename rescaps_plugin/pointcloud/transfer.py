@@ -16,9 +16,9 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from rich.progress import track
 
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.extras import import_extra
-from rescaps_plugin.engine.tables import recover
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.cli.tables import recover
 from rescaps_plugin.pointcloud.inference import predict
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 

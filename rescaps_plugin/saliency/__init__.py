@@ -5,7 +5,6 @@
 
 from typing import Any
 
-from rescaps_plugin.engine.schedules import CycleLR  # noqa: F401  (registers it)
 from rescaps_plugin.saliency import datasets, transforms
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.heads import ICONHead, TSPOAHead
@@ -14,6 +13,7 @@ from rescaps_plugin.saliency.metric import SODMetric
 from rescaps_plugin.saliency.schedules import TriangularLR
 from rescaps_plugin.saliency.visualization import SaliencyVisualizationHook
 from rescaps_plugin.saliency.weights import EfficientNetLite0Weights, TIMMWeights
+from rescaps_plugin.training.schedules import CycleLR  # noqa: F401  (registers it)
 
 __all__ = [
     'BCEIoULoss',

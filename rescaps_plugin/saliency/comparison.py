@@ -12,11 +12,10 @@ from mmengine.dataset import BaseDataset
 from mmseg.models.segmentors import BaseSegmentor
 from rich.progress import track
 
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.files import spread
-from rescaps_plugin.engine.images import IMAGE_SUFFIXES, read_image
-from rescaps_plugin.engine.input_pictures import to_picture
-from rescaps_plugin.engine.opening import open_trained
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.data.images import IMAGE_SUFFIXES, read_image
+from rescaps_plugin.data.pictures import to_picture
+from rescaps_plugin.data.subset import spread
 from rescaps_plugin.saliency.datasets import SODDataset
 from rescaps_plugin.saliency.drawing import draw_grid
 from rescaps_plugin.saliency.evaluation import SUFFIXES, read_map
@@ -24,6 +23,7 @@ from rescaps_plugin.saliency.inference import PictureReader, load_detector, pred
 from rescaps_plugin.saliency.masks import PairError, list_stems, read_mask, resize_mask
 from rescaps_plugin.saliency.metric import score_map
 from rescaps_plugin.saliency.report import write_report
+from rescaps_plugin.training.trained_model import open_trained
 
 # Gives the maps of images of the set, by their numbers.
 Method = Callable[[Sequence[int]], list[np.ndarray]]

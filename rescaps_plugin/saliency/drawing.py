@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from rescaps_plugin.engine.pictures import plain_text
-from rescaps_plugin.engine.tables import shorten, show
+from rescaps_plugin.cli.plots import plain_text
+from rescaps_plugin.cli.tables import shorten, show
 from rescaps_plugin.saliency.masks import SALIENT
 
 # Of a row's name.

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rescaps_plugin.engine.images import ImageError
+from rescaps_plugin.data.images import ImageError
 from rescaps_plugin.saliency.masks import (
     PairError,
     check_pairs,

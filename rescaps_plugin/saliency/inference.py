@@ -20,13 +20,14 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS, TRANSFORMS
 from PIL import Image
 
-from rescaps_plugin.engine.checkpoint import load_weights
-from rescaps_plugin.engine.config import find_test_pipeline, require
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.files import name_outputs, spread
-from rescaps_plugin.engine.images import ImageError, read_alpha, read_image
+from rescaps_plugin.cli.config import find_test_pipeline, require
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.outputs import name_outputs
+from rescaps_plugin.data.images import ImageError, read_alpha, read_image
+from rescaps_plugin.data.subset import spread
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
+from rescaps_plugin.training.checkpoints import load_weights
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 # How files begin: Matroska and WebM, MPEG program and elementary streams; packets of MPEG transport streams; and the

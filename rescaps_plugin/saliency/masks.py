@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from mmengine import fileio
 
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.images import ImageError, read_image, read_size
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.data.images import ImageError, read_image, read_size
 
 # The least grey level that is salient.
 SALIENT = 128

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rescaps_plugin.engine.tables import write_table
+from rescaps_plugin.cli.tables import write_table
 from rescaps_plugin.saliency.drawing import draw_curves
 from rescaps_plugin.saliency.metric import MapScores, metrics_table, save_curves, summarise
 

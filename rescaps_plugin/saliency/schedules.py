@@ -4,7 +4,7 @@ from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.registry import PARAM_SCHEDULERS
 
-from rescaps_plugin.engine.schedules import BoundedParamScheduler
+from rescaps_plugin.training.schedules import BoundedParamScheduler
 
 
 class _TriangularParamScheduler(BoundedParamScheduler):

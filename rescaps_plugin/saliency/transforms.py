@@ -8,8 +8,8 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
 
-from rescaps_plugin.engine.images import ImageError
-from rescaps_plugin.engine.loading import LoadCheckedImageFromFile
+from rescaps_plugin.data.images import ImageError
+from rescaps_plugin.data.transforms import LoadCheckedImageFromFile
 from rescaps_plugin.saliency.masks import read_mask, resize_mask
 
 TRANSFORMS.register_module('LoadImageFromFile', force=True, module=LoadCheckedImageFromFile)

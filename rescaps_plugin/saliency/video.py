@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 
 
 class VideoFile:

@@ -14,8 +14,8 @@ from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from rescaps_plugin.engine.images import read_image
-from rescaps_plugin.engine.input_pictures import to_picture
+from rescaps_plugin.data.images import read_image
+from rescaps_plugin.data.pictures import to_picture
 
 
 @HOOKS.register_module()

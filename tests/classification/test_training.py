@@ -7,8 +7,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import rescaps_plugin.classification.losses as capsule_losses
-from rescaps_plugin.engine.config import load_config
-from rescaps_plugin.engine.runner import build_runner
+from rescaps_plugin.cli.config import load_config
+from rescaps_plugin.training.runner import build_runner
 
 
 class Interrupt(Hook):

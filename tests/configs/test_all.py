@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.cli.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PATHS = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name not in ('_base_', 'reproduce'))

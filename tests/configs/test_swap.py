@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from torch import nn
 
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.layers import RPRConv2d
 from rescaps_plugin.layers.fusion import fuse_layers
 

@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from rescaps_plugin.engine.benchmark import Bench, Conditions, Quantity, measure_all, time_step
-from rescaps_plugin.engine.machine import StepClock
+from rescaps_plugin.analysis.benchmark.measure import Bench, Conditions, Quantity, measure_all, time_step
+from rescaps_plugin.analysis.cost import StepClock
 
 pytestmark = pytest.mark.cuda
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.pointcloud.datasets import DigitClouds, ModelNet40, PointCloudFolder, ShapeNetCore
 from rescaps_plugin.pointcloud.files import CloudError
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.pointcloud.files import CloudError, read_points
 
 trimesh = pytest.importorskip('trimesh')

@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 import rescaps_plugin.saliency  # noqa: F401
-from rescaps_plugin.engine.images import ImageError
+from rescaps_plugin.data.images import ImageError
 from rescaps_plugin.saliency.datasets import SODBenchmark, SODDataset, SyntheticSOD
 from rescaps_plugin.saliency.masks import PairError, read_mask
 

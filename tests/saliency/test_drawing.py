@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from rescaps_plugin.engine.tables import show
+from rescaps_plugin.cli.tables import show
 from rescaps_plugin.saliency.drawing import draw_curves, draw_grid
 
 CURVES = {name: np.linspace(0, 1, 256) for name in ('recall', 'precision', 'threshold', 'f', 'e')}

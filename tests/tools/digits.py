@@ -6,7 +6,7 @@ from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 from torch.utils.data import DataLoader
 
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.cli.config import load_config
 
 
 def train_epoch(config):

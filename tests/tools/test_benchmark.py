@@ -15,8 +15,8 @@ from timm.utils import reparameterize_model
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 
-from rescaps_plugin.engine import benchmark
-from rescaps_plugin.engine.benchmark import (
+from rescaps_plugin.analysis.benchmark import measure as benchmark
+from rescaps_plugin.analysis.benchmark.measure import (
     OPERATIONS,
     Bench,
     Conditions,
@@ -27,10 +27,10 @@ from rescaps_plugin.engine.benchmark import (
     shares_of_time,
     summarise,
 )
-from rescaps_plugin.engine.benchmark_presets import PRESETS
-from rescaps_plugin.engine.benchmark_report import Target, compare, make_page, si
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.machine import RESET_PEAK, PeakMemory
+from rescaps_plugin.analysis.benchmark.presets import PRESETS
+from rescaps_plugin.analysis.benchmark.report import Target, compare, make_page, si
+from rescaps_plugin.analysis.memory import RESET_PEAK, PeakMemory
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models.rescaps import checkpoint_filter_fn
 
 MODULES = """

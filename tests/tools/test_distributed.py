@@ -24,7 +24,7 @@ class Frozen(Hook):
 """
 
 SAME_FOR_BOTH = """
-custom_imports = dict(imports=['rescaps_plugin.engine.checkpoint', {package!r}, 'frozen'])
+custom_imports = dict(imports=['rescaps_plugin.training', {package!r}, 'frozen'])
 custom_hooks = [dict(type='Frozen')]
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01))
 param_scheduler = []

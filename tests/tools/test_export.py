@@ -12,8 +12,8 @@ from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 from timm.utils import reparameterize_model
 
-from rescaps_plugin.classification.exporting import ClassifierExporter
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.classification.exporter import ClassifierExporter
+from rescaps_plugin.cli.config import load_config
 from tests.tools.digits import train_epoch
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install 'rescaps[export]'")

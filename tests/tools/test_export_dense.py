@@ -12,7 +12,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.saliency.datasets import SyntheticSOD
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install 'rescaps[export]'")

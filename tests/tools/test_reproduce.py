@@ -15,9 +15,9 @@ pytest.importorskip('mmpretrain')
 
 from mmengine.config import Config
 
-from rescaps_plugin.engine import experiments
-from rescaps_plugin.engine.errors import UserError
-from rescaps_plugin.engine.experiments import Experiment, Run, RunError
+from rescaps_plugin.analysis import experiments
+from rescaps_plugin.analysis.experiments import Experiment, Run, RunError
+from rescaps_plugin.cli.errors import UserError
 
 # Stands for tools/train.py: an epoch at a time, into a checkpoint that a resumed training goes on from.
 TRAIN = """
@@ -158,7 +158,7 @@ def test_a_failure_is_told_and_the_rest_goes_on(reproduce, stage, capsys):
 def test_killed_runs_go_on(stage, repository, signal_number):
     (stage / 'wait').touch()
     code = (
-        'import sys; from pathlib import Path; from rescaps_plugin.engine import experiments as e\n'
+        'import sys; from pathlib import Path; from rescaps_plugin.analysis import experiments as e\n'
         'e.ROOT = Path.cwd()\n'
         "e.Run(e.Experiment('x', dict(config='config.py')), 0, Path('runs')).execute()"
     )

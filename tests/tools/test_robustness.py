@@ -175,7 +175,7 @@ def test_mistakes(test, models, norb, capsys, monkeypatch):
     assert 'checkpoint nowhere.pth does not exist' in message(config, 'nowhere.pth')
     assert 'is not one of this model' in message(config, second[1])
     hidden = {'art': None}
-    monkeypatch.setattr('rescaps_plugin.engine.extras.find_spec', lambda package: hidden.get(package, package))
+    monkeypatch.setattr('rescaps_plugin.cli.extras.find_spec', lambda package: hidden.get(package, package))
     assert "art is not installed: pip install 'rescaps[robustness]'" in message(*first, '--modes', 'attack')
 
 

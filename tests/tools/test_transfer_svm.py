@@ -12,7 +12,7 @@ from tests.tools.pointcaps import write_config
 h5py = pytest.importorskip('h5py')
 pytest.importorskip('sklearn')
 
-from rescaps_plugin.engine.errors import UserError  # noqa: E402
+from rescaps_plugin.cli.errors import UserError  # noqa: E402
 from rescaps_plugin.pointcloud.transfer import PENALTIES, draw_fraction, fit_svm  # noqa: E402
 
 

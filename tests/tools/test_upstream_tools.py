@@ -15,7 +15,7 @@ from mmpretrain import ImageClassificationInferencer
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.cli.config import load_config
 
 TOOLS = Path(find_spec('mmpretrain').submodule_search_locations[0], '.mim', 'tools')
 

@@ -9,7 +9,7 @@ from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
-from rescaps_plugin.engine.config import load_config
+from rescaps_plugin.cli.config import load_config
 from tests.tools.digits import train_epoch
 
 PICTURES = ('activations.png', 'equivariance.png', 'part_whole.png')

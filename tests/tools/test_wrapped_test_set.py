@@ -11,7 +11,7 @@ import onnxruntime
 import torch
 from mmengine.config import Config
 
-from rescaps_plugin.engine.config import (
+from rescaps_plugin.cli.config import (
     ConfigError,
     find_test_pipeline,
     inner_datasets,
@@ -19,7 +19,7 @@ from rescaps_plugin.engine.config import (
     unwrap_test_set,
     with_pipeline,
 )
-from rescaps_plugin.engine.runner import build_runner
+from rescaps_plugin.training.runner import build_runner
 from tests.tools import pointcaps, saliency
 
 DIGITS = """

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 
 IDX_UBYTE = 0x08
 # An array of numpy has at most so many dimensions, so that no header is longer.

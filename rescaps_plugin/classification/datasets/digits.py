@@ -6,14 +6,14 @@ import numpy as np
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
-from rescaps_plugin.engine.digits import load_digits
+from rescaps_plugin.data.digits import load_digits
 
 
 @DATASETS.register_module()
 class Digits(ArrayDataset):
     """The 1,797 real 8x8 digits that come with scikit-learn (:func:`sklearn.datasets.load_digits`).
 
-    1,437 are for training and 360 for testing, see :func:`~rescaps_plugin.engine.digits.load_digits`. Grey levels 0 to
+    1,437 are for training and 360 for testing, see :func:`~rescaps_plugin.data.digits.load_digits`. Grey levels 0 to
     16 are stretched to 0 to 255.
 
     Args:

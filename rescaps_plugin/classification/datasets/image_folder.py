@@ -8,8 +8,8 @@ from mmpretrain.datasets import CustomDataset, ImageNet
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets.array_files import DataError
-from rescaps_plugin.engine.files import list_folders, walk_files
-from rescaps_plugin.engine.images import IMAGE_SUFFIXES
+from rescaps_plugin.data.folders import list_folders, walk_files
+from rescaps_plugin.data.images import IMAGE_SUFFIXES
 
 
 @DATASETS.register_module()

@@ -7,7 +7,7 @@ from rescaps_plugin.classification.transforms.affine import RandomAffinePlacemen
 from rescaps_plugin.classification.transforms.grayscale import Grayscale
 from rescaps_plugin.classification.transforms.standardize import Standardize
 from rescaps_plugin.classification.transforms.warp import AffineWarp, warp_affine
-from rescaps_plugin.engine.loading import LoadCheckedImageFromFile
+from rescaps_plugin.data.transforms import LoadCheckedImageFromFile
 
 TRANSFORMS.register_module('LoadImageFromFile', force=True, module=LoadCheckedImageFromFile)
 

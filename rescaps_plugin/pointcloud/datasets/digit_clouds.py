@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mmengine.registry import DATASETS
 
-from rescaps_plugin.engine.digits import load_digits
+from rescaps_plugin.data.digits import load_digits
 from rescaps_plugin.pointcloud.datasets.base import PointCloudDataset
 
 

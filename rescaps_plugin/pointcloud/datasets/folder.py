@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.registry import DATASETS
 
-from rescaps_plugin.engine.files import list_folders
+from rescaps_plugin.data.folders import list_folders
 from rescaps_plugin.pointcloud.datasets.base import PointCloudDataset
 from rescaps_plugin.pointcloud.files import SUFFIXES, CloudError, is_cloud, read_points
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mmengine.registry import DATASETS
 
-from rescaps_plugin.engine.extras import import_extra
-from rescaps_plugin.engine.files import is_foreign
+from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.data.folders import is_foreign
 from rescaps_plugin.pointcloud.datasets.base import PointCloudDataset
 from rescaps_plugin.pointcloud.files import CloudError, check_finite, choose_points
 

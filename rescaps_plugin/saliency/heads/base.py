@@ -10,7 +10,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.utils import SampleList
 from torch import Tensor, nn
 
-from rescaps_plugin.engine.errors import UserError
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.layers.fusion import fuse_layers
 
 

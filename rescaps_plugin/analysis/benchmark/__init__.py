@@ -1,0 +1,1 @@
+"""Benchmark of networks and layers: parameters, multiply-adds, time and memory."""

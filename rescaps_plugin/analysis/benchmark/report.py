@@ -1,0 +1,264 @@
+"""Tables and plots of what :mod:`rescaps_plugin.analysis.benchmark.measure` measures."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Measurements, Quantity, summarise
+from rescaps_plugin.analysis.machine import describe_machine
+
+UNITS = {'parameters': '', 'MACs': '', 'time': 's', 'memory': 'B'}
+
+NOTES = """\
+Medians [quartiles] of {repeats} rounds over all candidates, each in a process of its own. Ratios, in bold, are to
+`{reference}` in the same round; less is better. Inputs are {input_size}. MACs are those of convolutions and matrix
+products in one inference. A training step is forward, backward and the release of the gradients, without loss and
+optimiser. Added memory is the peak during a step above what was in use before it, gradients included.
+"""
+
+NO_MEMORY = 'Memory was not measured: that takes a GPU, or a Linux where /proc/self/clear_refs can be written.\n'
+
+SWEEP_NOTES = """\
+Held at {held} while one of {keys} grows; cost ~ size^exponent, in bold, fitted by least squares to the logarithms of
+the medians of {repeats} rounds. A training step is forward, backward and the release of the gradients. Added memory is
+the peak during a step above what was in use before it. What is missing ran out of memory, or cannot be trained at
+batch 1.
+"""
+
+
+def si(value: float, unit: str = '') -> str:
+    """Write a value with three digits and an SI prefix."""
+    for factor, prefix in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k'), (1, ''), (1e-3, 'm'), (1e-6, 'µ')):
+        if value >= 0.9995 * factor:
+            return f'{value / factor:#.3g}'.rstrip('.') + f' {prefix}{unit}'.rstrip()
+    return f'{value:.3g} {unit}'.rstrip()
+
+
+class Target(NamedTuple):
+    """A figure to reach: how a candidate compares to another.
+
+    Args:
+        quantity: What is compared.
+        candidate: Name of the candidate.
+        reference: Name of the other.
+        speed: Least speed, as a multiple of the other's; for time.
+        cost: Highest cost, as a multiple of the other's. One of the two is given.
+    """
+
+    quantity: Quantity
+    candidate: str
+    reference: str
+    speed: float | None = None
+    cost: float | None = None
+
+
+def describe(quantity: Quantity, summary: dict[str, Any] | None, short: bool = False) -> str:
+    """Write the cell of one candidate: median, quartiles unless it is to be short, throughput of a batch, ratio."""
+    if summary is None:
+        return '–'
+    unit = UNITS[quantity.kind]
+    text = si(summary['median'], unit)
+    if quantity.mode and not short:
+        text += f' [{si(summary["low"], unit)}, {si(summary["high"], unit)}]'
+    if quantity.kind == 'time' and quantity.batch > 1:
+        text += f', {si(quantity.batch / summary["median"])}/s'
+    return f'{text}, **{summary["ratio"]["median"]:.2f}x**' if summary['ratio'] else text
+
+
+def compare(
+    names: Sequence[str],
+    measured: Measurements,
+    reference: str,
+    profiles: Sequence[dict[str, dict[str, float]]],
+    targets: Iterable[Target] = (),
+) -> dict[str, Any]:
+    """Summarise a comparison.
+
+    Args:
+        names: The candidates.
+        measured: What is measured of them.
+        reference: The candidate that ratios are to.
+        profiles: Shares of time of the candidates, by mode.
+        targets: Figures to reach, of candidates that are among these or not.
+
+    Returns:
+        What ``benchmark.json`` says of the figures.
+    """
+    base = measured.values[names.index(reference)]
+    by_name = dict(zip(names, measured.values, strict=True))
+    ratios = []
+    for target in targets:
+        values, others = (by_name.get(name, {}).get(target.quantity) for name in (target.candidate, target.reference))
+        if values and others:
+            over, under = (others, values) if target.speed else (values, others)
+            ratio = summarise(over, under)['ratio']
+            reached = ratio is not None and (
+                ratio['median'] >= target.speed if target.speed else ratio['median'] <= target.cost
+            )
+            ratios.append({**target._asdict(), 'quantity': str(target.quantity), 'ratio': ratio, 'reached': reached})
+    return {
+        'reference': reference,
+        'candidates': [
+            {
+                'name': name,
+                'quantities': {
+                    str(quantity): {'unit': UNITS[quantity.kind], **summarise(repeats, base.get(quantity, []))}
+                    for quantity, repeats in values.items()
+                },
+                'profile': profile,
+            }
+            for name, values, profile in zip(names, measured.values, profiles, strict=True)
+        ],
+        'targets': ratios,
+        'left out': list(measured.left_out),
+    }
+
+
+def make_table(result: dict[str, Any], quantities: Sequence[Quantity], short: bool = False) -> str:
+    """Write what candidates cost as a table in Markdown, which has a row for each of many candidates.
+
+    Args:
+        result: What :func:`compare` gives, and ``'profile batch'``.
+        quantities: What is measured.
+        short: Whether to leave out quartiles, and what is not measured in time or memory.
+
+    Returns:
+        The table.
+    """
+    candidates = result['candidates']
+    rows = [['', *(f'`{candidate["name"]}`' for candidate in candidates)]]
+    for quantity in quantities:
+        if quantity.mode or not short:
+            cells = [describe(quantity, candidate['quantities'].get(str(quantity)), short) for candidate in candidates]
+            rows.append([str(quantity), *cells])
+    modes = dict.fromkeys(mode for candidate in candidates for mode in candidate['profile'])
+    for mode in modes:
+        step = Quantity('share', mode, result['profile batch'])
+        for group in [*OPERATIONS, 'rest']:
+            shares = [candidate['profile'].get(mode, {}).get(group) for candidate in candidates]
+            rows.append([f'{group}, {step}', *('–' if share is None else f'{share:.1%}' for share in shares)])
+    if len(rows[0]) > len(rows):
+        rows = list(zip(*rows, strict=True))
+    rows.insert(1, ['---'] * len(rows[0]))
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+
+
+def make_targets(result: dict[str, Any]) -> str:
+    """Write how the candidates compare to the figures to reach, as a table in Markdown; empty without any."""
+    if not result['targets']:
+        return ''
+    lines = ['| candidate | to | in | ratio | to reach | |', '| --- | --- | --- | --- | --- | --- |']
+    for target in result['targets']:
+        quantity = target['quantity']
+        what, bound = (
+            (f'speed, {quantity}', f'≥ {target["speed"]}x') if target['speed'] else (quantity, f'≤ {target["cost"]}x')
+        )
+        ratio = '–' if target['ratio'] is None else f'{target["ratio"]["median"]:.3g}x'
+        verdict = 'reached' if target['reached'] else 'missed'
+        lines.append(f'| `{target["candidate"]}` | `{target["reference"]}` | {what} | {ratio} | {bound} | {verdict} |')
+    return '\n'.join(lines)
+
+
+def make_page(result: dict[str, Any], quantities: Sequence[Quantity], short: bool = False) -> str:
+    """Write the page of a comparison, see :func:`make_table`."""
+    left_out = '\n'.join(f'- {message}' for message in result['left out'])
+    machine = ', '.join(f'{name} {value}' for name, value in result['machine'].items())
+    run = f'{result["date"]}, {machine}\n\n    {result["command"]}'
+    parts = [
+        make_table(result, quantities, short),
+        make_targets(result),
+        left_out,
+        *([] if short else [result['notes']]),
+        run,
+    ]
+    return '\n\n'.join(['# Benchmark', *(part.rstrip() for part in parts if part)]) + '\n'
+
+
+def draw(result: dict[str, Any], quantities: Sequence[Quantity], path: Path) -> None:
+    """Draw the ratios of every quantity as bars, with whiskers from quartile to quartile."""
+    from matplotlib.figure import Figure
+
+    names = [candidate['name'] for candidate in result['candidates']]
+    figure = Figure(figsize=(11, 0.6 + len(quantities) * (0.5 + 0.3 * len(names))), layout='constrained')
+    axes = figure.subplots(len(quantities), sharex=True, squeeze=False)[:, 0]
+    for axis, quantity in zip(axes, quantities, strict=True):
+        for row, candidate in enumerate(result['candidates']):
+            summary = candidate['quantities'].get(str(quantity))
+            if summary and summary['ratio']:
+                median, low, high = summary['ratio'].values()
+                axis.barh(row, median, xerr=[[median - low], [high - median]], color=f'C{row % 10}', capsize=3)
+                text = f'{median:.2f}x, {si(summary["median"], UNITS[quantity.kind])}'
+                offset = dict(xytext=(6, 0), textcoords='offset points', bbox=dict(color='white', pad=0))
+                axis.annotate(text, (high, row), va='center', fontsize=8, **offset)
+        axis.axvline(1, color='black', linewidth=0.8)
+        axis.set_yticks(range(len(names)), names, fontsize=8)
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        axis.set_title(str(quantity), loc='left', fontsize=10)
+        axis.spines[['top', 'right']].set_visible(False)
+    axes[0].margins(x=0.2)
+    axes[-1].set_xlabel(f'ratio to {result["reference"]}')
+    figure.savefig(path, dpi=120)
+
+
+def make_sweep_page(result: dict[str, Any]) -> str:
+    """Write the page of a sweep: how every quantity grows with every key."""
+    keys = list(result['sweep'])
+    lines = ['# Growth of cost', '']
+    for quantity, unit in result['units'].items():
+        lines += [f'| {quantity} | {" | ".join(keys)} |', f'| --- {"| --- " * len(keys)}|']
+        for curves in result['candidates']:
+            cells = []
+            for curve in curves['curves'][quantity].values():
+                fit = '–' if curve['exponent'] is None else f'**{curve["exponent"]:.2f}**'
+                points = (f'{x}: {si(cost, unit)}' for x, cost in curve['medians'].items())
+                cells.append(f'{fit} ({", ".join(points)})')
+            lines.append(f'| `{curves["name"]}` | {" | ".join(cells)} |')
+        lines.append('')
+    machine = ', '.join(f'{name} {value}' for name, value in result['machine'].items())
+    lines += [result['notes'], f'{result["date"]}, {machine}', '', f'    {result["command"]}', '']
+    return '\n'.join(lines)
+
+
+def draw_sweep(result: dict[str, Any], path: Path) -> None:
+    """Draw the growth of every quantity with every key, on logarithmic axes."""
+    from matplotlib.figure import Figure
+
+    keys, quantities = list(result['sweep']), list(result['units'])
+    figure = Figure(figsize=(4 * len(keys), 3.2 * len(quantities) + 0.5), layout='constrained')
+    for row, axes in zip(quantities, figure.subplots(len(quantities), len(keys), squeeze=False), strict=True):
+        for key, axis in zip(keys, axes, strict=True):
+            for number, candidate in enumerate(result['candidates']):
+                curve = candidate['curves'][row][key]
+                fit = '' if curve['exponent'] is None else f', exponent {curve["exponent"]:.2f}'
+                label = candidate['name'].partition('(')[0] + fit
+                axis.plot(curve['medians'].keys(), curve['medians'].values(), 'o-', color=f'C{number}', label=label)
+            axis.set(xscale='log', yscale='log', xlabel=key, title=f'{row} [{result["units"][row]}]')
+            axis.set_xticks(result['sweep'][key], map(str, result['sweep'][key]))
+            axis.minorticks_off()
+            axis.legend(fontsize=7)
+    figure.savefig(path, dpi=120)
+
+
+def fill(template: str, point: dict[str, int]) -> str:
+    """Write a point's values for the {KEY}s of a name."""
+    for key, value in point.items():
+        template = template.replace(f'{{{key}}}', str(value))
+    return template
+
+
+def describe_run(device: str, threads: int, command: str) -> dict[str, Any]:
+    """Describe what measurements are taken on, when, and by which command."""
+    return {
+        'command': command,
+        'date': datetime.now().astimezone().isoformat(timespec='seconds'),
+        'machine': describe_machine(device, threads),
+    }
+
+
+def save(folder: Path, result: dict[str, Any], page: str) -> None:
+    """Write benchmark.json and benchmark.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Path(folder, 'benchmark.json').write_text(json.dumps(result, indent=2), encoding='utf-8')
+    Path(folder, 'benchmark.md').write_text(page, encoding='utf-8')

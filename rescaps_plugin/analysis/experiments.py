@@ -1,0 +1,255 @@
+"""Running the experiments behind a table, in processes of their own, so that what is done is never done again.
+
+A *definition* says what an experiment is, as plain data::
+
+    dict(
+        config='configs/rescaps/mnist.py',  # what is trained
+        options=[  # what becomes of it, one after another
+            'configs/_base_/datasets/mnist.py',  # a config, whose fields take the place of those before
+            dict(train_cfg=dict(max_epochs=2)),  # a dictionary, merged into the config
+        ],
+        tests=dict(novel=[...]),  # how each test differs from the trained config; default: one test, as it stands
+        measures=dict(svm=dict(command=['tools/transfer_svm.py', '{config}', '{checkpoint}'], result='{out}/x.json')),
+    )
+
+A *run* is an experiment with a seed. Its folder is named after a digest of the complete definition: a changed one
+gets a folder of its own, and tables that share an experiment share its runs. ``result.json``, which is written at once
+and last of all, marks a run as done.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from rescaps_plugin.analysis.machine import describe_machine
+from rescaps_plugin.cli.config import load_config
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.outputs import write_whole
+from rescaps_plugin.training.work_dir import last_checkpoint
+
+ROOT = Path(__file__).parents[2]
+FIELDS = ('config', 'options', 'tests', 'measures')
+
+
+class RunError(UserError):
+    """A run whose training, test or measurement failed, or that another process is at."""
+
+
+def change_config(cfg: Config, options: Sequence[str | dict]) -> Config:
+    """Change a config.
+
+    Args:
+        cfg: The config; it stays as it is.
+        options: Paths of configs below the repository, whose top-level fields replace those of the config, and
+            dictionaries, which are merged into it.
+
+    Returns:
+        The changed config.
+
+    Raises:
+        ConfigError: A config does not exist.
+    """
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    for option in options:
+        if isinstance(option, str):
+            option = load_config(str(ROOT / option)).to_dict()
+            for key in option:
+                cfg.pop(key, None)
+        cfg.merge_from_dict(dict(option))
+    return cfg
+
+
+class Experiment:
+    """What is trained and how it is measured.
+
+    Args:
+        name: Name, which its folders begin with.
+        definition: The definition, see the module's docstring.
+
+    Raises:
+        UserError: If a field of the definition is unknown, or there is no config.
+    """
+
+    def __init__(self, name: str, definition: dict[str, Any]) -> None:
+        unknown = set(definition) - set(FIELDS)
+        if unknown or 'config' not in definition:
+            raise UserError(
+                f'experiment {name}: a definition has a config and may have {", ".join(FIELDS[1:])}; this one has '
+                f'{", ".join(definition) or "nothing"}.'
+            )
+        self.name = name
+        self.config = change_config(load_config(str(ROOT / definition['config'])), definition.get('options', ()))
+        measured = dict(custom_hooks=[*(self.config.get('custom_hooks') or []), dict(type='CostHook')])
+        imports = self.config.get('custom_imports') or dict(imports=[])
+        measured['custom_imports'] = dict(imports, imports=[*imports['imports'], 'rescaps_plugin.analysis.cost'])
+        self.config.merge_from_dict(measured)
+        tests = definition.get('tests') or dict(test=())
+        self.tests = {test: change_config(self.config, options) for test, options in tests.items()}
+        self.measures = dict(definition.get('measures') or {})
+
+    @property
+    def digest(self) -> str:
+        """What tells this definition from any other."""
+        parts = [self.config.to_dict(), {name: config.to_dict() for name, config in self.tests.items()}, self.measures]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+class Run:
+    """An experiment with a seed, in a folder of its own.
+
+    Args:
+        experiment: The experiment.
+        seed: Seed of the training.
+        folder: Folder of all runs.
+    """
+
+    def __init__(self, experiment: Experiment, seed: int, folder: Path) -> None:
+        self.experiment = experiment
+        self.seed = seed
+        self.folder = folder / f'{experiment.name}-{experiment.digest}' / f'seed{seed}'
+        self.commands: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """The experiment and the seed, for people to read."""
+        return f'{self.experiment.name}, seed {self.seed}'
+
+    def result(self) -> dict[str, Any] | None:
+        """Give what the run resulted in, None where it is not done.
+
+        Fields: ``experiment``, ``digest``, ``seed``; ``tests`` and ``measures`` with what each gave; ``cost``, see
+        :class:`~rescaps_plugin.analysis.cost.CostHook`; ``commands``, ``machine`` and ``date``.
+        """
+        path = self.folder / 'result.json'
+        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+
+    @property
+    def state(self) -> str:
+        """``'done'``, ``'begun'`` or ``'to do'``."""
+        if (self.folder / 'result.json').is_file():
+            return 'done'
+        return 'begun' if self.folder.is_dir() else 'to do'
+
+    def execute(self) -> dict[str, Any]:
+        """Do what is not done yet.
+
+        Returns:
+            The result, as :meth:`result` gives it.
+
+        Raises:
+            RunError: A step failed, or another process is at this run.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock():
+            result = self.result()
+            if result is None:
+                result = self._execute()
+                write_whole(self.folder / 'result.json', json.dumps(result, indent=2).encode())
+            return result
+
+    def _execute(self) -> dict[str, Any]:
+        config = self._save('config.py', self.experiment.config)
+        command = ['tools/train.py', config, '--work-dir', self.folder, '--seed', self.seed, '--resume']
+        self._do('trained', [*command, '--no-validate'])
+        checkpoint = Path(self.folder, Path(last_checkpoint(self.folder)).name)
+        tests, costs = {}, {}
+        for name, changed in self.experiment.tests.items():
+            config = self._save(f'{name}.py', changed)
+            out = self.folder / name
+            metrics = out / 'metrics.json'
+            command = [
+                'tools/test.py',
+                config,
+                checkpoint,
+                '--work-dir',
+                out,
+                '--out',
+                metrics,
+                '--out-item',
+                'metrics',
+            ]
+            self._do(name, command)
+            tests[name] = json.loads(metrics.read_text(encoding='utf-8'))
+            costs[name] = json.loads((out / 'cost.json').read_text(encoding='utf-8'))
+        measures = {}
+        for name, measure in self.experiment.measures.items():
+            places = dict(config=self.folder / 'config.py', checkpoint=checkpoint, out=self.folder / name)
+            self._do(name, [part.format(**places) for part in measure['command']])
+            path = Path(measure['result'].format(**places))
+            measures[name] = json.loads(path.read_text(encoding='utf-8'))
+        device = 'cuda' if 'cuda' in get_device() else 'cpu'
+        return dict(
+            experiment=self.experiment.name,
+            digest=self.experiment.digest,
+            seed=self.seed,
+            tests=tests,
+            measures=measures,
+            cost=next(iter(costs.values())),
+            commands=self.commands,
+            machine=describe_machine(device, torch.get_num_threads()),
+            date=datetime.now().astimezone().isoformat(timespec='seconds'),
+        )
+
+    def _save(self, name: str, config: Config) -> Path:
+        path = self.folder / name
+        write_whole(path, config.pretty_text.encode())
+        return path
+
+    def _do(self, step: str, command: Sequence[Any]) -> None:
+        """Run a tool, unless it has run to its end before."""
+        words = [str(word) for word in command]
+        self.commands.append(shlex.join(['python', *words]))
+        done = self.folder / f'{step}.done'
+        if done.exists():
+            return
+        log = self.folder / f'{step}.log'
+        with log.open('a', encoding='utf-8') as output:
+            status = _call([sys.executable, str(ROOT / words[0]), *words[1:]], output)
+        if status != 0:
+            lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
+            raise RunError(f'{self.name}: {words[0]} failed, see {log}: {lines[-1] if lines else ""}')
+        done.touch()
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep other processes away, also from what a killed process has left running."""
+        with (self.folder / 'lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f'{self.name}: another process is at it in {self.folder}.') from error
+            os.set_inheritable(lock.fileno(), True)
+            yield
+
+
+def _call(command: Sequence[str], output: Any) -> int:
+    """Run a command and give its exit status; it ends when this process is told to."""
+
+    def end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    process = None
+    try:
+        # Open files are handed on, for the lock to hold as long as the command runs.
+        process = subprocess.Popen(command, stdout=output, stderr=output, close_fds=False)
+        return process.wait()
+    finally:
+        if process is not None and process.poll() is None:
+            process.terminate()
+            process.wait()
+        signal.signal(signal.SIGTERM, before)

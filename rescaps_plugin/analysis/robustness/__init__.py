@@ -1,0 +1,1 @@
+"""Robustness to distribution shift and adversarial attacks."""

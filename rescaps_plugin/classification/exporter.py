@@ -1,0 +1,93 @@
+"""``tools/export.py`` for classifiers: the scores of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.structures import BaseDataElement
+from mmpretrain import get_model
+from mmpretrain.models import BaseClassifier
+from torch import Tensor, nn
+
+from rescaps_plugin.classification.image_inputs import reads_bgr
+from rescaps_plugin.classification.inference import find_score_activation, predict_scores
+from rescaps_plugin.cli.config import unwrap_test_set
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.export.exporter import Exporter, preprocessor_options
+from rescaps_plugin.training.checkpoints import load_weights
+
+
+class Scores(nn.Module):
+    """A classifier that gives the scores its predictions have.
+
+    Args:
+        classifier: The classifier, in evaluation.
+        images: Images to try ``[b, c, h, w]``.
+
+    Shape:
+        - images: ``[b, c, h, w]``, as the data preprocessor leaves them
+        - output: ``[b, classes]``
+
+    Raises:
+        UserError: None of the usual functions gives the predictions' scores.
+    """
+
+    def __init__(self, classifier: nn.Module, images: Tensor) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.activation = find_score_activation(classifier, images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.activation(self.classifier(images))
+
+
+class ClassifierExporter(Exporter):
+    """Export of mmpretrain classifiers: scores ``[b, classes]`` of images ``[b, c, h, w]``."""
+
+    task = 'classification'
+    sample = 'image'
+    size_names = ('H', 'W')
+    input_name = 'images'
+    output_names = ('scores',)
+
+    def load_model(self) -> BaseClassifier:
+        model = get_model(unwrap_test_set(self.cfg), device=self.args.device)
+        if not isinstance(model, BaseClassifier):
+            raise UserError(
+                f'config {self.args.config} has model.type {self.cfg.model.type}, which is not an image classifier.'
+            )
+        checkpoint = load_weights(model, self.args.checkpoint)
+        self.classes = checkpoint.get('meta', {}).get('dataset_meta', model._dataset_meta).get('classes')
+        return model
+
+    def build_network(self, deployed: nn.Module) -> nn.Module:
+        return Scores(deployed, self.example)
+
+    def find_input_shape(self) -> tuple[int, ...]:
+        """Give ``(channels, height, width)``: of the size asked for, or else of the test set's first image."""
+        if not self.args.input_size:
+            return super().find_input_shape()
+        stem = next((module for module in self.model.modules() if isinstance(module, nn.Conv2d)), None)
+        if stem is None:
+            raise UserError('--input-size: the model has no convolution that tells its channels; leave it out.')
+        return (stem.in_channels, *self.args.input_size)
+
+    def reference(self, inputs: Tensor) -> tuple[Tensor]:
+        return (predict_scores(self.model, inputs),)
+
+    def agreement(self, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
+        agree = (outputs[0].argmax(1) == expected[0].argmax(1)).sum()
+        return f'top class agrees on {agree} of {len(expected[0])}'
+
+    def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list[bool]:
+        """Tell of each image whether its class is right."""
+        labels = outputs[0].argmax(1)
+        return [label in annotation.gt_label for label, annotation in zip(labels, annotations, strict=True)]
+
+    def summarise(self, scores: Sequence[bool]) -> str:
+        return f'accuracy {100 * sum(scores) / len(scores):.2f} %'
+
+    def describe(self) -> dict[str, Any]:
+        rgb = reads_bgr(self.cfg) == preprocessor_options(self.cfg).get('to_rgb', False)
+        return {'classes': self.classes, **self.describe_images(rgb)}

@@ -1,0 +1,93 @@
+"""Image files in the place of a data set: read as a config's test set reads its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmpretrain.datasets.transforms.utils import get_transform_idx, remove_transform
+from mmpretrain.registry import TRANSFORMS
+
+from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.data.images import read_image
+from rescaps_plugin.data.pictures import leaves_bgr
+
+
+class ImageFiles(Sequence):
+    """Image files as samples of a data set: read as the config's test set reads its own, then its test pipeline.
+
+    Args:
+        paths: The files.
+        cfg: The config.
+        model: Its model, whose first convolution tells grey from colour where the pipeline does not read files.
+
+    Raises:
+        UserError: The model takes images of other than 1 or 3 channels, which a file has.
+    """
+
+    def __init__(self, paths: Sequence[Path], cfg: Config, model: torch.nn.Module):
+        self.paths = paths
+        self.read = image_reader(cfg, model)
+        steps = remove_transform(find_test_pipeline(cfg), 'LoadImageFromFile')
+        self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict:
+        """Give a sample.
+
+        Raises:
+            ImageError: The file cannot be decoded whole.
+        """
+        return self.pipeline({'img_path': str(self.paths[index]), **self.read(self.paths[index])})
+
+
+def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
+    """Choose how to read a file so that it looks like an image of the config's test set.
+
+    A test pipeline that starts by reading files says how itself. One that gets arrays from its data set does not: then
+    the first convolution tells grey from colour, and the data preprocessor the order of colours.
+
+    Args:
+        cfg: The config.
+        model: Its model.
+
+    Returns:
+        What gives a file's ``img``, ``img_shape`` and ``ori_shape``.
+
+    Raises:
+        UserError: The model takes images of other than 1 or 3 channels.
+    """
+    pipeline = find_test_pipeline(cfg)
+    index = get_transform_idx(pipeline, 'LoadImageFromFile')
+    if index >= 0:
+        load = TRANSFORMS.build(pipeline[index])
+        return lambda path: load({'img_path': str(path)})
+
+    stem = next((module for module in model.modules() if isinstance(module, torch.nn.Conv2d)), None)
+    channels = 3 if stem is None else stem.in_channels
+    if channels not in (1, 3):
+        raise UserError(
+            f'the model takes images of {channels} channels; an image file gives 1 or 3. Leave INPUT out to use the '
+            "config's test set."
+        )
+    color_type, order = 'grayscale' if channels == 1 else 'color', 'bgr' if reads_bgr(cfg) else 'rgb'
+
+    def read(path: Path) -> dict:
+        img = read_image(path, color_type, order)
+        return {'img': img, 'img_shape': img.shape[:2], 'ori_shape': img.shape[:2]}
+
+    return read
+
+
+def reads_bgr(cfg: Config) -> bool:
+    """Tell whether the data preprocessor gets colours in OpenCV's order, blue first."""
+    options = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    pipeline = inner_datasets(loader.get('dataset', {}))[0].get('pipeline', ())
+    return leaves_bgr(pipeline, options.get('to_rgb', False))

@@ -1,0 +1,1 @@
+"""Command line of the project: arguments, configs, error messages, optional extras and tables."""

@@ -1,0 +1,1 @@
+"""Data shared by several domains: image files and their checks, folders, and handwritten digits."""

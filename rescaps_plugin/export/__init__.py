@@ -1,0 +1,1 @@
+"""Export of trained models: file formats, the exporter and quantization."""

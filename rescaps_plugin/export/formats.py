@@ -1,0 +1,184 @@
+"""Writing a network into one file that runs without this project: ONNX, TorchScript or torch.export.
+
+Every file carries a JSON text that says what goes in and what comes out, under the name ``metadata.json``, which each
+runtime reads in its own way::
+
+    json.loads(onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map['metadata.json'])
+
+    texts = {'metadata.json': ''}
+    torch.jit.load(file, _extra_files=texts)  # TorchScript; torch.export.load(file, extra_files=texts) for torch.export
+    json.loads(texts['metadata.json'])
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rescaps_plugin.cli.errors import UserError
+
+METADATA = 'metadata.json'
+
+# Runs a file: from an input, on the device of the export, to the outputs on the CPU.
+Run = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+class Export(NamedTuple):
+    """What is written.
+
+    Args:
+        network: A network of one input, in evaluation; it gives a tensor, or a tuple of them.
+        example: One input ``[1, ...]``; its shape is the file's.
+        input_name: Name of the input.
+        output_names: Names of the outputs.
+        metadata: What the file says of itself; anything that JSON has no form for is written as its string.
+        dynamic_batch: Whether the file takes any batch size, or 1 alone (a TorchScript file says nothing of it).
+        opset: Version of the ONNX operators; None for PyTorch's default.
+    """
+
+    network: nn.Module
+    example: Tensor
+    input_name: str
+    output_names: tuple[str, ...]
+    metadata: dict[str, Any]
+    dynamic_batch: bool = False
+    opset: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The metadata as JSON."""
+        return json.dumps(self.metadata, default=str, ensure_ascii=False)
+
+    @property
+    def inputs(self) -> tuple[Tensor]:
+        """What the network is traced with: a batch of 1 would be taken for a constant."""
+        return (torch.cat([self.example, self.example]) if self.dynamic_batch else self.example,)
+
+    @property
+    def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim]] | None:
+        """The sizes that stay open, as torch.export wants to be told."""
+        return ({0: torch.export.Dim('batch')},) if self.dynamic_batch else None
+
+    def trace(self) -> torch.export.ExportedProgram:
+        """Trace the network by torch.export.
+
+        Raises:
+            UserError: PyTorch cannot, or not for every batch size.
+        """
+        try:
+            return torch.export.export(self.network, self.inputs, dynamic_shapes=self.dynamic_shapes)
+        except torch._dynamo.exc.UserError as error:
+            batch = ' for batches of any size; leave out --dynamic-batch' if self.dynamic_batch else ''
+            raise UserError(f'PyTorch cannot trace this model{batch}: {str(error).splitlines()[0]}') from error
+
+
+class Format(NamedTuple):
+    """A kind of file.
+
+    Args:
+        suffix: How its name ends.
+        packages: What it needs beside PyTorch.
+        save: Writes an export to a path.
+        load: Reads a file; gives what runs it.
+    """
+
+    suffix: str
+    packages: tuple[str, ...]
+    save: Callable[[Export, Path], None]
+    load: Callable[[Path], Run]
+
+
+def _save_onnx(export: Export, path: Path) -> None:
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+    program = torch.onnx.export(
+        export.trace(),
+        input_names=[export.input_name],
+        output_names=export.output_names,
+        dynamic_shapes=export.dynamic_shapes,  # the sizes' names
+        opset_version=export.opset,
+        dynamo=True,
+        verbose=False,
+    )
+    written = program.model.opset_imports['']
+    if export.opset not in (None, written):
+        raise UserError(f'--opset {export.opset} cannot be written by PyTorch {torch.__version__}; {written} can.')
+    # Every node carries the stack trace, with the paths of this machine, of the line that it comes from.
+    ClearMetadataAndDocStringPass()(program.model)
+    program.model.metadata_props[METADATA] = export.text
+    program.save(path, external_data=False)
+
+
+def _load_onnx(path: Path) -> Run:
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    name = session.get_inputs()[0].name
+    return lambda inputs: tuple(map(torch.from_numpy, session.run(None, {name: inputs.cpu().numpy()})))
+
+
+def _run_module(module: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Run:
+    def run(inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = module(inputs)
+        return tuple(output.cpu() for output in ([outputs] if torch.is_tensor(outputs) else outputs))
+
+    return run
+
+
+@contextmanager
+def _torchscript() -> Iterator[None]:
+    """Leave out the warnings that TorchScript is deprecated, and those of what tracing takes for a constant."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        yield
+
+
+def _save_torchscript(export: Export, path: Path) -> None:
+    with _torchscript():
+        traced = torch.jit.trace(export.network, export.inputs, check_trace=False)
+        torch.jit.save(traced, path, _extra_files={METADATA: export.text})
+
+
+def _load_torchscript(path: Path) -> Run:
+    with _torchscript():
+        return _run_module(torch.jit.load(path))
+
+
+def _save_exported(export: Export, path: Path) -> None:
+    torch.export.save(export.trace(), path, extra_files={METADATA: export.text})
+
+
+def _load_exported(path: Path) -> Run:
+    return _run_module(torch.export.load(path).module())
+
+
+FORMATS = {
+    'onnx': Format('.onnx', ('onnx', 'onnxruntime', 'onnxscript'), _save_onnx, _load_onnx),
+    'torchscript': Format('.pt', (), _save_torchscript, _load_torchscript),
+    'exported': Format('.pt2', (), _save_exported, _load_exported),
+}
+
+
+def find_format(name: str) -> Format:
+    """Look up a format that can be used here.
+
+    Args:
+        name: One of ``FORMATS``.
+
+    Raises:
+        UserError: Packages that it needs are missing.
+    """
+    form = FORMATS[name]
+    missing = [package for package in form.packages if find_spec(package) is None]
+    if missing:
+        raise UserError(f"--format {name} needs {', '.join(missing)}: pip install 'rescaps[export]'")
+    return form

@@ -1,0 +1,69 @@
+"""``tools/export.py`` for point capsule autoencoders: the reconstructions and latent capsules of clouds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from rescaps_plugin.export.exporter import Exporter
+from rescaps_plugin.losses import chamfer_distance
+from rescaps_plugin.pointcloud.inference import load_model
+from rescaps_plugin.pointcloud.point_caps import PointCapsAE
+
+
+class Autoencoding(nn.Module):
+    """A point capsule autoencoder that gives what it predicts, decoding from the fixed places of evaluation.
+
+    Args:
+        autoencoder: The autoencoder.
+
+    Shape:
+        - points: ``[b, n, 3]``, in the unit sphere
+        - reconstruction: ``[b, num_points, 3]``; point ``p`` is of capsule ``p`` modulo ``latent_capsules``
+        - latent: ``[b, latent_capsules, latent_dim]``
+    """
+
+    def __init__(self, autoencoder: PointCapsAE) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+
+    def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        latent = self.autoencoder.encode(points)
+        return self.autoencoder.decode(latent), latent
+
+
+class AutoencoderExporter(Exporter):
+    """Export of point capsule autoencoders: see :class:`Autoencoding`."""
+
+    task = 'reconstruction'
+    sample = 'cloud'
+    size_names = ('N',)
+    input_name = 'points'
+    output_names = ('reconstruction', 'latent')
+
+    def load_model(self) -> PointCapsAE:
+        return load_model(self.cfg, self.args.checkpoint, self.args.device)
+
+    def build_network(self, deployed: nn.Module) -> nn.Module:
+        return Autoencoding(deployed)
+
+    def find_input_shape(self) -> tuple[int, ...]:
+        """Give ``(points, 3)``: of the number asked for, or else of the test set's first cloud."""
+        return (*self.args.input_size, 3) if self.args.input_size else super().find_input_shape()
+
+    def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        return Autoencoding(self.model)(inputs)
+
+    def agreement(self, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
+        distance = (outputs[0] - expected[0]).norm(dim=2).max()
+        return f'points are at most {distance:.1e} away'
+
+    def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list[float]:
+        """Give the Chamfer distance of each cloud and its reconstruction."""
+        pairs = zip(outputs[0], inputs, strict=True)
+        return [chamfer_distance(reconstruction[None], points[None]).item() for reconstruction, points in pairs]
+
+    def summarise(self, scores: Sequence[float]) -> str:
+        return f'Chamfer distance {1000 * sum(scores) / len(scores):.3f}e-3'

@@ -1,0 +1,80 @@
+"""``tools/predict.py`` for point capsule autoencoders: the reconstruction of clouds and meshes."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.progress import track
+
+from rescaps_plugin.cli.config import find_test_pipeline
+from rescaps_plugin.cli.tables import show, write_table
+from rescaps_plugin.data.folders import find_files
+from rescaps_plugin.data.subset import spread
+from rescaps_plugin.losses import chamfer_distance
+from rescaps_plugin.pointcloud.drawing import draw_clouds
+from rescaps_plugin.pointcloud.files import SUFFIXES, is_cloud
+from rescaps_plugin.pointcloud.inference import build_dataset, load_model, read_samples, write_ply
+from rescaps_plugin.pointcloud.inference import predict as reconstruct
+
+# Clouds at a time where --batch-size does not say, in the picture, and rows on the screen.
+BATCH_SIZE = 32
+PICTURE_CLOUDS = 6
+SCREEN_ROWS = 10
+# Letters of up to four bytes; file systems take 255 bytes.
+MAX_STEM = 60
+
+
+def predict(cfg: Config, args: Namespace) -> list[str]:
+    """Reconstruct clouds and meshes with a point capsule autoencoder.
+
+    Args:
+        cfg: The config.
+        args: Arguments of the tool.
+
+    Returns:
+        What was wrong with the files that could not be used.
+    """
+    model = load_model(cfg, args.checkpoint, args.device)
+    failures: list[str] = []
+    if args.inputs:
+        paths = find_files(args.inputs, 'clouds or meshes', SUFFIXES, is_cloud)
+        paths = [paths[index] for index in spread(len(paths), args.max_images)]
+        total = len(paths)
+        samples = read_samples(paths, find_test_pipeline(cfg), model.decoder.num_points, failures)
+    else:
+        dataset = build_dataset(cfg, 'test')
+        indices = spread(len(dataset), args.max_images)
+        samples, total = (dataset[index] for index in indices), len(indices)
+
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    rows, clouds, predicted, drawn = [], [], [], []
+    for cloud, sample in track(
+        reconstruct(model, samples, args.batch_size or BATCH_SIZE), 'Reconstructing', total=total
+    ):
+        name = str(sample.get('path', sample.sample_idx))
+        file = f'{len(rows):04d}_{Path(name).stem[:MAX_STEM]}.ply'
+        write_ply(args.out_dir / file, sample, model.decoder.latent_capsules)
+        distance = 1000 * chamfer_distance(sample.pred_points[None], cloud[None]).item()
+        rows.append({'cloud': name, 'points': len(cloud), 'chamfer': round(distance, 4), 'file': file})
+        if sample.get('points_of_file', 0) > len(cloud) and not sample.is_mesh:
+            drawn.append(f'{name} ({sample.points_of_file})')
+        if len(clouds) < PICTURE_CLOUDS:
+            clouds.append(cloud.numpy())
+            predicted.append(sample.pred_points.numpy())
+
+    if rows:
+        write_table(rows, args.out_dir / f'predictions.{args.format}')
+        titles = {'reconstruction': [f'{row["chamfer"]:.2f}' for row in rows]}
+        draw_clouds({'input': clouds, 'reconstruction': predicted}, args.out_dir / 'predictions.png', titles=titles)
+        print(f'wrote {args.out_dir / "predictions.png"}')
+    for row in rows[:SCREEN_ROWS]:
+        file, distance = show(row['file']), row['chamfer']
+        print(f'cloud {show(row["cloud"])}: Chamfer distance {distance:.2f}e-3 in the unit sphere, {file}')
+    if drawn:
+        print(
+            f'{len(drawn)} clouds have more points than the {model.decoder.num_points} of the model, and as many were '
+            f'drawn of each: {show(", ".join(drawn[:SCREEN_ROWS]))}'
+        )
+    return failures

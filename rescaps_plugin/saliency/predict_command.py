@@ -1,0 +1,163 @@
+"""``tools/predict.py`` for salient object detectors: maps, overlays and cut-outs of images, folders and videos."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from rich.progress import track
+
+from rescaps_plugin.cli.tables import show, write_table
+from rescaps_plugin.data.folders import find_files
+from rescaps_plugin.data.images import IMAGE_SUFFIXES
+from rescaps_plugin.data.pictures import to_picture
+from rescaps_plugin.data.subset import spread
+from rescaps_plugin.saliency.drawing import cutout, draw_grid, overlay
+from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
+from rescaps_plugin.saliency.masks import SALIENT
+from rescaps_plugin.saliency.metric import score_map
+from rescaps_plugin.saliency.video import VideoFile
+
+# Images at a time where --batch-size does not say: MMSegmentation warns of every batch whose images differ in size.
+BATCH_SIZE = 1
+# Images in the picture, and rows on the screen.
+PICTURE_ROWS = 8
+SCREEN_ROWS = 10
+
+
+def predict(cfg: Config, args: Namespace) -> list[str]:
+    """Predict saliency maps of images and videos, or of the config's test set.
+
+    Args:
+        cfg: The config.
+        args: Arguments of the tool.
+
+    Returns:
+        What was wrong with the files that could not be used.
+    """
+    reader, failures = PictureReader(cfg), []
+    model = load_detector(cfg, args.checkpoint, args.device)
+    if args.inputs:
+        paths = list(dict.fromkeys(find_files(args.inputs, 'images or videos', (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))))
+        pictures, total = reader.read_files(paths, args.max_images, failures), None
+    else:
+        dataset = reader.build_dataset()
+        indices = spread(len(dataset), args.max_images)
+        pictures, total = reader.read_dataset(dataset, indices, failures), len(indices)
+
+    rows, shown = [], []
+    with MapWriter(args.out_dir, args.overlay, args.cutout) as writer:
+        pictures = iter(track(pictures, 'Predicting', total=total))
+        while batch := list(islice(pictures, args.batch_size or BATCH_SIZE)):
+            for picture, saliency in zip(batch, predict_maps(model, [each.sample for each in batch]), strict=True):
+                rows.append(describe(picture, saliency, writer.write(picture, saliency)))
+                if len(shown) < PICTURE_ROWS:
+                    shown.append((picture, saliency))
+
+    if rows:
+        write_table(rows, args.out_dir / f'predictions.{args.format}')
+        report(rows)
+        draw_picture(shown, rows, args.out_dir / 'predictions.png')
+    return failures
+
+
+class MapWriter:
+    """Writes what is made of pictures: maps always, overlays and cut-outs on demand.
+
+    Everything is a PNG file at the picture's size, but the overlays of a video, which are a video.
+
+    Args:
+        folder: Folder for ``maps``, ``overlays`` and ``cutouts``.
+        overlays: Whether to write overlays.
+        cutouts: Whether to write cut-outs.
+    """
+
+    def __init__(self, folder: Path, overlays: bool, cutouts: bool) -> None:
+        self.folder = folder
+        self.overlays = overlays
+        self.cutouts = cutouts
+        self.videos = {}
+
+    def __enter__(self) -> MapWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for video in self.videos.values():
+            video.close()
+
+    def write(self, picture: Picture, saliency: np.ndarray) -> dict[str, str]:
+        """Write what is made of a picture.
+
+        Args:
+            picture: The picture.
+            saliency: Its uint8 map ``[height, width]``.
+
+        Returns:
+            Paths of the files below the folder, by what they are.
+
+        Raises:
+            UserError: There is no encoder for the video.
+        """
+        files = {'map': self._write_png('maps', picture.name, saliency)}
+        if self.overlays:
+            tinted = overlay(picture.image, saliency)
+            if picture.video is None:
+                files['overlay'] = self._write_png('overlays', picture.name, tinted)
+            else:
+                files['overlay'] = self._write_frame(tinted, *picture.video)
+        if self.cutouts:
+            files['cutout'] = self._write_png('cutouts', picture.name, cutout(picture.image, saliency, picture.alpha))
+        return files
+
+    def _write_png(self, kind: str, name: str, image: np.ndarray) -> str:
+        path = self.folder / kind / f'{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
+        return str(path.relative_to(self.folder))
+
+    def _write_frame(self, frame: np.ndarray, name: str, rate: float) -> str:
+        if name not in self.videos:
+            stem = self.folder / 'overlays' / name
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            self.videos[name] = VideoFile(stem, rate, frame.shape[:2])
+        self.videos[name].write(frame)
+        return str(self.videos[name].path.relative_to(self.folder))
+
+
+def describe(picture: Picture, saliency: np.ndarray, files: dict[str, str]) -> dict[str, str | float]:
+    """Make the row of a picture: its files, the salient part of it, and scores where the mask is known."""
+    row = {'image': picture.source, 'salient': round(float((saliency >= SALIENT).mean()), 4)}
+    if picture.mask is not None:
+        scores = score_map(saliency, picture.mask)
+        row.update(maxF=round(float(scores.f.max()), 4), S=round(scores.s, 4), MAE=round(scores.mae, 4))
+    return {**row, **files}
+
+
+def report(rows: Sequence[dict]) -> None:
+    """Print the first rows and, where masks are known, the mean error."""
+    for row in rows[:SCREEN_ROWS]:
+        known = f', MAE {row["MAE"]:.4f}' if 'MAE' in row else ''
+        print(f'image {show(row["image"])}: {row["salient"]:.1%} salient{known}, {show(row["map"])}')
+    if len(rows) > SCREEN_ROWS:
+        print(f'... and {len(rows) - SCREEN_ROWS} more')
+    errors = [row['MAE'] for row in rows if 'MAE' in row]
+    if errors:
+        print(f'mean MAE of {len(errors)} images: {np.mean(errors):.4f}')
+
+
+def draw_picture(shown: Sequence[tuple[Picture, np.ndarray]], rows: Sequence[dict], path: Path) -> None:
+    """Draw the first images beside their masks, where all are known, and maps."""
+    columns = {'image': [to_picture(picture.image, bgr=True) for picture, _ in shown]}
+    notes = {'map': [f'{row["salient"]:.1%} salient' for row in rows]}
+    if all(picture.mask is not None for picture, _ in shown):
+        columns['mask'] = [picture.mask * np.uint8(255) for picture, _ in shown]
+        notes['map'] = [f'MAE {row["MAE"]:.3f}' for row in rows]
+    columns['map'] = [saliency for _, saliency in shown]
+    columns['overlay'] = [to_picture(overlay(picture.image, saliency), bgr=True) for picture, saliency in shown]
+    draw_grid(columns, path, [Path(picture.name).name for picture, _ in shown], notes)
+    print(f'wrote {path}')

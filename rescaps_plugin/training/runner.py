@@ -1,0 +1,186 @@
+"""Building MMEngine's runner for the tools."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook, Hook, RuntimeInfoHook, SyncBuffersHook
+from mmengine.model import BaseDataPreprocessor, is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook
+from rescaps_plugin.training.checkpoints import safe_loaders
+from rescaps_plugin.training.distributed import prepare_cpu_ddp
+from rescaps_plugin.training.divergence_guard import NaNGuardHook
+from rescaps_plugin.training.interruption import StopHook, StopSignals, leave_signals_to_parent
+from rescaps_plugin.training.plain_checkpoint import PlainCheckpointHook
+from rescaps_plugin.training.precision import compile_network, configure_amp, evaluation_dtype
+from rescaps_plugin.training.resume import ResumeHook, resumable
+from rescaps_plugin.training.run_checks import LastBatchHook, batch_errors, check_classes, check_loop, compare_schedule
+from rescaps_plugin.training.runtime_info import PendingRuntimeInfoHook
+from rescaps_plugin.training.work_dir import own_work_dir
+
+# Optimizers of PyTorch that can update all parameters in one kernel.
+_FUSED = ('Adam', 'AdamW', 'SGD')
+
+# Hooks of MMEngine, and those that stand in for them.
+_REPLACED = {CheckpointHook: SafeCheckpointHook, RuntimeInfoHook: PendingRuntimeInfoHook}
+
+
+class _Careful:
+    """What every run gets beside what its config asks for, whichever library's config it is.
+
+    Training loops and checkpoints from which a killed run resumes to the same result, plain checkpoints that are read
+    without running their code, a work directory of its own while it trains, a checkpoint where it is asked to end, and
+    a guard against divergence. On several processes, all of them validate with the statistics that are saved.
+    """
+
+    def train(self) -> nn.Module:
+        """Train, alone in the work directory.
+
+        Returns:
+            The model.
+
+        Raises:
+            UserError: Another training runs in the work directory.
+            SystemExit: SIGTERM or SIGHUP came; the code is 128 and the signal's number.
+        """
+        alone = own_work_dir(self.work_dir) if is_main_process() else nullcontext()
+        with alone, self._conditions(), batch_errors(), StopSignals() as signals:
+            hook = StopHook(signals)
+            self.register_hook(hook)
+            try:
+                return super().train()
+            finally:
+                self._hooks.remove(hook)
+
+    def val(self) -> dict[str, float]:
+        """Validate."""
+        self._maybe_compile('val_step')
+        with self._conditions():
+            return super().val()
+
+    def test(self) -> dict[str, float]:
+        """Test."""
+        self._maybe_compile('test_step')
+        with self._conditions():
+            return super().test()
+
+    @contextmanager
+    def _conditions(self) -> Iterator[None]:
+        """Read checkpoints safely, and evaluate in the half precision that the config asks for."""
+        with safe_loaders(), evaluation_dtype(self.cfg.get('amp')):
+            yield
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Build a data loader, whose workers leave signals to this process."""
+        loader = Runner.build_dataloader(*args, **kwargs)
+        loader.worker_init_fn = leave_signals_to_parent(loader.worker_init_fn)
+        return loader
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the training loop of a config, resumable at any iteration."""
+        loop = super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
+        return self._checked(loop, 'train_dataloader')
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the validation loop of a config, and check it against the data."""
+        return self._checked(super().build_val_loop(loop), 'val_dataloader')
+
+    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the test loop of a config, and check it against the data."""
+        return self._checked(super().build_test_loop(loop), 'test_dataloader')
+
+    def _checked(self, loop: BaseLoop, key: str) -> BaseLoop:
+        check_loop(loop, key)
+        warning = check_classes(self.cfg, self.model, loop, key)
+        if warning:
+            self.logger.warning(warning)
+        return loop
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Build the schedulers of a config, and say where they and the training differ in length."""
+        schedulers = super().build_param_scheduler(scheduler)
+        for warning in compare_schedule(schedulers, self.train_loop):
+            self.logger.warning(warning)
+        return schedulers
+
+    def register_hook(self, hook: Hook | dict[str, Any], priority: int | str | None = None) -> None:
+        """Register a hook; in place of some of MMEngine's, those that lose nothing and do not wait for the device."""
+        if isinstance(hook, dict):
+            for theirs, ours in _REPLACED.items():
+                if hook.get('type') in (theirs.__name__, theirs):
+                    hook = dict(hook, type=ours)
+        super().register_hook(hook, priority)
+
+    def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
+        """Register the hooks of a config, and those of them that every run has and it does not name."""
+        super().register_hooks(default_hooks, custom_hooks)
+        kinds = [NaNGuardHook, LastBatchHook, ResumeHook, PlainCheckpointHook]
+        for kind in [*kinds, *([SyncBuffersHook] if self.distributed else [])]:
+            if not any(isinstance(hook, kind) for hook in self.hooks):
+                self.register_hook(kind())
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Move the model to the device in the config's memory format, then wrap it for distributed training."""
+        if self.cfg.get('channels_last'):
+            model = model.to(memory_format=torch.channels_last)
+        for module in model.modules():
+            # Only some of the libraries' data preprocessors have an argument for it. Copies from pageable memory are
+            # synchronous in any case.
+            if isinstance(module, BaseDataPreprocessor):
+                module._non_blocking = True
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | dict[str, Any]) -> OptimWrapper:
+        """Build the optimizer; on a GPU PyTorch's own in their fused form, unless the config says otherwise."""
+        optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
+        if isinstance(optimizer, dict) and optimizer.get('type') in _FUSED and get_device() == 'cuda':
+            if not {'fused', 'foreach'} & optimizer.keys():
+                optim_wrapper = dict(optim_wrapper, optimizer=dict(optimizer, fused=True))
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the networks of the model where the config asks for it; MMEngine does so in training alone."""
+        options = self.cfg.get('compile')
+        if options and isinstance(self, Runner):
+            model = self.model.module if is_model_wrapper(self.model) else self.model
+            compile_network(model, **({} if options is True else options))
+
+
+def build_runner(cfg: Config, *hooks: Hook) -> Runner:
+    """Build the runner that a config describes, for any device and any library's config.
+
+    Every runner can be killed and resumed, saves plain checkpoints, and stops where training diverges, whether or not
+    the config asks for the hooks.
+
+    Args:
+        cfg: A complete config; ``runner_type`` picks another runner than :class:`mmengine.runner.Runner`.
+        *hooks: Hooks to register beside the config's.
+
+    Returns:
+        The runner, ready to train or test.
+
+    Raises:
+        UserError: The config asks for precision or memory format that the device or the runner does not have.
+    """
+    configure_amp(cfg)
+    prepare_cpu_ddp(cfg)
+    kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    if cfg.get('channels_last') and not issubclass(kind, Runner):
+        raise UserError(f'channels_last needs runner_type Runner; the config has {kind.__name__}.')
+    with safe_loaders():
+        runner = type(kind.__name__, (_Careful, kind), {}).from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    return runner

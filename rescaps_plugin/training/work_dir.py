@@ -1,0 +1,70 @@
+"""Work directories of trainings: whose they are, and which checkpoint is the latest."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import SoftFileLock, Timeout
+
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.outputs import remove_abandoned_drafts
+
+# MMEngine's name for the file that says which checkpoint is the latest.
+LAST_CHECKPOINT = 'last_checkpoint'
+# The file that says which training a work directory belongs to, and the one that its process holds meanwhile.
+RUN_ID = 'run_id'
+LOCK = 'train.lock'
+
+
+@contextmanager
+def own_work_dir(work_dir: str | Path) -> Iterator[None]:
+    """Keep other trainings out of a work directory during the block, and remove what a killed one was writing there.
+
+    The file ``train.lock`` says who is in. One that a process of this machine left which is gone does not count.
+
+    Args:
+        work_dir: The work directory.
+
+    Raises:
+        UserError: Another training is in.
+    """
+    folder = Path(work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = SoftFileLock(folder / LOCK)
+    try:
+        # It takes one look at a lock that is stale, and the next at the place that is free.
+        lock.acquire(timeout=1, poll_interval=0.05)
+    except Timeout as error:
+        pid, host = (*(folder / LOCK).read_text().split(), 'unknown', 'unknown')[:2]
+        raise UserError(
+            f'another training runs in {folder}: process {pid} on {host}. Give this one another --work-dir. Should '
+            f'that process be gone, delete {folder / LOCK}.'
+        ) from error
+    try:
+        remove_abandoned_drafts(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def check_work_dir(work_dir: str | Path, launcher: str) -> None:
+    """Refuse a work directory that another training is in, before a runner writes its config and logs there.
+
+    Args:
+        work_dir: The work directory.
+        launcher: The job launcher. Of processes that torchrun starts, the first one checks. Those of other launchers do
+            not know their rank yet; their training checks when it starts.
+
+    Raises:
+        UserError: Another training is in.
+    """
+    if launcher == 'none' or (launcher == 'pytorch' and os.environ.get('RANK') == '0'):
+        with own_work_dir(os.path.abspath(work_dir)):
+            pass
+
+
+def last_checkpoint(work_dir: str | Path) -> str | None:
+    """Read which checkpoint a work directory names as its latest; None where it names none."""
+    note = Path(work_dir, LAST_CHECKPOINT)
+    return note.read_text().strip() or None if note.is_file() else None

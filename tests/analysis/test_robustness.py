@@ -1,0 +1,254 @@
+"""Attacks on linear classifiers, whose worst case is known in closed form, and what is made of their results."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.models import ImageClassifier
+from mmpretrain.models.heads import ClsHead
+from mmpretrain.registry import MODELS
+
+from rescaps_plugin.analysis.robustness.attacks import (
+    ATTACKS,
+    AttackSettings,
+    LogOdds,
+    attack_models,
+    check_attacks,
+    count_zero_gradients,
+    make_target,
+    margin,
+    measure,
+    run_attack,
+    viewpoint_accuracy,
+)
+from rescaps_plugin.classification.head import CapsuleClsHead
+from rescaps_plugin.cli.errors import UserError
+
+pytest.importorskip('art', reason="needs pip install 'rescaps[robustness]'")
+SIDE = 8
+
+
+@MODELS.register_module()
+class LinearBackbone(BaseModule):
+    """Logits, or their sigmoids, that are linear in the pixels as they come from the data preprocessor."""
+
+    def __init__(self, classes, scale=1.0, activations=False):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = torch.nn.Parameter(scale * torch.randn(classes, SIDE * SIDE, generator=generator) / SIDE)
+        self.activations = activations
+
+    def forward(self, x):
+        z = x.flatten(1) @ self.weight.T
+        return (torch.sigmoid(z) if self.activations else z,)
+
+
+@MODELS.register_module()
+class PassingHead(ClsHead):
+    """Scores by softmax of what the backbone gives."""
+
+    def pre_logits(self, feats):
+        return feats[-1]
+
+    def forward(self, feats):
+        return feats[-1]
+
+
+@MODELS.register_module()
+class PassingCapsuleHead(PassingHead):
+    """Scores as the backbone gives them."""
+
+    _get_predictions = CapsuleClsHead._get_predictions
+
+
+def build(activations, scale=1.0, classes=4):
+    """A classifier whose logits on pixels in [0, 1] are linear, with the data preprocessor's 127.5 as its zero."""
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='LinearBackbone', classes=classes, scale=scale, activations=activations),
+            head=dict(type='PassingCapsuleHead' if activations else 'PassingHead'),
+            data_preprocessor=dict(num_classes=classes, mean=[127.5], std=[51.0]),
+        )
+    )
+    assert isinstance(model, ImageClassifier)
+    return model.eval()
+
+
+@pytest.fixture(scope='module')
+def images():
+    """Grey images, which no perturbation below 0.2 takes out of [0, 1]."""
+    return torch.randint(80, 176, (24, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+@pytest.fixture(scope='module')
+def pixels(images):
+    return images.numpy() / np.float32(255)
+
+
+def log_odds_of(model, pixels):
+    """The same log-odds by hand."""
+    return (torch.from_numpy(5 * pixels - 2.5).flatten(1) @ model.backbone.weight.T).detach()
+
+
+@pytest.mark.parametrize('activations', [False, True])
+def test_log_odds_are_the_same_of_logits_and_of_activations(activations, images, pixels):
+    model = build(activations)
+    wrapped = LogOdds(model, images[:2])
+    assert wrapped.from_activations == activations
+    log_odds = wrapped(torch.from_numpy(pixels)).detach()
+    torch.testing.assert_close(log_odds, log_odds_of(model, pixels), atol=1e-4, rtol=1e-4)
+    data = model.data_preprocessor({'inputs': images})['inputs']
+    predicted = [sample.pred_label.item() for sample in model(data, mode='predict')]
+    assert log_odds.argmax(dim=1).tolist() == predicted
+
+
+def test_colours_are_swapped_inside():
+    """Channels stay in the order of the pipeline outside, so that their perturbations do as well."""
+
+    class Reds(torch.nn.Module):
+        def forward(self, inputs, mode='tensor'):
+            from mmpretrain.structures import DataSample
+
+            scores = torch.sigmoid(inputs.mean((2, 3)) - 1)
+            return [DataSample().set_pred_score(score) for score in scores] if mode == 'predict' else scores
+
+    model = Reds()
+    model.weight = torch.nn.Parameter(torch.zeros(1))
+    model.data_preprocessor = MODELS.build(
+        dict(type='ClsDataPreprocessor', mean=[0.0, 0.0, 0.0], std=[255.0] * 3, to_rgb=True)
+    )
+    pixels = torch.zeros(1, 3, 2, 2)
+    pixels[:, 0] = 1  # blue, which comes first
+    assert LogOdds(model, (255 * pixels).byte())(pixels)[0].tolist() == pytest.approx([-1, -1, 0], abs=1e-5)
+
+
+def test_data_preprocessor_moves_along(images):
+    """ART moves what it attacks, and the images must go where the network is."""
+    wrapped = LogOdds(build(True), images[:2])
+    assert wrapped.to('meta').classifier.data_preprocessor.device.type == 'meta'
+    assert wrapped.to_empty(device='cpu').classifier.data_preprocessor.device.type == 'cpu'
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')
+def test_attack_runs_on_the_gpu_of_the_model(images, pixels):
+    model = build(True).to('cuda:1')
+    target = make_target('linear', model, images)
+    perturbed = run_attack('fgsm', target, pixels.numpy(), np.zeros(len(pixels), int), 0.1, AttackSettings())
+    assert np.isfinite(perturbed).all()
+    assert {parameter.device for parameter in model.parameters()} == {torch.device('cuda:1')}
+
+
+@pytest.mark.parametrize('activations', [False, True])
+def test_attacks_reach_the_worst_case_of_a_linear_model(activations, images, pixels):
+    model = build(activations, classes=2)
+    target = make_target('linear', model, images)
+    clean = log_odds_of(model, pixels)
+    labels = clean.argmax(dim=1).numpy()  # right on every image
+    # The margin is linear in the pixels, so that it is highest in a corner of the box.
+    rise = 5 * (model.backbone.weight[0] - model.backbone.weight[1]).abs().sum().item()
+    settings = AttackSettings(steps=10, queries=60)
+    for eps in (0.02, 0.1):
+        worst = margin(clean, torch.from_numpy(labels)).mean().item() + eps * rise
+        loss = {}
+        for name in ATTACKS:
+            perturbed = run_attack(name, target, pixels, labels, eps, settings)
+            assert perturbed.dtype == np.float32
+            assert np.abs(perturbed - pixels).max() <= eps + 1e-6 and 0 <= perturbed.min() <= perturbed.max() <= 1
+            loss[name] = margin(log_odds_of(model, perturbed), torch.from_numpy(labels)).mean().item()
+            assert loss[name] == pytest.approx(measure(target, perturbed, labels, 10)['loss'], abs=1e-2)
+        assert [loss[name] for name in ('fgsm', 'bim', 'pgd')] == pytest.approx([worst] * 3, abs=1e-3)
+        assert loss['noise'] < loss['square'] < worst
+
+
+def test_whole_run_of_two_models_passes_its_checks(images, pixels):
+    models = {'activations': build(True), 'logits': build(False, scale=2.0)}
+    targets = [make_target(name, model, images) for name, model in models.items()]
+    labels = log_odds_of(models['logits'], pixels).argmax(dim=1).numpy()
+    epsilons = (0.02, 0.1)
+    results = attack_models(targets, pixels, labels, epsilons, AttackSettings(steps=5, queries=20))
+    checks = check_attacks(results, epsilons, len(labels))
+    assert len(checks) == 2 * 9 and all(check.passed for check in checks), '\n'.join(map(str, checks))
+    # The second model is the first one, sharper: what fools one fools the other.
+    assert results['transfer']['activations']['logits'] == [
+        dict(accuracy=entry['accuracy'], loss=pytest.approx(2 * entry['loss'], rel=1e-3))
+        for entry in results['white_box']['activations']['pgd']
+    ]
+    again = attack_models(targets, pixels, labels, epsilons, AttackSettings(steps=5, queries=20))
+    assert again == results
+
+
+def test_saturated_activations_have_no_gradient_in_float32_and_one_in_float64(images, pixels):
+    model = build(True, scale=1.0)
+    labels = log_odds_of(model, pixels).argmax(dim=1).numpy()
+    with torch.no_grad():  # activations of every class: 1 in float32, 1 - 1e-11 in float64
+        model.backbone.forward = lambda x: (torch.sigmoid(25 + 0.1 * (x.flatten(1) @ model.backbone.weight.T)),)
+    target = make_target('saturated', model, images)
+    assert count_zero_gradients(target, pixels, labels, 10) == len(pixels)
+    target = make_target('saturated', model.double(), images)
+    assert count_zero_gradients(target, pixels, labels, 10) == 0
+    perturbed = run_attack('fgsm', target, pixels, labels, 0.1, AttackSettings())
+    assert measure(target, perturbed, labels, 10)['accuracy'] < 20
+
+
+def test_images_that_are_no_bytes_are_refused(images):
+    with pytest.raises(UserError, match='images in bytes, and the test pipeline of linear leaves torch.float32'):
+        make_target('linear', build(True), images.float())
+
+
+def results_of(**changes):
+    """Results of two models that pass every check, with some accuracies changed."""
+    accuracy = {'noise': [99, 98], 'fgsm': [80, 60], 'bim': [70, 40], 'pgd': [70, 38], 'square': [90, 70]} | changes
+    attacks = {name: [dict(accuracy=value, loss=-0.1 * value) for value in values] for name, values in accuracy.items()}
+    return {
+        'clean': {'a': dict(accuracy=99, loss=-9.9)},
+        'white_box': {'a': attacks},
+        'transfer': {'b': {'a': [dict(accuracy=95, loss=0), dict(accuracy=90, loss=0)]}},
+        'unbounded': {'a': dict(accuracy=0, loss=5)},
+        'zero_gradients': {'a': 0},
+        'largest_excess': {'a': 1e-8},
+    }
+
+
+def test_checks_say_what_was_found():
+    checks = check_attacks(results_of(), (0.1, 0.2), 100)
+    assert all(check.passed for check in checks)
+    lines = list(map(str, checks))
+    assert "PASS  a: PGD's loss rises with epsilon (-9.90 < -7.00 < -3.80)" in lines
+    assert 'PASS  a: PGD fools as many as FGSM or more (accuracy 70.0 : 80.0 %, 38.0 : 60.0 %)' in lines
+
+
+@pytest.mark.parametrize(
+    ('change', 'claim'),
+    [
+        (dict(pgd=[70, 61]), 'PGD fools as many as FGSM'),
+        (dict(square=[90, 37]), 'PGD fools as many as Square'),
+        (dict(bim=[81, 40]), 'BIM fools as many as FGSM'),
+        (dict(noise=[79, 98]), 'FGSM fools as many as random signs'),
+        (dict(pgd=[38, 38]), "PGD's loss rises"),
+        (
+            dict(transfer={'b': {'a': [dict(accuracy=69, loss=0), dict(accuracy=90, loss=0)]}}),
+            'what PGD made against b',
+        ),
+        (dict(unbounded={'a': dict(accuracy=1, loss=5)}), 'PGD without a bound'),
+        (dict(zero_gradients={'a': 1}), 'the gradient is not zero'),
+        (dict(largest_excess={'a': 1e-3}), 'perturbations stay within'),
+    ],
+)
+def test_each_check_can_fail(change, claim):
+    (name,) = change
+    results = results_of(**change) if name in ATTACKS else {**results_of(), **change}
+    (failed,) = [check for check in check_attacks(results, (0.1, 0.2), 100) if not check.passed]
+    assert failed.claim.startswith(claim) or claim in failed.claim
+    assert str(failed).startswith('FAIL  a: ')
+
+
+def test_accuracy_by_viewpoint():
+    # elevation, azimuth: two familiar and two novel of each
+    info = np.array([[0, 0, 0, 0], [0, 2, 34, 0], [0, 3, 6, 0], [0, 8, 28, 1], [0, 8, 28, 0]])
+    found = viewpoint_accuracy(info, np.array([True, False, True, False, True]))
+    assert found['azimuth']['familiar'] == 50 and found['azimuth']['novel'] == pytest.approx(200 / 3)
+    assert found['azimuth']['curve'] == {0: 100, 60: 100, 280: 50, 340: 0}
+    assert found['elevation']['curve'] == {30: 100, 40: 0, 45: 100, 70: 50}
+    only = viewpoint_accuracy(info[:2], np.array([True, True]))
+    assert only['azimuth'] == {'familiar': 100, 'novel': None, 'curve': {0: 100, 340: 100}}
