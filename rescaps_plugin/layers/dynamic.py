@@ -125,7 +125,7 @@ class DynamicRouting(WindowRouting):
     ) -> None:
         in_dim = pose_size**2 if in_dim is None else in_dim
         out_dim = pose_size**2 if out_dim is None else out_dim
-        super().__init__(in_types, out_types, kernel_size, stride, padding, in_dim, out_dim)
+        super().__init__(in_types, out_types, kernel_size, stride, padding, in_dim, out_dim, input_activations=None)
         check_positive(iterations=iterations)
         self.iterations = iterations
         self.coupling_grad = coupling_grad
@@ -181,6 +181,7 @@ class PrimaryVectorCaps(nn.Module):
         super().__init__()
         self.capsule_types = capsule_types
         self.dim = dim
+        self.pose_shape = (dim,)
         self.out_channels = capsule_types * (dim + 1)
         self.pose = nn.Conv2d(in_channels, capsule_types * dim, kernel_size, stride, padding)
 

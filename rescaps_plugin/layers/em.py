@@ -207,6 +207,7 @@ class EMRouting(WindowRouting):
     ) -> None:
         super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
         check_positive(iterations=iterations)
+        self.pose_shape = (pose_size, pose_size)
         if coordinate_addition and pose_size < 2:
             raise ValueError(f'pose_size must be at least 2 with coordinate_addition=True, got {pose_size}')
         self.iterations = iterations

@@ -1,7 +1,8 @@
-"""What the layers share to turn from the training form into the deploy form."""
+"""Conversion of layers from the training form into the deploy form."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Deployable(nn.Module):
@@ -50,13 +51,13 @@ def fuse_layers(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def norm_scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Give the ``(scale, shift)`` per channel of a batch normalisation in evaluation: ``y = scale x + shift``."""
+def norm_scale_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the ``(scale, shift)`` per channel of a batch normalisation in evaluation: ``y = scale x + shift``."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - scale * norm.running_mean
 
 
-def fold_input_norm(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
+def fold_input_norm(norm: _BatchNorm, conv: nn.Conv2d) -> None:
     """Fold a batch normalisation into the unpadded, ungrouped convolution with bias that reads its output, in place."""
     scale, shift = norm_scale_shift(norm)
     conv.bias += torch.einsum('oihw,i->o', conv.weight, shift)

@@ -92,6 +92,7 @@ class SelfRouting(WindowRouting):
         activation_only: bool = False,
     ) -> None:
         super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
+        self.pose_shape = (pose_size, pose_size)
         children = (self.window, in_types, self.in_dim)
         self.weight = nn.Parameter(torch.empty(*children, self.out_types))
         self.transform = (

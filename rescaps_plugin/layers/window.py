@@ -17,7 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescaps_plugin.layers.checks import check_positive
+from rescaps_plugin.layers.capsule_map import split_channels
+from rescaps_plugin.layers.checks import accepted_channels, check_channels, check_positive
+from rescaps_plugin.layers.memory_format import in_layout_of
+
+# torch.fx replaces functions by the names that a module calls them by.
+for _function in (check_channels, in_layout_of):
+    torch.fx.wrap(_function.__name__)
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager:
@@ -139,13 +145,6 @@ def window_positions(x: Tensor, kernel_size: tuple[int, int], padding: tuple[int
     return F.unfold(number, kernel_size, padding=padding, stride=stride)[0].t().flatten().long()
 
 
-@torch.fx.wrap
-def in_layout_of(y: Tensor, x: Tensor) -> Tensor:
-    """Return a map ``[b, c, h, w]`` in the memory format of another: channels-last or contiguous; itself if it is."""
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last) if channels_last else y.contiguous()
-
-
 class WindowRouting(nn.Module):
     """A layer whose parents route the votes of the children in a window. Subclasses implement ``forward``.
 
@@ -157,6 +156,7 @@ class WindowRouting(nn.Module):
         padding: Zero padding, of absent capsules; ``None`` is ``kernel_size // 2``. Defaults to None.
         in_dim: Entries of a child's pose. Defaults to 16.
         out_dim: Entries of a parent's pose. Defaults to 16.
+        input_activations: Whether the input must hold activations; None: with and without. Defaults to True.
 
     Raises:
         ValueError: If a size is not positive.
@@ -171,6 +171,7 @@ class WindowRouting(nn.Module):
         padding: int | None = None,
         in_dim: int = 16,
         out_dim: int = 16,
+        input_activations: bool | None = True,
     ) -> None:
         super().__init__()
         out_types = in_types if out_types is None else out_types
@@ -186,11 +187,12 @@ class WindowRouting(nn.Module):
         self.stride = stride
         self.in_dim = in_dim
         self.out_dim = out_dim
+        # Of the output. Routings of matrices replace it.
+        self.pose_shape: tuple[int, ...] = (out_dim,)
         self.window = self.kernel_size[0] * self.kernel_size[1]
         self.out_channels = out_types * (out_dim + 1)
-        self.channels_error = (
-            f'{type(self).__name__} reads poses and activations of {in_types} types of {in_dim} entries: '
-            f'{in_types * (in_dim + 1)} channels'
+        self.accepted_channels, self.channels_error = accepted_channels(
+            type(self).__name__, in_types, in_dim, input_activations
         )
 
     def windows(self, x: Tensor) -> Tensor:
@@ -200,14 +202,13 @@ class WindowRouting(nn.Module):
         return x.permute(3, 1, 0, 4, 2).flatten(2, 3)
 
     def poses(self, x: Tensor) -> Tensor:
-        """Give the children's poses, ``[q, b * l, d]``."""
-        torch._assert(x.shape[1] >= self.in_types * self.in_dim, self.channels_error)
-        return self.windows(x[:, : self.in_types * self.in_dim]).flatten(0, 1)
+        """Return the children's poses, ``[q, b * l, d]``."""
+        check_channels(x, self.accepted_channels, self.channels_error)
+        return self.windows(split_channels(x, self.in_types * self.in_dim)[0]).flatten(0, 1)
 
     def activations(self, x: Tensor) -> Tensor:
-        """Give the children's activations, ``[q, b * l]``; zero in the padding."""
-        torch._assert(x.shape[1] == self.in_types * (self.in_dim + 1), self.channels_error)
-        return self.windows(x[:, self.in_types * self.in_dim :]).flatten(0, 1).squeeze(2)
+        """Return the children's activations, ``[q, b * l]``; zero in the padding."""
+        return self.windows(split_channels(x, self.in_types * self.in_dim)[1]).flatten(0, 1).squeeze(2)
 
     def child_positions(self, x: Tensor) -> Tensor:
         """Give the position of every child of every window, see :func:`window_positions`."""
