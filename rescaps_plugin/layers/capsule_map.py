@@ -51,6 +51,7 @@ def split_capsules(x: Tensor, types: int, pose_size: int | tuple[int, ...] = 4) 
         AssertionError: If the map has another number of channels.
 
     Example:
+        >>> import torch
         >>> poses, activations = split_capsules(torch.zeros(2, 8 * 17, 6, 5), types=8)
         >>> poses.shape, activations.shape
         (torch.Size([2, 8, 4, 4, 6, 5]), torch.Size([2, 8, 6, 5]))

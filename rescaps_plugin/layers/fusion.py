@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Deployable(nn.Module):
-    """A layer with two states: the training form it is built in, and the deploy form that :meth:`fuse` turns it into.
+    """A layer with two forms: the training form, in which it is built, and the deploy form, made by :meth:`fuse`.
 
     Subclasses implement ``_fold``, which replaces their parameters by those of plain convolutions.
     ``timm.utils.reparameterize_model`` finds ``fuse`` by its name.
@@ -33,7 +33,7 @@ class Deployable(nn.Module):
         """Set training mode.
 
         Raises:
-            RuntimeError: On a deployed layer; its parameters no longer are those that training learns.
+            RuntimeError: On a deployed layer, whose parameters are not those of the training form.
         """
         if mode and self.deployed:
             raise RuntimeError(

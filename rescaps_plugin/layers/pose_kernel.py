@@ -90,7 +90,7 @@ class PoseKernel(Deployable):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """Add the parameters, uninitialised, and what their composition needs.
+        """Add the parameters, uninitialised, and the buffers of their composition.
 
         Args:
             capsule_types: Capsule types of the input; 0 for a layer without capsules, which has none of the parameters.

@@ -17,8 +17,8 @@ class PrimaryCaps(Deployable):
         kernel_size: Kernel of both convolutions. Defaults to 1.
         stride: Stride of both convolutions. Defaults to 1.
         padding: Zero padding of both convolutions. Defaults to 0.
-        activation: Whether to build the activation branch. Residual pose routing reads poses alone (Algorithm 1), so
-            there the branch would be dead weight; EM and self-routing need it. Defaults to False.
+        activation: Whether to build the activation branch. EM and self-routing need it; residual pose routing reads
+            poses alone (Algorithm 1). Defaults to False.
         norm: Whether to batch-normalise the input, as the blocks of ResCaps do between each other. Defaults to False.
 
     Shape:

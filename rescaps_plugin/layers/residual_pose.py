@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.checks import accepted_channels, check_channels, check_one_position, check_positive
 from rescaps_plugin.layers.fusion import conv_from_kernel, norm_scale_shift
 from rescaps_plugin.layers.memory_format import in_layout_of
@@ -66,7 +65,8 @@ class ResidualPoseRouting(_ResidualPose):
     2. activations ``a = sigmoid(BN(conv(p')))``,
     3. integration ``out = ReLU(BN(conv([p', a])))``.
 
-    The paper's formulas and the release that produced its figures read these steps differently:
+    The ``a`` of step 2, in (0, 1), stay within the layer. The paper's formulas and the release that produced its
+    figures differ in these steps:
 
     - ``routing='window'`` (release): every offset of the ``k x k`` window has its own ``w`` for each type, activations
       are computed for every offset and type from the whole window, and integrated at their own position.
@@ -82,19 +82,21 @@ class ResidualPoseRouting(_ResidualPose):
         padding: Zero padding; ``None`` is ``kernel_size // 2``. Defaults to None.
         pose_size: Side ``p`` of a pose matrix. Defaults to 4.
         routing: ``'window'`` or ``'pointwise'``. Defaults to ``'window'``.
-        residual: What the ``1`` of eq. 8 is: ``'identity'``, the identity matrix, as the paper derives it; ``'ones'``,
-            the all-ones matrix, as the release computes it; ``'none'``, nothing, an ablation that leaves ``p w``.
-            Defaults to ``'identity'``.
-        transform_std: Standard deviation that ``w`` starts with (the release: 1). Defaults to 0.1.
-        pose_only: Whether to give poses alone, for a layer whose output is read by another ResP layer: that ignores
+        residual: The ``1`` of eq. 8: ``'identity'``, the identity matrix, as the paper derives it; ``'ones'``, the
+            all-ones matrix, as the release computes it; ``'none'``, zero, an ablation that leaves ``p w``. Defaults to
+            ``'identity'``.
+        transform_std: Initial standard deviation of ``w`` (the release: 1). Defaults to 0.1.
+        pose_only: Whether to return poses alone, for a layer whose output is read by another ResP layer, which ignores
             activations. Defaults to False.
 
     Shape:
         - input: ``[b, n * p * p, h, w]`` or a capsule map ``[b, n * (p * p + 1), h, w]``, whose activations are ignored
-        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, or with ``pose_only`` its poses
+        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, or with ``pose_only`` its poses. All of it has
+          passed the ReLU of step 3: activations, like poses, are 0 or greater and may exceed 1
 
     Raises:
         ValueError: If a choice is unknown or a size is not positive.
+        AssertionError: If the input has another number of channels.
 
     Example:
         >>> ResidualPoseRouting(8, stride=2)(torch.zeros(1, 8 * 16, 12, 10)).shape
@@ -119,7 +121,7 @@ class ResidualPoseRouting(_ResidualPose):
         check_positive(out_types=out_types, stride=stride)
         self.stride = stride
         self.padding = kernel_size // 2 if padding is None else padding
-        # Windows give activations where the output stands; points give them where the input stands.
+        # The activations of windows have the positions of the output, those of points the positions of the input.
         per_window = routing == 'window'
         self.activation_stride = stride if per_window else 1
         self.activation_padding = self.padding if per_window else kernel_size // 2
@@ -147,7 +149,7 @@ class ResidualPoseRouting(_ResidualPose):
 
     def forward(self, x: Tensor) -> Tensor:
         check_channels(x, self.accepted_channels, self.channels_error)
-        pose, _ = split_channels(x, self.pose_channels)
+        pose = x[:, : self.pose_channels]
         if self.deployed:
             activation = torch.sigmoid(self.activation_conv(pose))
             return F.relu(self.pose_conv(pose) + self.mix(activation))
@@ -222,7 +224,7 @@ class ResidualPoseClassifier(_ResidualPose):
         transform_std: float = 0.1,
         per_position: bool = False,
     ) -> None:
-        # Dense weights would be the many that pointwise routing is there to save.
+        # In groups: dense weights would be as many as those of 'window'.
         groups = num_classes if routing == 'pointwise' else 1
         super().__init__(num_classes, 1, pose_size, routing, residual, transform_std, groups, input_activations=False)
         self.per_position = per_position
@@ -277,7 +279,8 @@ class ResidualPoseBlock(nn.Sequential):
 
     Shape:
         - input: ``[b, in_channels, h, w]``
-        - output: a capsule map ``[b, capsule_types * (p * p + 1), h', w']``
+        - output: a capsule map ``[b, capsule_types * (p * p + 1), h', w']``, of the last ResP layer: activations are 0
+          or greater and may exceed 1
     """
 
     def __init__(

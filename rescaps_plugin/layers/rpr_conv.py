@@ -1,8 +1,8 @@
-"""Residual pose routing in the place of a convolution, with everything that the place asks for.
+"""Residual pose routing as a drop-in replacement of convolutions.
 
 Liu, Cheng, Zhang, Xu, Han, *Capsule Networks With Residual Pose Routing*, IEEE TNNLS 2024, Sec. III: the steps of
-:class:`~rescaps_plugin.layers.ResidualPoseRouting`, on the channels of any feature map. What normalises and rectifies
-the convolution's output in the network goes on doing so, in the place of the ResP layer's own.
+:class:`~rescaps_plugin.layers.ResidualPoseRouting` on the channels of any feature map. The normalisation and the
+activation function behind the convolution take the place of the ResP layer's own.
 
 Letters as in :mod:`rescaps_plugin.layers.pose_kernel`.
 """
@@ -35,8 +35,8 @@ def _join(first: Tensor, second: Tensor, groups: int, dim: int) -> Tensor:
 class RPRConv2d(PoseKernel, nn.Conv2d):
     """Convolution whose input channels are capsules, routed by residual poses (Liu et al. 2024, eqs. 8-13).
 
-    Channels ``n * p * p`` onwards are the pose of type ``n``. With the convolution's own ``weight`` as the pose part of
-    the integration,
+    The ``p * p`` channels from ``n * p * p`` are the pose of type ``n``. With the convolution's own ``weight`` as the
+    pose part of the integration,
 
     1. poses ``p' = p (1 + w)``, ``1`` the identity matrix,
     2. activations ``a = sigmoid(conv(p'))``,
@@ -49,7 +49,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
 
     It deploys (:meth:`fuse`) to two plain convolutions around a sigmoid, or without activations to one, which has the
     names and the shape of the original. Folding a batch normalisation into ``weight`` and ``bias`` before that
-    (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after it, there is no ``weight`` to be mistaken.
+    (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after it, there is no ``weight`` that it could be folded into.
 
     With fewer than ``p * p`` channels in a group (a stem, a depthwise convolution), or a number that is no multiple,
     there are no capsules: the layer is a plain convolution with no parameters of its own, and ``capsule_types`` is 0.
@@ -63,7 +63,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         dilation: Spacing of the window. Defaults to 1.
         groups: Groups of capsules; activations are read and integrated within a group. Defaults to 1.
         bias: Whether to add a bias to the output. Defaults to True.
-        padding_mode: What to pad with. Defaults to ``'zeros'``.
+        padding_mode: As in ``nn.Conv2d``. Defaults to ``'zeros'``.
         device: Where to put the parameters. Defaults to None.
         dtype: Type of the parameters. Defaults to None.
         pose_size: Side ``p`` of a pose matrix. Defaults to 4.
@@ -73,7 +73,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
             out as in, the first takes 10/16 more multiplications than the plain convolution, the second 2/16 at stride
             1. Defaults to ``'window'``.
         activation: Whether there are activations. Without, the layer stays linear: ``w`` then changes how ``weight``
-            learns, not what it can express. Defaults to True.
+            learns, not the functions it can represent. Defaults to True.
         deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
 
     Shape:
@@ -195,7 +195,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
             joint = in_layout_of(self._conv_forward(x, *self._joint(x)), x)
             pose, activation = self._split(joint)
             output = pose + F.conv2d(torch.sigmoid(activation), self.mix, groups=self.groups)
-            # Taking groups apart lays maps out anew.
+            # Splitting groups changes the memory format.
             return in_layout_of(output, x)
         activation_kernel, kernel = self._pointwise(x)
         activation = F.conv2d(
@@ -244,7 +244,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
 
 
 class RPRPlugin(RPRConv2d):
-    """Residual pose routing between two layers of a network, which it leaves as they are until it has learned.
+    """Residual pose routing to insert between two layers of a network; it starts as the identity.
 
     An :class:`RPRConv2d` of as many channels out as in, whose ``weight`` starts as the identity: so does the layer.
     A backbone with ``plugins=`` calls :meth:`init_weights` once it has initialised its convolutions, and gets the
@@ -307,7 +307,7 @@ class RPRPlugin(RPRConv2d):
             nn.init.zeros_(self.bias)
 
     def init_weights(self) -> None:
-        """Make the layer the identity: what mmengine calls after its initialisers have been through the network."""
+        """Make the layer the identity; mmengine calls this after its initialisers."""
         self.reset_parameters()
 
 
@@ -360,7 +360,7 @@ class RPRNeck(nn.ModuleList):
         self.out_channels = out_channels
 
     def init_weights(self) -> None:
-        """Initialise the levels that start as the identity: what mmengine calls for parts that are not its own."""
+        """Initialise the levels that start as the identity; mmengine calls this after its initialisers."""
         for level in self:
             if isinstance(level, RPRPlugin):
                 level.init_weights()

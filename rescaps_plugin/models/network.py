@@ -105,6 +105,7 @@ class CapsuleNetwork(nn.Module):
             x: Images ``[b, in_chans, h, w]``.
 
         Example:
+            >>> import rescaps_plugin, timm
             >>> model = timm.create_model('rescaps_tiny').eval()
             >>> *blocks, classes = model.forward_capsules(torch.zeros(2, 3, 32, 32))
             >>> blocks[0].name, blocks[0].poses.shape, blocks[0].activations.shape
