@@ -19,7 +19,7 @@ pytest.importorskip('mmengine')
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
-from tests.engine.test_checkpoint import Exploit
+from tests.training.test_checkpoints import Exploit
 from torch import nn
 
 from rescaps_plugin.training import checkpoints as checkpoint_module

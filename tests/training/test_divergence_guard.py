@@ -10,7 +10,7 @@ pytest.importorskip('mmengine')
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
-from tests.engine.test_checkpoint import Line, make_runner
+from tests.training.test_checkpoints import Line, make_runner
 from torch import nn
 
 from rescaps_plugin.training.divergence_guard import DivergedError, NaNGuardHook

@@ -6,7 +6,7 @@ import torch
 pytest.importorskip('mmengine')
 
 from mmengine.hooks import Hook, RuntimeInfoHook
-from tests.engine.test_checkpoint import make_runner, same
+from tests.training.test_checkpoints import make_runner, same
 
 from rescaps_plugin.training.runner import _Careful
 from rescaps_plugin.training.runtime_info import PendingRuntimeInfoHook
