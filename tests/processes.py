@@ -147,7 +147,7 @@ def signal_at(moment, detail, number=signal.SIGKILL):
     """
     from mmengine.runner import ValLoop
 
-    from rescaps_plugin.training import resume
+    from rescaps_plugin.training import resumable_loops
 
     def patch(owner, name, before=None, after=None):
         original = getattr(owner, name)
@@ -178,7 +178,7 @@ def signal_at(moment, detail, number=signal.SIGKILL):
             os.kill(os.getpid(), number)
 
     if moment == 'iteration':
-        patch(resume._PlacedLoop, 'run_iter', before=count)
+        patch(resumable_loops._PlacedLoop, 'run_iter', before=count)
     elif moment == 'validation':
         patch(ValLoop, 'run_iter', before=count)
     elif moment == 'writing':
@@ -216,9 +216,9 @@ def signal_with_nohup(*details):
 
 def wait_at(iteration, name):
     """Wait at an iteration until a file is there; ``<name>.here`` says that it waits."""
-    from rescaps_plugin.training import resume
+    from rescaps_plugin.training import resumable_loops
 
-    train, calls = resume._PlacedLoop.run_iter, iter(range(1, 10**6))
+    train, calls = resumable_loops._PlacedLoop.run_iter, iter(range(1, 10**6))
 
     def waiting(self, *args):
         if next(calls) == iteration:
@@ -227,7 +227,7 @@ def wait_at(iteration, name):
                 time.sleep(0.05)
         train(self, *args)
 
-    resume._PlacedLoop.run_iter = waiting
+    resumable_loops._PlacedLoop.run_iter = waiting
 
 
 def break_input(index):
@@ -274,16 +274,16 @@ def fill_disk(name):
 
 def delete_folder(folder, iteration):
     """Delete a folder at an iteration."""
-    from rescaps_plugin.training import resume
+    from rescaps_plugin.training import resumable_loops
 
-    train, calls = resume._PlacedLoop.run_iter, iter(range(1, 10**6))
+    train, calls = resumable_loops._PlacedLoop.run_iter, iter(range(1, 10**6))
 
     def deleting(self, *args):
         if next(calls) == iteration:
             shutil.rmtree(folder)
         train(self, *args)
 
-    resume._PlacedLoop.run_iter = deleting
+    resumable_loops._PlacedLoop.run_iter = deleting
 
 
 if __name__ == '__process__':

@@ -34,8 +34,9 @@ with user_errors():
     from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
     from rescaps_plugin.cli.config import load_config, require, set_work_dir
     from rescaps_plugin.cli.outputs import check_writable
+    from rescaps_plugin.data.pipelines import check_images
     from rescaps_plugin.export.formats import FORMATS, find_format
-    from rescaps_plugin.training.checkpoints import check_exists, open_safely
+    from rescaps_plugin.training.checkpoint_loader import check_exists, open_safely
 
 # What exports the models of each default_scope.
 EXPORTERS = {
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if scope not in EXPORTERS:
             raise UserError(f'config {args.config} has default_scope {scope!r}; it may be {", ".join(EXPORTERS)}.')
         init_default_scope(scope)
+        cfg = check_images(cfg)
         check_exists(args.checkpoint)
         if args.out is None:
             set_work_dir(cfg, None)

@@ -28,7 +28,8 @@ with user_errors():
     from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
     from rescaps_plugin.cli.config import load_config, require, set_work_dir
     from rescaps_plugin.cli.outputs import check_folder_writable
-    from rescaps_plugin.training.checkpoints import check_exists, open_safely
+    from rescaps_plugin.data.pipelines import check_images
+    from rescaps_plugin.training.checkpoint_loader import check_exists, open_safely
 
 # The module that predicts for a config of each default_scope.
 PREDICTORS = {
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if scope != 'mmpretrain' and args.top_k > 1:
             raise UserError(f'--top-k is of classes; config {args.config} predicts none.')
         init_default_scope(scope)
+        cfg = check_images(cfg)
         check_exists(args.checkpoint)
         if args.out_dir is None:
             set_work_dir(cfg, args.work_dir)

@@ -22,9 +22,11 @@ with user_errors():
         parse_run_arguments,
         set_precision,
     )
-    from rescaps_plugin.cli.config import config_errors, load_config, require, set_work_dir, with_pipeline
+    from rescaps_plugin.cli.config import load_config, require, set_work_dir, with_pipeline
+    from rescaps_plugin.cli.config_errors import config_errors
     from rescaps_plugin.cli.outputs import check_writable
-    from rescaps_plugin.training.checkpoints import MatchCheckpointHook, check_exists, open_safely
+    from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, check_exists, open_safely
+    from rescaps_plugin.training.checkpoint_writer import whole_files
     from rescaps_plugin.training.runner import build_runner
 
 
@@ -74,7 +76,8 @@ def main(argv=None):
                 runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
             metrics = runner.test()
     if args.out and args.out_item == 'metrics' and is_main_process():
-        dump(metrics, args.out)
+        with whole_files():
+            dump(metrics, args.out)
     saved = args.out or Path(runner.log_dir, f'{runner.timestamp}.json')
     runner.logger.info(f'Testing is done. Results: {saved}. Logs: {runner.log_dir}')
 

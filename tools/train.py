@@ -17,8 +17,10 @@ with user_errors():
         parse_run_arguments,
         set_precision,
     )
-    from rescaps_plugin.cli.config import config_errors, load_config, require, set_work_dir
-    from rescaps_plugin.training.checkpoints import MatchCheckpointHook, configure_resume, open_safely
+    from rescaps_plugin.cli.config import load_config, require, set_work_dir
+    from rescaps_plugin.cli.config_errors import config_errors
+    from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, open_safely
+    from rescaps_plugin.training.resume import configure_resume
     from rescaps_plugin.training.runner import build_runner
     from rescaps_plugin.training.work_dir import check_work_dir
 

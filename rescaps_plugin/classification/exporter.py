@@ -15,7 +15,7 @@ from rescaps_plugin.classification.inference import find_score_activation, predi
 from rescaps_plugin.cli.config import unwrap_test_set
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.export.exporter import Exporter, preprocessor_options
-from rescaps_plugin.training.checkpoints import load_weights
+from rescaps_plugin.training.checkpoint_loader import load_weights
 
 
 class Scores(nn.Module):

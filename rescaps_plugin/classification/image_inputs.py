@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmpretrain.datasets.transforms.utils import get_transform_idx, remove_transform
 from mmpretrain.registry import TRANSFORMS
 
 from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.images import read_image
 from rescaps_plugin.data.pictures import leaves_bgr
+from rescaps_plugin.data.pipelines import loads_image
 
 
 class ImageFiles(Sequence):
@@ -32,7 +32,7 @@ class ImageFiles(Sequence):
     def __init__(self, paths: Sequence[Path], cfg: Config, model: torch.nn.Module):
         self.paths = paths
         self.read = image_reader(cfg, model)
-        steps = remove_transform(find_test_pipeline(cfg), 'LoadImageFromFile')
+        steps = [step for step in find_test_pipeline(cfg) if not loads_image(step)]
         self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
 
     def __len__(self) -> int:
@@ -63,10 +63,9 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
     Raises:
         UserError: The model takes images of other than 1 or 3 channels.
     """
-    pipeline = find_test_pipeline(cfg)
-    index = get_transform_idx(pipeline, 'LoadImageFromFile')
-    if index >= 0:
-        load = TRANSFORMS.build(pipeline[index])
+    loader = next(filter(loads_image, find_test_pipeline(cfg)), None)
+    if loader is not None:
+        load = TRANSFORMS.build(loader)
         return lambda path: load({'img_path': str(path)})
 
     stem = next((module for module in model.modules() if isinstance(module, torch.nn.Conv2d)), None)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin.cli.config import inner_datasets, require, unwrap_test_set
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.training.checkpoints import load_weights
+from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.trained_model import open_trained
 
 

@@ -26,8 +26,8 @@ from rescaps_plugin.data.folders import find_files
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, ImageError
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import spread
+from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
-from rescaps_plugin.training.checkpoints import load_weights
 from rescaps_plugin.training.run_checks import find_class_count
 
 # Images at a time where --batch-size does not say, in the picture, and rows on the screen.

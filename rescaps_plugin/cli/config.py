@@ -1,38 +1,24 @@
-"""Reading a config the way the tools need it: any OpenMMLab library's, with its own tools' defaults."""
+"""Read configs of any OpenMMLab library, complete them as its own tools do, and find their parts."""
 
 import difflib
 import inspect
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
-from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 from mmengine.runner import Runner
 
-from rescaps_plugin.cli.errors import UserError, explain_unknown_type
+from rescaps_plugin.cli.config_errors import ConfigError, entries_of, explain_reading, one_line
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import explain_import_error
 from rescaps_plugin.compat.openmmlab import find_packages
 
-find_packages()
-
-# Where MMEngine reads a config's files, and where it builds what a config describes: the functions' code, and the name
-# that the file or the description has there.
-READERS = {function.__code__: 'filename' for function in (Config._file2dict, Config._is_lazy_import)}
-BUILDERS = {
-    build_from_cfg.__code__: 'cfg',
-    build_scheduler_from_cfg.__code__: 'cfg',
-    Runner.build_dataloader.__code__: 'dataloader',
-}
-
-# What the runner, the tools and OpenMMLab's hooks read of a config. Its other names are variables, whose values are
-# where they were used as soon as the file is read.
+# Fields of a config that the runner, the tools and OpenMMLab's hooks read. Other names are variables, whose values have
+# been copied to where they are used when the file has been read.
 FIELDS = {
     *(inspect.signature(Runner.__init__).parameters.keys() - {'self', 'cfg'}),
     *('activation_checkpointing', 'amp', 'channels_last', 'compile', 'custom_imports', 'efficient_conv_bn_eval'),
@@ -43,10 +29,6 @@ CLOSED_FIELDS = {
     'auto_scale_lr': ('base_batch_size', 'enable'),
     'env_cfg': ('cudnn_benchmark', 'dist_cfg', 'mp_cfg', 'resource_limit'),
 }
-
-
-class ConfigError(UserError):
-    """A config that is missing, cannot be read, or describes what cannot be built."""
 
 
 def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
@@ -75,57 +57,21 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
     if not path.is_file():
         raise ConfigError(f'config {config} does not exist' + ('.' if path == Path(config) else f': no file {path}.'))
     try:
-        cfg = Config.fromfile(path)
+        with find_packages():
+            cfg = Config.fromfile(path)
     except UserError:
         raise
     except Exception as error:  # a config is a program, which can fail in any way
         if explain_import_error(error) is not None:
             raise
-        raise ConfigError(_explain_reading(str(path), error)) from error
+        raise ConfigError(explain_reading(path, error)) from error
     _check_options(cfg, options or {}, config)
     try:
         cfg.merge_from_dict(options or {})
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f'--cfg-options {options} do not fit config {config}: {_one_line(error)}') from error
+        raise ConfigError(f'--cfg-options {options} do not fit config {config}: {one_line(error)}') from error
     complete_dataloaders(cfg)
     return cfg
-
-
-@contextmanager
-def config_errors(cfg: Config) -> Iterator[None]:
-    """Say which entry of a config it is that cannot be built.
-
-    Unknown types, and errors of the kinds that wrong values cause while an object is built, become one line. Errors of
-    any other time keep their traceback.
-
-    Args:
-        cfg: The config that the block builds from.
-
-    Raises:
-        ConfigError: Names the entry, its type, what is wrong, and where that was found.
-    """
-    try:
-        yield
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        # Only these themselves: what derives from them is a user's error already, or something else, as lack of memory.
-        if type(error) not in (AssertionError, KeyError, RuntimeError, TypeError, ValueError):
-            raise
-        frames = list(walk_tb(error.__traceback__))
-        built = [frame.f_locals[BUILDERS[frame.f_code]] for frame, _ in frames if frame.f_code in BUILDERS]
-        if not built or not isinstance(built[-1], dict):
-            raise
-        place = f'config {cfg.filename}: {_locate(cfg, built)}'
-        unknown = explain_unknown_type(str(error)) if isinstance(error, KeyError) else None
-        if unknown is not None:
-            raise ConfigError(f'{place}: {unknown}') from error
-        frame, line = frames[-1]
-        kind = built[-1].get('type', 'without a type')
-        if frame.f_code is BaseDataset._serialize_data.__code__:  # MMEngine puts samples into one array
-            raise ConfigError(f'{place} ({kind}) has no samples.') from error
-        raise ConfigError(
-            f'{place} ({kind if isinstance(kind, str) else kind.__name__}) cannot be built: {type(error).__name__}: '
-            f'{_one_line(error)} (raised at {frame.f_code.co_filename}:{line})'
-        ) from error
 
 
 def _check_options(cfg: Config, options: dict[str, Any], config: str) -> None:
@@ -155,8 +101,8 @@ def _check_options(cfg: Config, options: dict[str, Any], config: str) -> None:
 
 
 def _places(cfg: Config, value: Any) -> list[str]:
-    """Give the dotted keys, inside what is read of a config, that have a value."""
-    return [key for key, entry in _values(cfg, '') if entry == value and key.partition('.')[0] in FIELDS]
+    """Return the dotted keys with a value, in the fields of a config that are read."""
+    return [key for key, entry in entries_of(cfg) if entry == value and key.partition('.')[0] in FIELDS]
 
 
 def _close(name: str, known: Iterable[str]) -> str:
@@ -164,86 +110,8 @@ def _close(name: str, known: Iterable[str]) -> str:
     return f' Close: {close}.' if close else ''
 
 
-def _values(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Give every value of a config with its dotted key, outer ones first."""
-    if key:
-        yield key, value
-    if isinstance(value, (dict, Config, list, tuple)):
-        pairs = enumerate(value) if isinstance(value, (list, tuple)) else value.items()
-        for name, entry in pairs:
-            yield from _values(entry, f'{key}.{name}' if key else str(name))
-
-
-def _explain_reading(path: str, error: Exception) -> str:
-    """Say in one line which file of a config's chain of bases failed, at which line, and why."""
-    files, line = [str(Path(path).resolve())], None
-    for frame, number in walk_tb(error.__traceback__):
-        if frame.f_code in READERS:
-            name = str(Path(frame.f_locals[READERS[frame.f_code]]).resolve())
-            if name != files[-1]:
-                files.append(name)
-                line = None
-        elif str(Path(frame.f_code.co_filename).resolve()) == files[-1]:
-            line = number
-    if isinstance(error, RecursionError):
-        return f'config {path}: its _base_ files include each other: {", ".join(sorted(set(files)))}.'
-    if isinstance(error, FileNotFoundError) and len(files) > 1 and not Path(files[-1]).exists():
-        return f'config {files[-2]} has the _base_ {files[-1]}, which does not exist.'
-    where = path if len(files) == 1 else f'{path}: its base {files[-1]}'
-    if isinstance(error, SyntaxError):
-        return f'config {where} is not valid Python, line {error.lineno}: {error.msg}'
-    if isinstance(error, ValueError) and 'null bytes' in str(error):
-        # Python before 3.11.4 does not raise SyntaxError for them.
-        return f'config {where} is not valid Python: {_one_line(error)}'
-    place = f', line {line}' if line else ''
-    reason = f'{type(error).__name__}: {_one_line(error)}'
-    if isinstance(error, ImportError):
-        # MMEngine hides the import that failed behind errors of the imports around it.
-        chain = [error]
-        while chain[-1].__cause__ or chain[-1].__context__:
-            chain.append(chain[-1].__cause__ or chain[-1].__context__)
-        frame, number = list(walk_tb(chain[-1].__traceback__))[-1]
-        reason = ': '.join(f'{type(each).__name__}: {_one_line(each)}' for each in chain[-2:])
-        reason += f' (raised at {frame.f_code.co_filename}:{number})'
-    return f'config {where}{place}: {reason}'
-
-
-def _locate(cfg: Config, built: list[Any]) -> str:
-    """Give the dotted key of the innermost entry that was being built, by the entries from the outermost in."""
-    everything = list(_entries(cfg, ''))
-    here = ''
-    for target in built:
-        below = [entry for entry in everything if entry[0].startswith(here)]
-        for match in (
-            lambda entry, target=target: entry == target,
-            lambda entry, target=target: entry.get('type') == target.get('type') is not None,
-            # The tools put types of their own in place of some, and add to them.
-            lambda entry, target=target: _is_part(entry, target),
-        ):
-            found = next((key for key, entry in [*below, *everything] if match(entry)), None)
-            if found is not None:
-                here = found
-                break
-    return here or 'an entry'
-
-
-def _entries(value: Any, key: str) -> Iterator[tuple[str, dict]]:
-    """Give every dictionary of a config with its dotted key, outer ones first."""
-    yield from ((place, entry) for place, entry in _values(value, key) if isinstance(entry, dict))
-
-
-def _is_part(entry: dict, whole: dict) -> bool:
-    """Tell whether a dictionary has anything but what names a type, and all of that is in another too."""
-    keys = entry.keys() - {'type', 'by_epoch'}
-    return bool(keys) and all(key in whole and whole[key] == entry[key] for key in keys)
-
-
-def _one_line(error: Exception) -> str:
-    return ' '.join(str(error).split())
-
-
 def complete_dataloaders(cfg: Config) -> None:
-    """Fill in what the dataloaders leave to their library's own tools, and mend a contradiction.
+    """Set the options of dataloaders that their library's own tools set, and resolve a contradiction.
 
     MMPretrain's configs rely on its tools for the collate function and for persistent workers. PyTorch refuses
     persistent workers where there are none, so ``num_workers=0`` (as by ``--cfg-options``) turns them off.
@@ -265,7 +133,7 @@ def complete_dataloaders(cfg: Config) -> None:
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """Decide where logs and checkpoints go: the argument, else the config's ``work_dir``, else one named after it.
+    """Set the work directory: the argument, else the config's ``work_dir``, else one named after the config.
 
     Args:
         cfg: The runner's config; ``work_dir`` is changed in place.
@@ -278,7 +146,7 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def require(cfg: Config, *keys: str) -> None:
-    """Check that a config has what a tool is about to use.
+    """Check that a config has the fields that a tool needs.
 
     Args:
         cfg: The config.
@@ -325,7 +193,7 @@ def find_test_pipeline(cfg: Config) -> list[dict]:
 
 
 def with_pipeline(dataset: dict, pipeline: list[dict]) -> dict:
-    """Give the config of a data set whose samples go through another pipeline.
+    """Return the config of a data set with another pipeline.
 
     Args:
         dataset: Config of a data set, or of a wrapper around some, which all get the pipeline.
@@ -341,7 +209,7 @@ def with_pipeline(dataset: dict, pipeline: list[dict]) -> dict:
 
 
 def unwrap_test_set(cfg: Config) -> Config:
-    """Give a config as MMPretrain's inference reads it: with a test set that has a pipeline and classes of its own.
+    """Return a config for MMPretrain's inference, whose test set has a pipeline and classes of its own.
 
     Args:
         cfg: A config.

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: the tools print their message, without a traceback."""
+"""Errors that the user can fix: the tools print their message without a traceback."""
 
 import difflib
 import re
@@ -9,11 +9,11 @@ class UserError(Exception):
 
 
 def explain_unknown_type(message: str) -> str | None:
-    """Say which registered types are like the one that MMEngine does not find; None if the message is another."""
+    """Return a message with close names for MMEngine's error of an unknown type; None for any other error."""
     found = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
     if found is None:
         return None
-    # Here, for whoever reads this has MMEngine, and tools for timm models alone do without.
+    # Imported here because tools for timm models alone run without MMEngine.
     from mmengine import registry as registries
 
     name, kind = found[1].lstrip('\'"'), found[2]

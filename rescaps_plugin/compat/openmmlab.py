@@ -1,12 +1,13 @@
-"""What OpenMMLab's libraries still expect of their surroundings, given to them where it is gone.
+"""Replacements for what OpenMMLab's libraries import and current installations lack.
 
 ``import mmseg.models`` imports ``mmcv.ops``, which imports the compiled module ``mmcv._ext``; mmcv-lite has none.
 :func:`install` makes :mod:`rescaps_plugin.compat.mmcv_ext` answer for it where no compiled one exists.
-:func:`find_packages` lets MMEngine read configs of other packages where setuptools has no ``pkg_resources`` any more.
+:func:`find_packages` lets MMEngine read configs of other packages where setuptools has no ``pkg_resources``.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_file_location
@@ -34,10 +35,10 @@ def install() -> None:
 
 
 def complete_transformer() -> None:
-    """Give ``mmcv.cnn.bricks.transformer`` the operator that it went without, if it was imported before.
+    """Add the operator that ``mmcv.cnn.bricks.transformer`` lacks if it was imported before the stand-in was there.
 
-    It takes ``MultiScaleDeformableAttention`` from ``mmcv.ops`` where that can be imported. ``mmseg.models`` imports it
-    from there.
+    It imports ``MultiScaleDeformableAttention`` from ``mmcv.ops`` if it can, and ``mmseg.models`` imports it from
+    there.
     """
     transformer = sys.modules.get('mmcv.cnn.bricks.transformer')
     if transformer is not None and not hasattr(transformer, 'MultiScaleDeformableAttention'):
@@ -46,13 +47,15 @@ def complete_transformer() -> None:
         transformer.MultiScaleDeformableAttention = MultiScaleDeformableAttention
 
 
-def find_packages() -> None:
+@contextmanager
+def find_packages() -> Iterator[None]:
     """Let MMEngine resolve ``_base_ = 'mmpretrain::...'`` and imported base configs without ``pkg_resources``.
 
     MMEngine asks ``pkg_resources`` whether a package is installed and where; setuptools 81 dropped that module. Where
-    it is gone, the config reader is given lookups by Python's own import system.
+    it is missing, the config reader asks Python's own import system inside the block.
     """
     if find_spec('pkg_resources'):
+        yield
         return
     from mmengine.config import config
     from mmengine.config.utils import MODULE2PACKAGE
@@ -65,5 +68,9 @@ def find_packages() -> None:
     def get_installed_path(package: str) -> str:
         return str(Path(find_spec(modules.get(package, package)).origin).parent)
 
-    config.is_installed = is_installed
-    config.get_installed_path = get_installed_path
+    replaced = config.is_installed, config.get_installed_path
+    config.is_installed, config.get_installed_path = is_installed, get_installed_path
+    try:
+        yield
+    finally:
+        config.is_installed, config.get_installed_path = replaced

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits under a fixed split: what every data set made of them shares."""
+"""Load scikit-learn's handwritten digits under a fixed split."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Files and folders that a user names: what of them is read, and what is made of their names."""
+"""Resolve command-line paths to input files."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.tables import show
 
-# Folders that operating systems and disk stations leave among a user's own.
+# Folders that operating systems and network storage create.
 FOREIGN_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
 # Names of skipped files to print.
 SKIPPED_NAMES = 5
@@ -19,15 +19,15 @@ SKIPPED_NAMES = 5
 def find_files(
     inputs: Sequence[str], kind: str, suffixes: Sequence[str], accept: Callable[[Path], bool] | None = None
 ) -> list[Path]:
-    """List the files named, and those of the kind in the folders named and below them.
+    """List the given files, and the files of a kind in the given folders, at any depth.
 
     Hidden files and folders are left out. Files of a folder that are of another kind are counted and named on stderr.
 
     Args:
         inputs: Paths of files and folders.
-        kind: What the files are, for the error message.
-        suffixes: How names of that kind end, in either case.
-        accept: Tells whether a file of a folder is of the kind, where the suffix does not tell all.
+        kind: Name of the kind, for the error message.
+        suffixes: Suffixes of the kind, in lower case; upper case matches too.
+        accept: Whether a file with such a suffix in a folder is of the kind; by default all are.
 
     Returns:
         The files, those of a folder sorted.
@@ -59,9 +59,9 @@ def find_files(
 
 
 def walk_files(folder: str | Path) -> Iterator[str]:
-    """Give the paths of the files of a folder and below, of each folder once, whatever links lead to it.
+    """Yield the paths of the files of a folder, at any depth, without those that :func:`is_foreign` names.
 
-    Hidden files and folders are left out, and what :func:`is_foreign` tells of.
+    A folder that several links lead to is read once.
     """
     seen, waiting = set(), [os.fspath(folder)]
     while waiting:
@@ -80,12 +80,12 @@ def walk_files(folder: str | Path) -> Iterator[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or left by an operating system."""
+    """Whether a file or folder is hidden, or created by an operating system."""
     return name.startswith('.') or name in FOREIGN_FOLDERS
 
 
 def list_folders(root: str | Path) -> list[str]:
-    """List the folders right in a folder by name, without those that :func:`is_foreign` tells of."""
+    """List the folders directly in a folder by name, without those that :func:`is_foreign` names."""
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_foreign(entry.name))
 
 

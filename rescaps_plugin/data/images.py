@@ -1,9 +1,9 @@
-"""The border where image files come in: whole pictures of a bearable size pass, everything else is refused by name.
+"""Validate and read image files.
 
-Decoders are left to trust what they are given. OpenCV, up to the release at hand, fills up what a truncated file lacks
-and says nothing, allocates whatever a header or the length of a PNG's chunk claims up to 3 GB, and gives None or an
-error without a file's name for what it cannot read; Pillow clips 16-bit greys to 255 and hands PostScript to
-Ghostscript.
+Files that are truncated, damaged, or above the size limit are refused by name. The decoders do not check this: OpenCV
+fills the missing part of a truncated file without a warning, allocates up to 3 GB if a header or the length of a PNG's
+chunk says so, and returns None or raises an error without the file's name for one it cannot read; Pillow clips 16-bit
+greys to 255 and passes PostScript to Ghostscript.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from rescaps_plugin.cli.errors import UserError
 
-# What is opened, whatever a file's name says. No EPS, which Pillow would have Ghostscript run.
+# Formats that are opened, whatever the file's name. Not EPS, for which Pillow runs Ghostscript.
 FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP')
-# How the names of such files end.
+# Their suffixes.
 IMAGE_SUFFIXES = (
     '.avif', '.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.pnm', '.ppm', '.tif', '.tiff', '.webp',
 )  # fmt: skip
 JPEG_END = b'\xff\xd9'
 PNG_START = b'\x89PNG\r\n\x1a\n'
-# More than the largest picture within Pillow's limit takes unpacked, with 16-bit colours.
+# More than the largest image within Pillow's limit takes unpacked, with 16-bit colours.
 MAX_FILE_BYTES = 2**30
 
 
@@ -37,9 +37,9 @@ class ImageError(UserError, ValueError):
 
 
 def check_image(content: bytes, source: str | Path) -> tuple[str, str]:
-    """Refuse what is no image, is damaged, or would unpack to more pixels than Pillow's limit against bombs.
+    """Check that a file is an undamaged image within Pillow's limit against decompression bombs.
 
-    The size is read of the header, before any pixel is allocated. The limit is twice ``PIL.Image.MAX_IMAGE_PIXELS``
+    The size is read from the header, before any pixel is allocated. The limit is twice ``PIL.Image.MAX_IMAGE_PIXELS``
     (179 million pixels), which a program that needs more may raise. Of an animation, the first picture counts.
 
     Args:
@@ -105,7 +105,7 @@ def read_file(path: str | Path, backend_args: dict | None = None) -> bytes:
 
 
 def _check_local_file(path: str | Path) -> None:
-    """Refuse what is too large, and pipes and devices, which may never end."""
+    """Refuse files that are too large, and pipes and devices, which may never end."""
     status = os.stat(path)
     if status.st_size > MAX_FILE_BYTES:
         raise ImageError(f'{path}: an image file may have {MAX_FILE_BYTES} bytes, it has {status.st_size}')
@@ -150,7 +150,7 @@ def read_image(
         backend = 'cv2'
     try:
         image = imfrombytes(content, color_type, channel_order, backend)
-    except Exception as error:  # OpenCV's own errors, and what MMCV runs into where it gives None
+    except Exception as error:  # OpenCV's own errors, and those of MMCV where OpenCV returns None
         raise ImageError(f'{path}: {backend} cannot decode it, pixels of mode {mode} ({error})') from error
     if image is None:
         raise ImageError(f'{path}: {backend} cannot decode it, pixels of mode {mode}')

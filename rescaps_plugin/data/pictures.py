@@ -1,4 +1,4 @@
-"""Pictures of network inputs, as every tool that draws shows them."""
+"""Convert network inputs to pictures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from rescaps_plugin.data.pipelines import loads_image
+
 
 def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
-    """Turn a network's input into a picture that matplotlib and Pillow show in its colours.
+    """Convert a network's input to a picture for matplotlib and Pillow.
 
-    Bytes are shown as they are. Other values have no range of their own: their least is black and their largest white.
+    Bytes are kept. Other values are scaled: the smallest becomes black and the largest white.
 
     Args:
         image: Tensor ``[channels, height, width]`` as a pipeline packs it, or array ``[height, width, channels]`` or
@@ -33,7 +35,7 @@ def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
 
 
 def leaves_bgr(pipeline: Sequence[Mapping], to_rgb: bool) -> bool:
-    """Tell whether a pipeline leaves images with blue first.
+    """Whether a pipeline leaves images with blue first.
 
     Files are loaded with blue first, and ``NumpyToPIL`` and ``PILToNumpy`` may exchange red and blue. Arrays that a
     data set has in memory are in the order that the data preprocessor expects.
@@ -45,7 +47,7 @@ def leaves_bgr(pipeline: Sequence[Mapping], to_rgb: bool) -> bool:
     Returns:
         Whether the first of three channels is blue.
     """
-    if not any(step['type'] == 'LoadImageFromFile' for step in pipeline):
+    if not any(map(loads_image, pipeline)):
         return to_rgb
     swaps = sum(bool(step.get('to_rgb') or step.get('to_bgr')) for step in pipeline)
     return swaps % 2 == 0

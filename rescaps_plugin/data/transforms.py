@@ -1,19 +1,21 @@
-"""The transform by which data sets of image files load them, with every file checked."""
+"""Transform that loads image files and checks them."""
 
 from __future__ import annotations
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
+from mmengine.registry import TRANSFORMS
 
 from rescaps_plugin.data.images import ImageError, check_image, read_file, read_image
 
 
+@TRANSFORMS.register_module()
 class LoadCheckedImageFromFile(LoadImageFromFile):
-    """MMCV's ``LoadImageFromFile``, of which truncated, damaged and oversized files are refused by name.
+    """MMCV's ``LoadImageFromFile`` that refuses truncated, damaged and oversized files by name.
 
-    Takes its place and arguments in the registries of the libraries that the plugin's packages are for, so that every
-    tool that looks for ``LoadImageFromFile`` in a pipeline finds it. Raw data, by
-    ``color_type='unchanged'``, are checked and loaded by MMCV's own; those of the ``tifffile`` decoder are not checked.
+    Raw data, by ``color_type='unchanged'``, are checked and loaded by MMCV's own; those of the ``tifffile`` decoder are
+    not checked. A sample that has its image and no path passes unchanged: MMPretrain's inferencers load images
+    themselves, and remove only MMCV's transform from the pipeline.
 
     Args:
         **kwargs: As MMCV's.
@@ -25,6 +27,8 @@ class LoadCheckedImageFromFile(LoadImageFromFile):
         Raises:
             ImageError: The file cannot be used, and ``ignore_empty`` is not set.
         """
+        if 'img' in results and 'img_path' not in results:
+            return results
         if self.imdecode_backend == 'tifffile' or self.file_client_args is not None:
             return super().transform(results)
         try:

@@ -19,7 +19,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.pointcloud.drawing import capsule_colors
 from rescaps_plugin.pointcloud.files import CloudError, read_geometry
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
-from rescaps_plugin.training.checkpoints import load_weights
+from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.trained_model import open_trained
 
 

@@ -24,10 +24,11 @@ from rescaps_plugin.cli.config import find_test_pipeline, require
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import name_outputs
 from rescaps_plugin.data.images import ImageError, read_alpha, read_image
+from rescaps_plugin.data.pipelines import IMAGE_LOADERS, loads_image
 from rescaps_plugin.data.subset import spread
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
-from rescaps_plugin.training.checkpoints import load_weights
+from rescaps_plugin.training.checkpoint_loader import load_weights
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
 # How files begin: Matroska and WebM, MPEG program and elementary streams; packets of MPEG transport streams; and the
@@ -37,7 +38,7 @@ VIDEO_STARTS = (EBML, b'\0\0\1\xba', b'\0\0\1\xb3')
 TRANSPORT_PACKETS = b'GG'
 QUICKTIME_STARTS = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'pnot')
 # Steps of a test pipeline that load what a picture at hand already has, or has not.
-LOADERS = ('LoadAnnotations', 'LoadImageFromFile', 'LoadImageFromNDArray', 'LoadSaliencyMask')
+LOADERS = (*IMAGE_LOADERS, 'LoadAnnotations', 'LoadImageFromNDArray', 'LoadSaliencyMask')
 
 
 @dataclass
@@ -130,7 +131,7 @@ class PictureReader:
         require(cfg, 'test_dataloader')
         self.dataset = cfg.test_dataloader.dataset
         pipeline = find_test_pipeline(cfg)
-        loader = next((step for step in pipeline if step['type'] == 'LoadImageFromFile'), {'type': 'LoadImageFromFile'})
+        loader = next(filter(loads_image, pipeline), {'type': 'LoadCheckedImageFromFile'})
         self.load = TRANSFORMS.build(loader)
         self.pack = Compose([TRANSFORMS.build(step) for step in pipeline if step['type'] not in LOADERS])
 

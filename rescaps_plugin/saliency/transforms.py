@@ -1,18 +1,15 @@
-"""Transforms of images and masks in mmseg's ``TRANSFORMS``, where ``LoadImageFromFile`` also checks what it loads."""
+"""Transforms of images and masks in mmseg's ``TRANSFORMS``."""
 
 from __future__ import annotations
 
-import mmseg.datasets.transforms  # noqa: F401  (registers MMCV's LoadImageFromFile, which gives way)
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmseg.registry import TRANSFORMS
 
 from rescaps_plugin.data.images import ImageError
-from rescaps_plugin.data.transforms import LoadCheckedImageFromFile
+from rescaps_plugin.data.transforms import LoadCheckedImageFromFile  # noqa: F401  (registers it)
 from rescaps_plugin.saliency.masks import read_mask, resize_mask
-
-TRANSFORMS.register_module('LoadImageFromFile', force=True, module=LoadCheckedImageFromFile)
 
 
 @TRANSFORMS.register_module()

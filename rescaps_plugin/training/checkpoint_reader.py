@@ -36,11 +36,11 @@ class CheckpointError(UserError):
 
 
 class UntrustedCheckpointError(CheckpointError):
-    """A whole checkpoint that holds Python objects, which nobody has vouched for."""
+    """A whole checkpoint that holds Python objects and that the user has not declared trusted."""
 
 
 def _identify(name: str | Path) -> str:
-    """Return what a file is known by: a URL as it is, a path resolved."""
+    """Return the identity of a file: a URL unchanged, a path resolved."""
     return str(name) if '://' in str(name) else str(Path(name).expanduser().resolve())
 
 
@@ -68,12 +68,12 @@ def read_weights(
     Args:
         file: Path of the file, or its contents.
         map_location: As in :func:`torch.load`.
-        name: What the user calls the file, for messages and :func:`trust_checkpoint`. Defaults to its path.
+        name: Path or URL that the user gave, for messages and :func:`trust_checkpoint`. Defaults to ``file``.
         mmap: Whether to leave tensors on the disk until they are used. Their checksums are not compared then. Defaults
             to False.
 
     Returns:
-        What the file holds.
+        The contents.
 
     Raises:
         UntrustedCheckpointError: The file holds objects and is not trusted.
@@ -120,15 +120,15 @@ def _read_safetensors(file: Path | io.BytesIO) -> dict[str, torch.Tensor]:
 
 
 def find_damage(file: Path | io.BytesIO) -> str | None:
-    """Say how a file differs from what ``torch.save`` wrote, by the checksums of its parts.
+    """Check a file that ``torch.save`` wrote by the checksums of its parts.
 
-    Files of PyTorch before 1.6 have no checksums; nothing is said of them.
+    Files of PyTorch before 1.6 have no checksums and are not checked.
 
     Args:
         file: Path of the file, or its contents.
 
     Returns:
-        What is wrong, to follow the name of the file; None if nothing is.
+        The damage, as the predicate of a sentence; None if the file is whole.
     """
     with nullcontext(file) if isinstance(file, io.BytesIO) else file.open('rb') as opened:
         opened.seek(0)

@@ -1,18 +1,20 @@
 """Write checkpoints so that a kill, a full disk or a power cut at any time leaves a readable one.
 
-A file is written beside its place and then takes it, in one step of the file system. What is outdated goes only when
-its successor is there. So the latest checkpoint that the work directory names can always be read.
+A file is written under another name and renamed in one step of the file system. An outdated checkpoint is removed only
+when its successor is there. So the latest checkpoint that the work directory names can always be read.
 """
 
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
+from mmengine.fileio import BaseStorageBackend, LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
@@ -21,21 +23,30 @@ from rescaps_plugin.training.checkpoint_reader import CheckpointError, read_weig
 from rescaps_plugin.training.work_dir import LAST_CHECKPOINT, RUN_ID
 
 
-@register_backend('local', force=True, prefixes='')
-class WholeFileBackend(LocalBackend):
-    """MMEngine's backend of local files, which it saves checkpoints with, writing them by :func:`write_whole`."""
+@contextmanager
+def whole_files() -> Iterator[None]:
+    """Let MMEngine write local files by :func:`~rescaps_plugin.cli.outputs.write_whole` inside the block.
 
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write bytes."""
-        write_whole(Path(filepath), obj)
+    The methods are replaced rather than the registered backend, of which MMEngine keeps instances.
+    """
+    put, put_text = LocalBackend.put, LocalBackend.put_text
+    LocalBackend.put, LocalBackend.put_text = _put, _put_text
+    try:
+        yield
+    finally:
+        LocalBackend.put, LocalBackend.put_text = put, put_text
 
-    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
-        """Write text."""
-        write_whole(Path(filepath), obj.encode(encoding))
+
+def _put(self: LocalBackend, obj: bytes, filepath: str | Path) -> None:
+    write_whole(Path(filepath), obj)
+
+
+def _put_text(self: LocalBackend, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+    write_whole(Path(filepath), obj.encode(encoding))
 
 
 def read_place(checkpoint: str | Path) -> tuple[int | None, str | None]:
-    """Return which iteration a checkpoint says that it was saved at, and by which training; None where it does not."""
+    """Return the iteration and the name of the training in a checkpoint; None where it does not have them."""
     try:
         contents = read_weights(checkpoint, 'cpu', mmap=True)
     except CheckpointError:
@@ -54,7 +65,7 @@ def checkpoint_folder(work_dir: str, out_dir: str | None) -> str:
 
 
 class _Removals:
-    """A file backend that removes nothing before it is told to, and then only what this training wrote."""
+    """A file backend that removes nothing before :meth:`run`, and then only files that this training wrote."""
 
     def __init__(self, backend: BaseStorageBackend, own: set[str]) -> None:
         self.backend = backend
@@ -79,14 +90,14 @@ class _Removals:
 
 
 class SafeCheckpointHook(CheckpointHook):
-    """MMEngine's hook, which removes outdated checkpoints first, in the order that loses nothing.
+    """``CheckpointHook`` that removes an outdated checkpoint only after the new one is written.
 
-    The new checkpoint is written, then it is noted down as the latest, then an outdated one goes: only a file directly
-    in the folder of the checkpoints that this training wrote, in this process or, by the name of the training inside
-    the file, before it was resumed. Arguments are those of :class:`mmengine.hooks.CheckpointHook`.
+    The new checkpoint is written, then recorded as the latest, then an outdated one is removed: only a file directly in
+    the folder of the checkpoints that this training wrote, in this process or, by the name of the training inside the
+    file, before it was resumed. Arguments are those of :class:`mmengine.hooks.CheckpointHook`.
     """
 
-    # Epoch and iteration of what is being saved.
+    # Epoch and iteration of the checkpoint that is being saved.
     _place: dict[str, int] = {}
     # Name of this training; paths of the checkpoints that it wrote; iteration of the latest.
     run_id = ''
@@ -131,7 +142,7 @@ class SafeCheckpointHook(CheckpointHook):
         return path
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say which training the checkpoint is of, and where in it: ``FlexibleRunner`` counts on after validations."""
+        """Add the training, and the place in it, to the checkpoint: ``FlexibleRunner`` counts on after validations."""
         checkpoint['meta'].update(self._place)
         checkpoint.setdefault('resume', {})['run_id'] = self.run_id
 
@@ -177,7 +188,7 @@ class SafeCheckpointHook(CheckpointHook):
         return self.last_ckpt
 
     def _save(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
-        """Save a checkpoint that training can go on from, and note it down as the latest."""
+        """Save a checkpoint to resume from, and record it as the latest."""
         outer = self._place
         self._place = outer or {key: meta[key] for key in ('epoch', 'iter')}
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)

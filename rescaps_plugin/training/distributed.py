@@ -1,4 +1,4 @@
-"""Training on several processes, without an accelerator too."""
+"""Distributed training, on CPUs too."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,11 +12,11 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
 
-@STRATEGIES.register_module(name='FSDPStrategy', force=True)
+@STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
-    """MMEngine's strategy of that name, in its place: it resumes with the PyTorch of today.
+    """MMEngine's ``FSDPStrategy`` that can resume with current releases of PyTorch.
 
-    MMEngine passes the optimizer's state by position, where PyTorch has put the model since.
+    MMEngine passes the optimizer's state by position, where current releases expect the model.
     """
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ def prepare_cpu_ddp(cfg: Config) -> None:
     if cfg.get('sync_bn') is not None:
         cfg.sync_bn = None
     strategy = cfg.get('strategy')
-    if strategy is not None and strategy.get('type') == 'FSDPStrategy':
+    if strategy is not None and strategy.get('type') in ('FSDPStrategy', 'ResumableFSDPStrategy'):
         strategy.model_wrapper = {'device_id': 'cpu', **(strategy.get('model_wrapper') or {})}
         return
     if cfg.get('model_wrapper_cfg') is None:

@@ -1,4 +1,4 @@
-"""Stopping a training that has diverged before it costs anything that was good."""
+"""Stop a training that has diverged before it overwrites good checkpoints."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -11,11 +11,11 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.training.checkpoints import broken_weights
-from rescaps_plugin.training.scalars import PendingScalars
+from rescaps_plugin.training.checkpoint_loader import broken_weights
+from rescaps_plugin.training.pending_scalars import PendingScalars
 from rescaps_plugin.training.work_dir import last_checkpoint
 
-# What samples are known by, best first.
+# Keys that identify a sample, best first.
 NAMES = ('img_path', 'path', 'sample_idx')
 SHOWN = 16
 
@@ -36,7 +36,7 @@ class NaNGuardHook(Hook):
     before an epoch, the training, or the part of it before a validation ends.
     """
 
-    # Before what reads the weights: averages of them, checkpoints.
+    # Before the hooks that read the weights: averaging, checkpoints.
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class NaNGuardHook(Hook):
 
 @dataclass
 class _Iteration:
-    """What is known of an iteration until its losses are checked."""
+    """An iteration whose losses are still to be checked."""
 
     number: int
     rates: str
@@ -133,7 +133,7 @@ def _shorten(names: list[str]) -> str:
 
 
 def _sample_names(data_batch: Any) -> Iterator[str]:
-    """Give what each sample of a batch is known by; nothing where the batch does not say."""
+    """Yield the name of each sample of a batch; nothing where the batch has no samples."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     for sample in samples or ():
         found = (sample.get(name) for name in NAMES) if hasattr(sample, 'get') else ()

@@ -1,4 +1,4 @@
-"""Stopping a training between two iterations where its job is ended from outside, with a checkpoint of where it is.
+"""Save a checkpoint and stop between two iterations when the job is ended from outside.
 
 Slurm and other schedulers announce the end of a job by SIGTERM, a closed terminal by SIGHUP.
 """
@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """Remember SIGTERM and SIGHUP inside the block instead of dying of them.
+    """Record SIGTERM and SIGHUP inside the block instead of ending the process.
 
     Processes that work together agree on the iteration to stop at by the maximum of their signals. It is exchanged on
     the CPU, by gloo, and read one iteration later, so that no process waits for another or for an accelerator.
@@ -83,13 +83,13 @@ class StopSignals:
 
 
 class StopHook(Hook):
-    """Save a checkpoint and end the process where a signal asked for it, between two iterations.
+    """Save a checkpoint and end the process between two iterations after a signal.
 
     During a validation, a single process ends at once if the checkpoint before it is the latest state; otherwise
     training ends after it.
     """
 
-    # After what belongs to the iteration.
+    # After the other hooks of the iteration.
     priority = 'LOWEST'
 
     def __init__(self, signals: StopSignals) -> None:
@@ -126,10 +126,10 @@ def _checkpoint_hook(runner: Runner) -> SafeCheckpointHook | None:
 
 
 def leave_signals_to_parent(worker_init_fn: Callable[[int], None] | None) -> Callable[[int], None]:
-    """Make workers of a data loader outlive the signals that a whole job gets, until their process ends them.
+    """Let the workers of a data loader ignore signals to the whole job; their parent process ends them.
 
     Args:
-        worker_init_fn: What else to call in a worker, with its number.
+        worker_init_fn: Function to call in a worker too, with its number.
 
     Returns:
         The function to call in a worker.

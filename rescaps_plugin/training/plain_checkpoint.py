@@ -1,4 +1,4 @@
-"""Plain form of checkpoints: what MMEngine saves as objects, as data that ``weights_only=True`` reads."""
+"""Convert checkpoints of MMEngine to plain data that ``torch.load(weights_only=True)`` reads, and back."""
 
 import inspect
 import warnings
@@ -21,7 +21,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.d
 
 
 def to_plain(value: Any) -> Any:
-    """Turn a checkpoint, or a part of it, into what ``torch.load(weights_only=True)`` can read.
+    """Convert a checkpoint, or a part of it, to data that ``torch.load(weights_only=True)`` can read.
 
     NumPy scalars become Python's, log buffers and arrays become dictionaries that :func:`from_plain` turns back, other
     kinds of dictionary and list become ``dict`` and ``list``, paths become strings. A function in a dictionary (some
@@ -78,7 +78,7 @@ def from_plain(value: Any) -> Any:
 
 
 def _restore(value: Any, restored: dict[int, Any]) -> Any:
-    """Restore a part of a checkpoint, given what came of its lists and dictionaries so far, by their identity."""
+    """Restore a part of a checkpoint; ``restored`` holds the lists and dictionaries restored so far, by identity."""
     if not isinstance(value, dict) and type(value) not in (list, tuple, set):
         return value
     if hasattr(value, '_metadata'):
@@ -102,14 +102,14 @@ def _restore_parts(value: Any, restored: dict[int, Any]) -> Any:
 
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
-    """Save every checkpoint as plain data and restore what was an object when it is loaded.
+    """Save every checkpoint as plain data, and restore its objects when it is loaded.
 
     Belongs in ``default_hooks``, where a config that adds its own ``custom_hooks`` keeps it::
 
         default_hooks = dict(plain_checkpoint=dict(type='PlainCheckpointHook'))
     """
 
-    # Last, to see what other hooks put into the checkpoint.
+    # Last, after other hooks have added to the checkpoint.
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -1,266 +1,114 @@
-"""Training that ends the same whether or not it was killed and resumed on the way.
+"""Resume a training: find the checkpoint, and save and restore the place in the training."""
 
-What is random in training depends on where training stands, not on how it got there: a sample's augmentation on the
-seed, the iteration and its place in the batch, a step of the model on the seed, the iteration and the process. So a
-checkpoint has no states of generators to hold, and a resumed run draws what the killed one would have drawn: whatever
-number of data loading workers either has, however far they loaded ahead, and whether or not it has validated.
-"""
+import re
+import sys
+import zipfile
+from pathlib import Path
 
-import random
-from collections.abc import Iterator, Sequence
-from typing import Any
-
-import numpy as np
-import torch
-from mmengine.dist import get_dist_info
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.registry import DATA_SAMPLERS, LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch.utils.data import BatchSampler, Sampler
+from mmengine.runner import Runner
 
-from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.training.checkpoint_reader import CheckpointError
+from rescaps_plugin.training.checkpoint_loader import check_exists, load_from_local
+from rescaps_plugin.training.checkpoint_reader import CheckpointError, UntrustedCheckpointError
+from rescaps_plugin.training.checkpoint_writer import checkpoint_folder, read_place
 from rescaps_plugin.training.resume_checks import check_resumable, describe_plan
+from rescaps_plugin.training.work_dir import RUN_ID, last_checkpoint
 
 
-def seed_cpu(seed: int) -> None:
-    """Seed the generators that transforms of samples draw from: Python's, NumPy's, and PyTorch's on the CPU.
-
-    ``torch.manual_seed`` also looks for devices of every kind, which takes longer than many transforms.
-
-    Args:
-        seed: 32 bits.
-    """
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-
-
-class PlacedBatch(Sequence):
-    """The indices of a batch's samples, which seed the generators of whichever process goes through them.
-
-    A data loader iterates over the indices where it loads the samples: in a worker, if there is one.
+def configure_resume(cfg: Config, resume: str) -> None:
+    """Point the config at the checkpoint to resume from.
 
     Args:
-        indices: Indices of the samples.
-        seeds: As many seeds.
+        cfg: The runner's config, with ``work_dir``; ``resume`` and ``load_from`` are changed in place.
+        resume: A checkpoint, or ``'auto'`` for the latest in ``work_dir`` that is whole: where there is none yet,
+            training starts as if it had not been asked to resume.
+
+    Raises:
+        CheckpointError: The checkpoint does not exist.
     """
-
-    def __init__(self, indices: Sequence[Any], seeds: Sequence[int]) -> None:
-        self.indices = indices
-        self.seeds = seeds
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> Any:
-        return self.indices[place]
-
-    def __iter__(self) -> Iterator[Any]:
-        for index, seed in zip(self.indices, self.seeds, strict=True):
-            seed_cpu(seed)
-            yield index
+    if resume == 'auto':
+        hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+        folder = checkpoint_folder(cfg.work_dir, hook.get('out_dir'))
+        # An object store is not looked through.
+        resume = last_checkpoint(cfg.work_dir) if '://' in folder else find_whole_checkpoint(cfg.work_dir, folder)
+        if resume is None:
+            cfg.resume = False
+            return
+    check_exists(resume)
+    cfg.resume = True
+    cfg.load_from = resume
 
 
-class PlacedBatchSampler(Sampler):
-    """Batches that know which iteration they are for.
+def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None) -> str | None:
+    """Find the checkpoint to resume from: the last whole one directly in its folder.
 
-    The sample at a place of the batch over all processes gets the same seed on any number of them.
+    The last is the one of the highest iteration, as it says itself; what the directory names as its latest decides only
+    for files that do not say. Best checkpoints, which have no state of the optimizer, and those that another training
+    left there do not count. A warning names each that is skipped because it is damaged.
 
     Args:
-        sampler: Indices of samples, of this process.
-        batch_size: Samples in a batch.
-        seed: Seed of the training.
-        drop_last: Whether to leave out a batch that is not full. Defaults to False.
-        batch_sampler: Config of another sampler of batches; ``sampler`` and ``batch_size`` are given to it. Defaults to
-            None.
-        endless: Whether to begin again where the sampler ends. Defaults to False.
-    """
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        batch_size: int,
-        seed: int,
-        drop_last: bool = False,
-        batch_sampler: dict | None = None,
-        endless: bool = False,
-    ) -> None:
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = drop_last
-        self.seed = seed
-        self.endless = endless
-        self.batches = BatchSampler(sampler, batch_size, drop_last)
-        if batch_sampler is not None:
-            self.batches = DATA_SAMPLERS.build(batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size))
-        # The iteration that the next batch is for, and the first that batches are wanted for.
-        self.iteration = 0
-        self.begin = 0
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[PlacedBatch]:
-        rank, world_size = get_dist_info()
-        for indices in self._rounds() if self.endless else self.batches:
-            iteration = self.iteration
-            self.iteration += 1
-            if iteration >= self.begin:
-                sequence = np.random.SeedSequence((self.seed, iteration))
-                seeds = sequence.generate_state(world_size * len(indices))[rank::world_size]
-                yield PlacedBatch(indices, seeds.tolist())
-
-    def _rounds(self) -> Iterator[Sequence[Any]]:
-        epoch = 0
-        while True:
-            empty = True
-            for indices in self.batches:
-                empty = False
-                yield indices
-            if empty:
-                raise UserError(f'train_dataloader has no batch of {self.batch_size} samples to give.')
-            epoch += 1
-            if hasattr(self.sampler, 'set_epoch'):
-                self.sampler.set_epoch(epoch)
-
-
-class _PlacedLoop:
-    """What both kinds of training loop share: placed batches, seeded steps, a validation that a kill forestalled."""
-
-    endless: bool
-
-    def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
-        batches = dict(
-            type=PlacedBatchSampler,
-            seed=runner.seed,
-            batch_sampler=dataloader.get('batch_sampler'),
-            endless=self.endless,
-        )
-        dataloader = dict(dataloader, batch_sampler=batches)
-        if batches['batch_sampler'] is None:
-            batches['drop_last'] = dataloader.pop('drop_last', False)
-        super().__init__(runner, dataloader, **kwargs)
-        self.batches: PlacedBatchSampler = self.dataloader.batch_sampler
-        # Batches of the running epoch that are done; that a resumed checkpoint was saved before a validation.
-        self.batches_done = 0
-        self.owes_validation = False
-
-    def run_iter(self, *args) -> None:
-        """Train on a batch."""
-        rank, _ = get_dist_info()
-        sequence = np.random.SeedSequence((self.runner.seed, self._iter), spawn_key=(rank,))
-        seed = int(sequence.generate_state(1)[0])
-        seed_cpu(seed)
-        # And those of the devices, which the step of a model may draw from.
-        torch.manual_seed(seed)
-        super().run_iter(*args)
-
-    def validate(self, done: int, total: int) -> None:
-        """Validate if it is time to, after ``done`` of ``total`` epochs or iterations."""
-        self.owes_validation = False
-        self._decide_current_val_interval()
-        due = done % self.val_interval == 0 or done == total
-        if self.runner.val_loop is not None and done >= self.val_begin and due:
-            self.runner.val_loop.run()
-
-
-@LOOPS.register_module()
-class ResumableEpochLoop(_PlacedLoop, EpochBasedTrainLoop):
-    """:class:`mmengine.runner.EpochBasedTrainLoop` that goes on where a checkpoint was saved, inside an epoch too."""
-
-    endless = False
-
-    def run(self) -> torch.nn.Module:
-        """Train."""
-        self.runner.call_hook('before_train')
-        if self.owes_validation:
-            self.validate(self._epoch, self._max_epochs)
-        while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self.validate(self._epoch, self._max_epochs)
-        self.runner.call_hook('after_train')
-        return self.runner.model
-
-    def run_epoch(self) -> None:
-        """Train for one epoch, or what is left of it."""
-        self.runner.call_hook('before_train_epoch')
-        self.runner.model.train()
-        self.batches.iteration = self._iter - self.batches_done
-        self.batches.begin = self._iter
-        for index, data_batch in enumerate(self.dataloader, self.batches_done):
-            self.run_iter(index, data_batch)
-        self.batches_done = 0
-        self.runner.call_hook('after_train_epoch')
-        self._epoch += 1
-
-    def run_iter(self, idx: int, data_batch: Any) -> None:
-        """Train on a batch, the ``idx``-th of the epoch."""
-        self.batches_done = idx + 1
-        super().run_iter(idx, data_batch)
-
-
-@LOOPS.register_module()
-class ResumableIterLoop(_PlacedLoop, IterBasedTrainLoop):
-    """:class:`mmengine.runner.IterBasedTrainLoop` that goes on where a checkpoint was saved.
-
-    What was trained on before is not loaded again. Its data loader never ends: workers are not started anew where the
-    sampler ends.
-    """
-
-    endless = True
-
-    def run(self) -> torch.nn.Module:
-        """Train."""
-        self.runner.call_hook('before_train')
-        if self.owes_validation:
-            self.validate(self._iter, self._max_iters)
-        self.runner.call_hook('before_train_epoch')
-        # Workers started with the loop, at the first batch.
-        loaded_ahead = min(self.batches.iteration, self._iter)
-        self.batches.begin = self._iter
-        for _ in range(loaded_ahead):
-            next(self.dataloader_iterator)
-        while self._iter < self._max_iters and not self.stop_training:
-            self.runner.model.train()
-            self.run_iter(next(self.dataloader_iterator))
-            self.validate(self._iter, self._max_iters)
-        self.runner.call_hook('after_train_epoch')
-        self.runner.call_hook('after_train')
-        return self.runner.model
-
-
-_RESUMABLE = {EpochBasedTrainLoop: ResumableEpochLoop, IterBasedTrainLoop: ResumableIterLoop}
-
-
-def resumable(loop: dict[str, Any]) -> dict[str, Any]:
-    """Replace MMEngine's training loops by those of this module.
-
-    Args:
-        loop: Config of a training loop.
+        work_dir: The work directory.
+        folder: Where its checkpoints are. Defaults to the work directory.
 
     Returns:
-        The config, of :class:`ResumableEpochLoop` or :class:`ResumableIterLoop` where it was of the loop that they
-        extend, and as it was where it is of any other.
+        Path of the checkpoint; None if there is none.
     """
-    loop = dict(loop)
-    if 'type' not in loop:
-        loop['type'] = EpochBasedTrainLoop if loop.pop('by_epoch') else IterBasedTrainLoop
-    kind = LOOPS.get(loop['type']) if isinstance(loop['type'], str) else loop['type']
-    return dict(loop, type=_RESUMABLE.get(kind, loop['type']))
+    folder = Path(work_dir if folder is None else folder)
+    run_id = Path(work_dir, RUN_ID)
+    run_id = run_id.read_text().strip() if run_id.is_file() else None
+    latest = Path(last_checkpoint(work_dir) or '').name
+    if latest and not (folder / latest).exists():
+        print(f'warning: checkpoint {folder / latest} does not exist: it is skipped.', file=sys.stderr)
+    candidates = []
+    for path in folder.glob('*.pth'):
+        number = re.search(r'(\d+)\.pth$', path.name)
+        if number is None or path.name.startswith('best_'):
+            continue
+        if path.is_dir():  # a sharded one
+            parts = sorted(path.glob('*.pth'))
+        else:
+            parts = [path]
+        iteration, run = read_place(parts[0]) if parts else (None, None)
+        if run_id and run and run != run_id:
+            print(f'warning: checkpoint {path} is of another training: it is skipped.', file=sys.stderr)
+            continue
+        said = iteration is not None
+        place = iteration if said else int(number[1])
+        candidates.append((not said and path.name == latest, place, path.name, parts))
+    for _, _, name, parts in sorted(candidates, reverse=True):
+        problem = next(filter(None, map(_find_problem, parts)), None) if parts else 'is empty'
+        if problem is None:
+            return str(folder / name)
+        print(f'warning: checkpoint {folder / name} {problem}: it is skipped.', file=sys.stderr)
+    return None
+
+
+def _find_problem(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint file, as the predicate of a sentence; None if it is whole."""
+    if not zipfile.is_zipfile(path):
+        return 'is torn' if path.is_file() else 'does not exist'
+    try:
+        load_from_local(str(path), 'cpu')
+    except UntrustedCheckpointError:
+        return None  # the user is told when it is loaded
+    except CheckpointError as error:
+        return str(error).removeprefix(f'checkpoint {path} ').rstrip('.')
+    return None
 
 
 class ResumeHook(Hook):
-    """Save and restore what MMEngine's checkpoints leave out of where training stands; refuse to resume without it.
+    """Save and restore the state of a training that MMEngine's checkpoints lack; refuse to resume without it.
 
-    That is the place in the epoch, whether a validation is still to come, and gradients that are being accumulated. The
-    latter are those of this process, so on several processes they are not saved, and an accumulation begins anew.
+    It consists of the place in the epoch, whether a validation is still to come, and gradients that are being
+    accumulated. The latter are those of this process, so on several processes they are not saved, and an accumulation
+    begins anew.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Put them into the checkpoint."""
+        """Add the state to the checkpoint."""
         batches_done = getattr(runner.train_loop, 'batches_done', 0)
         training = runner.message_hub.get_info('loop_stage') == 'train'
         # Inside an epoch, the validation of the one before is over.
@@ -275,7 +123,7 @@ class ResumeHook(Hook):
             checkpoint['resume']['gradients'] = gradients
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take them from the checkpoint that training goes on from."""
+        """Restore the state from the checkpoint that is resumed."""
         if not runner._resume:
             return
         check_resumable(runner, checkpoint)

@@ -1,4 +1,4 @@
-"""Check that a checkpoint holds what a training needs to go on, and say what of the config it overrides."""
+"""Check that a checkpoint can be resumed under a config, and report settings of the config that it overrides."""
 
 import inspect
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from torch.optim import Optimizer
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
 
 Refuse = Callable[[str], NoReturn]
-# What of an optimizer's groups does not change what it computes.
+# Entries of an optimizer's groups that do not change its results.
 _IMPLEMENTATION = {'params', 'foreach', 'fused', 'capturable'}
 _ADVICE = 'To start a new training from its weights, drop --resume and add --cfg-options load_from={filename}.'
 
 
 def describe_plan(runner: Runner) -> dict[str, Any]:
-    """Return what the place of a training means: how samples become batches, and batches epochs.
+    """Return the settings that give the place in a training its meaning: batch size, length of an epoch, optimizer.
 
     Args:
         runner: A runner in training.
 
     Returns:
-        Plain data, for the checkpoint; without what this runner's parts do not say.
+        Plain data for the checkpoint; settings that this runner does not have are left out.
     """
     loop, wrapper = runner.train_loop, runner.optim_wrapper
     plan = {}
@@ -43,7 +43,7 @@ def describe_plan(runner: Runner) -> dict[str, Any]:
 
 
 def check_resumable(runner: Runner, checkpoint: dict[str, Any]) -> None:
-    """Check a checkpoint that a runner is about to resume from, and log what is resumed and what is not.
+    """Check a checkpoint that a runner is about to resume from, and log which state it restores.
 
     Args:
         runner: The runner, built from its config.

@@ -1,4 +1,4 @@
-"""Checks of a run between building it and its first checkpoint: what a config says against the data it got."""
+"""Check a run before its first checkpoint: its config against its data, and its schedule against its length."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ _CLASS_KEYS = {'model.num_classes': 'num_classes'}
 
 
 def check_loop(loop: BaseLoop, key: str) -> None:
-    """Check that a loop has something to do.
+    """Check that a loop is not empty.
 
     Args:
         loop: A training, validation or test loop. One without a ``dataloader``, or over a data set of unknown length,
@@ -157,7 +157,7 @@ def compare_schedule(
 
 
 def _end(scheduler: _ParamScheduler) -> float:
-    """Give the step that a scheduler changes the parameter at last, by its ``end`` and by what is inside."""
+    """Return the last step at which a scheduler changes the parameter."""
     ends = [scheduler.end, *getattr(scheduler, 'milestones', ())]
     if getattr(scheduler, 'T_max', None):
         ends.append(scheduler.begin + scheduler.T_max)
@@ -165,7 +165,7 @@ def _end(scheduler: _ParamScheduler) -> float:
 
 
 def _unit(scheduler: _ParamScheduler, loop: BaseLoop) -> tuple[int, Callable[[float], str]]:
-    """Give the length of a training in a scheduler's steps, and what writes a number of them in the config's unit."""
+    """Return the length of a training in a scheduler's steps, and a function that formats steps for messages."""
     if scheduler.by_epoch:
         return loop.max_epochs, lambda steps: f'{steps:g} epochs'
     if loop.max_epochs > 1 or loop.max_iters == len(loop.dataloader):  # converted from epochs, most likely
@@ -174,7 +174,7 @@ def _unit(scheduler: _ParamScheduler, loop: BaseLoop) -> tuple[int, Callable[[fl
 
 
 def _is_warm_up(scheduler: _ParamScheduler) -> bool:
-    """Tell whether a scheduler leaves the parameter at its configured value when it ends."""
+    """Whether a scheduler leaves the parameter at its configured value when it ends."""
     if isinstance(scheduler, LinearParamScheduler):
         return scheduler.end_factor == 1
     return isinstance(scheduler, ConstantParamScheduler)

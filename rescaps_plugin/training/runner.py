@@ -1,10 +1,11 @@
-"""Building MMEngine's runner for the tools."""
+"""Build MMEngine's runner for the tools."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from mmengine._strategy import BaseStrategy, FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -16,15 +17,18 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from rescaps_plugin.cli.config_errors import being_built
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook
-from rescaps_plugin.training.checkpoints import safe_loaders
-from rescaps_plugin.training.distributed import prepare_cpu_ddp
+from rescaps_plugin.data.pipelines import check_images
+from rescaps_plugin.training.checkpoint_loader import safe_loaders
+from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook, whole_files
+from rescaps_plugin.training.distributed import ResumableFSDPStrategy, prepare_cpu_ddp
 from rescaps_plugin.training.divergence_guard import NaNGuardHook
 from rescaps_plugin.training.interruption import StopHook, StopSignals, leave_signals_to_parent
 from rescaps_plugin.training.plain_checkpoint import PlainCheckpointHook
 from rescaps_plugin.training.precision import compile_network, configure_amp, evaluation_dtype
-from rescaps_plugin.training.resume import ResumeHook, resumable
+from rescaps_plugin.training.resumable_loops import resumable
+from rescaps_plugin.training.resume import ResumeHook
 from rescaps_plugin.training.run_checks import LastBatchHook, batch_errors, check_classes, check_loop, compare_schedule
 from rescaps_plugin.training.runtime_info import PendingRuntimeInfoHook
 from rescaps_plugin.training.work_dir import own_work_dir
@@ -32,20 +36,33 @@ from rescaps_plugin.training.work_dir import own_work_dir
 # Optimizers of PyTorch that can update all parameters in one kernel.
 _FUSED = ('Adam', 'AdamW', 'SGD')
 
-# Hooks of MMEngine, and those that stand in for them.
-_REPLACED = {CheckpointHook: SafeCheckpointHook, RuntimeInfoHook: PendingRuntimeInfoHook}
+# Classes of MMEngine, and those that replace them in every run.
+_REPLACED = {
+    CheckpointHook: SafeCheckpointHook,
+    FSDPStrategy: ResumableFSDPStrategy,
+    RuntimeInfoHook: PendingRuntimeInfoHook,
+}
+
+
+def _replace(cfg: Any) -> Any:
+    """Return the config of a hook or a strategy, with its type replaced by that of :data:`_REPLACED`, if any."""
+    for theirs, ours in _REPLACED.items():
+        if isinstance(cfg, dict) and cfg.get('type') in (theirs.__name__, theirs):
+            return dict(cfg, type=ours)
+    return cfg
 
 
 class _Careful:
-    """What every run gets beside what its config asks for, whichever library's config it is.
+    """Mixin of every run, whichever library's config it is built from.
 
-    Training loops and checkpoints from which a killed run resumes to the same result, plain checkpoints that are read
-    without running their code, a work directory of its own while it trains, a checkpoint where it is asked to end, and
-    a guard against divergence. On several processes, all of them validate with the statistics that are saved.
+    It adds training loops and checkpoints from which a killed run resumes to the same result, plain checkpoints that
+    are read without running their code, checks of image files, a lock on the work directory while it trains, a
+    checkpoint when the process is asked to end, and a guard against divergence. Distributed processes all validate with
+    the statistics that are saved.
     """
 
     def train(self) -> nn.Module:
-        """Train, alone in the work directory.
+        """Train, with the work directory locked.
 
         Returns:
             The model.
@@ -77,14 +94,16 @@ class _Careful:
 
     @contextmanager
     def _conditions(self) -> Iterator[None]:
-        """Read checkpoints safely, and evaluate in the half precision that the config asks for."""
-        with safe_loaders(), evaluation_dtype(self.cfg.get('amp')):
+        """Read checkpoints safely, write files whole, and evaluate in the half precision that the config asks for."""
+        with safe_loaders(), whole_files(), evaluation_dtype(self.cfg.get('amp')):
             yield
 
     @staticmethod
-    def build_dataloader(*args, **kwargs) -> DataLoader:
-        """Build a data loader, whose workers leave signals to this process."""
-        loader = Runner.build_dataloader(*args, **kwargs)
+    def build_dataloader(dataloader: DataLoader | dict[str, Any], *args, **kwargs) -> DataLoader:
+        """Build a data loader that checks image files, and whose workers leave signals to this process."""
+        with being_built(dataloader):
+            checked = check_images(dataloader) if isinstance(dataloader, dict) else dataloader
+            loader = Runner.build_dataloader(checked, *args, **kwargs)
         loader.worker_init_fn = leave_signals_to_parent(loader.worker_init_fn)
         return loader
 
@@ -109,22 +128,22 @@ class _Careful:
         return loop
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """Build the schedulers of a config, and say where they and the training differ in length."""
+        """Build the schedulers of a config, and warn where they and the training differ in length."""
         schedulers = super().build_param_scheduler(scheduler)
         for warning in compare_schedule(schedulers, self.train_loop):
             self.logger.warning(warning)
         return schedulers
 
     def register_hook(self, hook: Hook | dict[str, Any], priority: int | str | None = None) -> None:
-        """Register a hook; in place of some of MMEngine's, those that lose nothing and do not wait for the device."""
-        if isinstance(hook, dict):
-            for theirs, ours in _REPLACED.items():
-                if hook.get('type') in (theirs.__name__, theirs):
-                    hook = dict(hook, type=ours)
-        super().register_hook(hook, priority)
+        """Register a hook; some of MMEngine's are replaced by those of :data:`_REPLACED`."""
+        super().register_hook(_replace(hook), priority)
+
+    def build_strategy(self, strategy: BaseStrategy | dict[str, Any] | None = None, **kwargs) -> BaseStrategy:
+        """Build the strategy of a ``FlexibleRunner``; MMEngine's FSDP is replaced by one that can resume."""
+        return super().build_strategy(_replace(strategy), **kwargs)
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
-        """Register the hooks of a config, and those of them that every run has and it does not name."""
+        """Register the hooks of a config, and those that every run has unless the config names them itself."""
         super().register_hooks(default_hooks, custom_hooks)
         kinds = [NaNGuardHook, LastBatchHook, ResumeHook, PlainCheckpointHook]
         for kind in [*kinds, *([SyncBuffersHook] if self.distributed else [])]:

@@ -1,4 +1,4 @@
-"""Recording losses without waiting for the device at every iteration."""
+"""Record losses without waiting for the device at every iteration."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from rescaps_plugin.training.scalars import PendingScalars
+from rescaps_plugin.training.pending_scalars import PendingScalars
 
 
 @HOOKS.register_module()
 class PendingRuntimeInfoHook(RuntimeInfoHook):
-    """MMEngine's ``RuntimeInfoHook``, which records what a training step returns one iteration later.
+    """``RuntimeInfoHook`` that records the outputs of a training step one iteration later.
 
     MMEngine reads every loss at once, so that an accelerator idles until the next iteration is launched. Here they are
     recorded when the next iteration has been launched, and at once where something reads them: before a log, a

@@ -1,4 +1,4 @@
-"""Opening a trained model for a tool: its config, and the model with the weights of a checkpoint."""
+"""Open a trained model: its config, and the model with the weights of a checkpoint."""
 
 from argparse import Namespace
 from collections.abc import Callable
@@ -8,13 +8,14 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from rescaps_plugin.cli.config import load_config, require, set_work_dir
-from rescaps_plugin.training.checkpoints import check_exists, open_safely
+from rescaps_plugin.data.pipelines import check_images
+from rescaps_plugin.training.checkpoint_loader import check_exists, open_safely
 
 
 def open_trained(
     config: str, checkpoint: str, args: Namespace, load: Callable[[Config, str, str], nn.Module]
 ) -> tuple[Config, nn.Module]:
-    """Read a config and load a checkpoint of its model, as a tool's arguments ask for.
+    """Read a config and load a checkpoint of its model by the arguments of a tool.
 
     Args:
         config: Path of the config, or ``package::path``.
@@ -31,6 +32,7 @@ def open_trained(
     cfg = load_config(config, args.cfg_options)
     require(cfg, 'model')
     init_default_scope(cfg.get('default_scope'))
+    cfg = check_images(cfg)
     check_exists(checkpoint)
     set_work_dir(cfg, None)
     with open_safely(checkpoint, trust=args.trust_checkpoint):

@@ -1,4 +1,4 @@
-"""Work directories of trainings: whose they are, and which checkpoint is the latest."""
+"""Work directories: a lock against a second training, and the name of the latest checkpoint."""
 
 import os
 from collections.abc import Iterator
@@ -10,24 +10,25 @@ from filelock import SoftFileLock, Timeout
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import remove_abandoned_drafts
 
-# MMEngine's name for the file that says which checkpoint is the latest.
+# MMEngine's name of the file that names the latest checkpoint.
 LAST_CHECKPOINT = 'last_checkpoint'
-# The file that says which training a work directory belongs to, and the one that its process holds meanwhile.
+# The file that names the training of a work directory, and the lock file of its process.
 RUN_ID = 'run_id'
 LOCK = 'train.lock'
 
 
 @contextmanager
 def own_work_dir(work_dir: str | Path) -> Iterator[None]:
-    """Keep other trainings out of a work directory during the block, and remove what a killed one was writing there.
+    """Lock a work directory during the block, and remove files that a killed training left half written.
 
-    The file ``train.lock`` says who is in. One that a process of this machine left which is gone does not count.
+    The file ``train.lock`` names the process that holds the lock. A lock whose process has ended on this machine does
+    not count.
 
     Args:
         work_dir: The work directory.
 
     Raises:
-        UserError: Another training is in.
+        UserError: Another training holds the lock.
     """
     folder = Path(work_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def own_work_dir(work_dir: str | Path) -> Iterator[None]:
 
 
 def check_work_dir(work_dir: str | Path, launcher: str) -> None:
-    """Refuse a work directory that another training is in, before a runner writes its config and logs there.
+    """Check that no other training uses a work directory, before a runner writes its config and logs there.
 
     Args:
         work_dir: The work directory.
@@ -57,7 +58,7 @@ def check_work_dir(work_dir: str | Path, launcher: str) -> None:
             not know their rank yet; their training checks when it starts.
 
     Raises:
-        UserError: Another training is in.
+        UserError: Another training holds the lock.
     """
     if launcher == 'none' or (launcher == 'pytorch' and os.environ.get('RANK') == '0'):
         with own_work_dir(os.path.abspath(work_dir)):
@@ -65,6 +66,6 @@ def check_work_dir(work_dir: str | Path, launcher: str) -> None:
 
 
 def last_checkpoint(work_dir: str | Path) -> str | None:
-    """Read which checkpoint a work directory names as its latest; None where it names none."""
+    """Return the checkpoint that a work directory names as its latest; None where it names none."""
     note = Path(work_dir, LAST_CHECKPOINT)
     return note.read_text().strip() or None if note.is_file() else None

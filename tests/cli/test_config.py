@@ -57,7 +57,8 @@ class TestLoadConfig:
         code = (
             'import sys; sys.path[:0] = sys.argv[1:]\n'
             'from mmengine.config import config; mine = config.is_installed\n'
-            'import openmmlab; openmmlab.find_packages(); assert config.is_installed is mine\n'
+            'import openmmlab\n'
+            'with openmmlab.find_packages(): assert config.is_installed is mine\n'
         )
         paths = [tmp_path, repository / 'rescaps_plugin' / 'compat']
         subprocess.run([sys.executable, '-c', code, *map(str, paths)], check=True)
@@ -137,6 +138,17 @@ UNREADABLE = {
     ),
     'missing module': ({'a.py': "custom_imports = dict(imports=['no_such'])\n"}, r'ImportError: .*no_such'),
     'bytes': ({'a.py': '\0\1'}, r'a\.py is not valid Python'),
+    'error in an imported base': (
+        {
+            'a.py': 'from mmengine.config import read_base\nwith read_base():\n    from .b import *\n',
+            'b.py': 'x = 1\ny = 1 / 0\n',
+        },
+        r'a\.py: its base .*b\.py, line 2: ZeroDivisionError',
+    ),
+    'missing imported base': (
+        {'a.py': 'from mmengine.config import read_base\nwith read_base():\n    from .b import *\n'},
+        r'a\.py has the _base_ .*b\.py, which does not exist',
+    ),
     'base of another type': ({'a.py': '_base_ = 5\n'}, r'a\.py: TypeError'),
 }
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
 import rescaps_plugin  # noqa: F401  (installs the stand-in)
+from rescaps_plugin.compat import openmmlab
 
 ops = pytest.importorskip('mmcv.ops')
 
@@ -40,6 +42,17 @@ class TestStandIn:
         code = 'import openmmlab; openmmlab.install(); import mmcv._ext; assert mmcv._ext.real'
         finished = run_python(code, tmp_path, repository / 'rescaps_plugin' / 'compat')
         assert finished.returncode == 0, finished.stderr
+
+    def test_packages_are_found_without_pkg_resources(self, monkeypatch):
+        from mmengine.config import config
+
+        find_spec, before = openmmlab.find_spec, (config.is_installed, config.get_installed_path)
+        monkeypatch.setattr(openmmlab, 'find_spec', lambda name: None if name == 'pkg_resources' else find_spec(name))
+        with openmmlab.find_packages():
+            assert (config.is_installed, config.get_installed_path) != before
+            assert config.is_installed('mmcv-lite') is False and config.is_installed('mmcv')
+            assert config.get_installed_path('mmengine') == str(Path(config.__file__).parents[1])
+        assert (config.is_installed, config.get_installed_path) == before
 
     def test_plugin_waits_for_mmseg_to_be_imported(self, repository):
         pytest.importorskip('mmseg')

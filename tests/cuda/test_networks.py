@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper
 from timm.optim import create_optimizer_v2
 
 from rescaps_plugin.losses import chamfer_distance, spread_loss
-from rescaps_plugin.training.scalars import PendingScalars
+from rescaps_plugin.training.pending_scalars import PendingScalars
 from tests.steps import BATCHES, DOMAINS, TINY, capsule_losses, class_targets, domain_model
 
 pytestmark = pytest.mark.cuda

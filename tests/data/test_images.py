@@ -273,6 +273,11 @@ class TestTransform:
         with pytest.raises(ImageError):
             LoadCheckedImageFromFile()({'img_path': str(save(JPEG[:-2]))})
 
+    def test_sample_that_has_its_image_passes(self):
+        """MMPretrain's inferencers load files themselves and know only MMCV's transform to leave out."""
+        results = dict(img=np.zeros((2, 2, 3), np.uint8), img_shape=(2, 2))
+        assert LoadCheckedImageFromFile()(dict(results)) == results
+
     def test_folders_of_images_are_checked(self, tmp_path):
         """As a config's pipeline names it, in the data set that reads folders of classes."""
         pytest.importorskip('mmpretrain')
@@ -283,7 +288,7 @@ class TestTransform:
         for name, content in (('a/1.png', PNG), ('b/1.jpg', JPEG[:600])):
             (tmp_path / name).parent.mkdir()
             (tmp_path / name).write_bytes(content)
-        dataset = CustomDataset(str(tmp_path), pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')])
+        dataset = CustomDataset(str(tmp_path), pipeline=[dict(type='LoadCheckedImageFromFile'), dict(type='PackInputs')])
         assert dataset[0]['inputs'].shape == (3, 40, 60)
         with pytest.raises(ImageError, match=r'b/1\.jpg: truncated or damaged'):
             dataset[1]

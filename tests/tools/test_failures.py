@@ -13,8 +13,8 @@ disk full                           1      the file that could not be written; t
 work directory cannot be written    1      its path
 loss not finite                     1      iteration, learning rate, samples; the last good checkpoint stays
 another process of the job dies     1      that it did (test_distributed.py)
-latest checkpoint torn              0      that it is skipped; the one before is taken (test_checkpoint.py)
-checkpoint torn, foreign, diverged  1      which, and why it is refused (test_checkpoint.py)
+latest checkpoint torn              0      that it is skipped; the one before is taken (test_checkpoints.py)
+checkpoint torn, foreign, diverged  1      which, and why it is refused (test_checkpoints.py)
 ==================================  =====  ===================================================================
 """
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip('mmseg')
+
+from mmengine.config import Config
+
 TOOLS = Path(find_spec('mmseg').submodule_search_locations[0], '.mim', 'tools')
 
 CONFIG = """
@@ -20,6 +23,20 @@ model = dict(data_preprocessor=dict(train_sizes=[64], test_size=64))
 train_cfg = dict(max_epochs=1)
 param_scheduler = dict(end=1)
 """
+
+
+@pytest.mark.parametrize('name', ['duts', 'ecssd'])
+def test_inferencer_finds_the_loader_of_the_test_pipeline(repository, name):
+    from mmengine.registry import DefaultScope
+    from mmseg.apis import MMSegInferencer
+
+    import rescaps_plugin.saliency  # noqa: F401
+
+    cfg = Config.fromfile(repository / 'configs' / '_base_' / 'datasets' / f'{name}.py')
+    cfg.test_dataloader.dataset.setdefault('pipeline', cfg.test_pipeline)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        loader, *_ = MMSegInferencer._init_pipeline(MMSegInferencer.__new__(MMSegInferencer), cfg).transforms
+    assert type(loader).__name__ == 'InferencerLoader'
 
 
 @pytest.mark.slow

@@ -99,6 +99,15 @@ def test_inferencer_classifies_files(repository, tmp_path):
         torch.testing.assert_close(inferencer.model(**data, mode='tensor')[0], scores)
 
 
+def test_inferencer_of_a_config_whose_data_set_is_of_files(repository, tmp_path):
+    cfg = load_config(str(repository / 'configs' / 'rescaps' / 'image_folder.py'))
+    inferencer = ImageClassificationInferencer(cfg, pretrained=False, device='cpu', classes=['cat', 'dog'])
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'image.png')
+    (result,) = inferencer(str(tmp_path / 'image.png'))
+    assert result['pred_class'] in ('cat', 'dog')
+
+
 def test_inferencer_classifies_files_for_a_network_of_one_channel(digits, tmp_path):
     config, checkpoint = digits
     inferencer = ImageClassificationInferencer(str(config), pretrained=str(checkpoint), device='cpu')

@@ -3,19 +3,21 @@ import os
 import secrets
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 pytest.importorskip('mmengine')
 
-from mmengine.fileio import get_file_backend
+from mmengine.fileio import dump, get_file_backend, put
 from mmengine.hooks import CheckpointHook
 
 from rescaps_plugin.cli import outputs
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import write_whole
-from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook
+from rescaps_plugin.training import checkpoint_writer
+from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook, whole_files
 from rescaps_plugin.training.resume import ResumeHook
 from rescaps_plugin.training.work_dir import LOCK, last_checkpoint, own_work_dir
 from tests.training.test_checkpoints import make_runner
@@ -23,13 +25,24 @@ from tests.training.test_checkpoints import make_runner
 
 def test_writes_and_leaves_nothing_else(tmp_path):
     backend = get_file_backend(str(tmp_path))
-    backend.put(b'one', tmp_path / 'new' / 'a.pth')
-    backend.put(b'two', str(tmp_path / 'new' / 'a.pth'))
-    backend.put_text('três', tmp_path / 'new' / 'b.txt', encoding='latin-1')
+    with whole_files():
+        backend.put(b'one', tmp_path / 'new' / 'a.pth')
+        backend.put(b'two', str(tmp_path / 'new' / 'a.pth'))
+        backend.put_text('três', tmp_path / 'new' / 'b.txt', encoding='latin-1')
     assert {path.name: path.read_bytes() for path in (tmp_path / 'new').iterdir()} == {
         'a.pth': b'two',
         'b.txt': 'três'.encode('latin-1'),
     }
+
+
+def test_mmengine_writes_whole_files_inside_the_block_alone(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(checkpoint_writer, 'write_whole', lambda path, data: written.append(path.name))
+    for name in ('before', 'inside', 'after'):
+        with whole_files() if name == 'inside' else nullcontext():
+            dump({}, str(tmp_path / f'{name}.json'))
+            put(b'', str(tmp_path / name))  # by an instance that MMEngine keeps
+    assert written == ['inside.json', 'inside']
 
 
 @pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])

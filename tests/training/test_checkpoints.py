@@ -21,16 +21,16 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from rescaps_plugin.training.checkpoint_reader import CheckpointError, trust_checkpoint
-from rescaps_plugin.training.checkpoints import (
+from rescaps_plugin.training.checkpoint_loader import (
     MatchCheckpointHook,
     broken_weights,
-    configure_resume,
     load_from_local,
     load_weights,
     safe_loaders,
 )
+from rescaps_plugin.training.checkpoint_reader import CheckpointError, trust_checkpoint
 from rescaps_plugin.training.plain_checkpoint import PlainCheckpointHook, from_plain, to_plain
+from rescaps_plugin.training.resume import configure_resume
 
 
 class Points(BaseDataset):

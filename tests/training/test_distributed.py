@@ -61,7 +61,8 @@ def test_normalisation_is_not_synchronised_on_a_cpu(process):
     assert cfg.sync_bn is None
 
 
-def test_shards_on_the_cpu(process):
-    cfg = Config(dict(launcher='pytorch', strategy=dict(type='FSDPStrategy')))
+@pytest.mark.parametrize('kind', ['FSDPStrategy', 'ResumableFSDPStrategy'])
+def test_shards_on_the_cpu(process, kind):
+    cfg = Config(dict(launcher='pytorch', strategy=dict(type=kind)))
     prepare_cpu_ddp(cfg)
     assert cfg.strategy.model_wrapper.device_id == 'cpu' and 'model_wrapper_cfg' not in cfg

@@ -6,7 +6,7 @@ data_root = 'data/'
 pack = dict(type='PackSegInputs', meta_keys=('dataset', 'img_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'))
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImageFromFile'),
     dict(type='LoadSaliencyMask'),
     dict(type='RandomBorderCrop', max_ratio=1 / 8),
     dict(type='RandomFlip', prob=0.5),
@@ -14,6 +14,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
+    # By this name MMSegInferencer finds it; tools/ check the files all the same.
     dict(type='LoadImageFromFile'),
     dict(type='LoadSaliencyMask'),
     pack,

@@ -11,14 +11,14 @@ data_preprocessor = dict(num_classes=2, mean=[123.675, 116.28, 103.53], std=[58.
 size = 64
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImageFromFile'),
     dict(type='RandomResizedCrop', scale=size, crop_ratio_range=(0.5, 1.0)),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
 
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCheckedImageFromFile'),
     dict(type='ResizeEdge', scale=size, edge='short'),
     dict(type='CenterCrop', crop_size=size),
     dict(type='PackInputs'),

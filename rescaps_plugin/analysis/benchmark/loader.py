@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from rescaps_plugin.analysis.benchmark.measure import time_step
-from rescaps_plugin.cli.config import config_errors, load_config, require, set_work_dir
+from rescaps_plugin.cli.config import load_config, require, set_work_dir
+from rescaps_plugin.cli.config_errors import config_errors
 from rescaps_plugin.training.runner import build_runner
 
 # What PyTorch refuses where there are no workers.

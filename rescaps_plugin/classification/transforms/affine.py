@@ -11,7 +11,7 @@ from scipy import ndimage
 
 
 def affine_matrix(rotation: float = 0.0, shear: float = 0.0, scale: Sequence[float] = (1.0, 1.0)) -> np.ndarray:
-    """Give the linear part of an affine transform, rotation after shear after scaling, in coordinates (row, column).
+    """Return the linear part of an affine transform, rotation after shear after scaling, in coordinates (row, column).
 
     Args:
         rotation: Angle in degrees, counter-clockwise.

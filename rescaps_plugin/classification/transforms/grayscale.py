@@ -9,10 +9,10 @@ from mmpretrain.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class Grayscale(BaseTransform):
-    """Turn a colour image, blue first, grey (ITU-R BT.601); an image of another number of channels stays.
+    """Convert a colour image, blue first, to grey (ITU-R BT.601); keep an image of another number of channels.
 
-    Test pipelines of grey data sets start with it: their own images pass, and what mmpretrain's inferencer reads from
-    files, always in colour, fits the network.
+    Test pipelines of grey data sets start with it: their own images pass, and images that mmpretrain's inferencer reads
+    from files, always in colour, fit the network.
 
     Required Keys:
 

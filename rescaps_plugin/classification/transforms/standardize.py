@@ -9,7 +9,7 @@ from mmpretrain.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class Standardize(BaseTransform):
-    """Give an image zero mean and unit variance over all its pixels and channels.
+    """Scale an image to zero mean and unit variance over all its pixels and channels.
 
     The deviation is taken as at least ``1 / sqrt(number of values)``, as TensorFlow's ``per_image_standardization``
     does, so that a constant image becomes zero.

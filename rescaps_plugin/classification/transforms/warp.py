@@ -1,4 +1,4 @@
-"""Affine transforms of a whole image about its centre: how it looks turned, sheared, scaled or shifted."""
+"""Affine transforms of a whole image about its centre: rotation, shear, scaling and translation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def warp_affine(
         shear: Columns by which a row is moved per row.
         scale: Factors of height and width.
         translation: Rows and columns by which it is moved, down and to the right, in pixels.
-        fill: Value of what lies outside the image.
+        fill: Value of pixels outside the image.
 
     Returns:
         The image, interpolated linearly, of the same shape and type.
@@ -53,10 +53,9 @@ def warp_affine(
 
 @TRANSFORMS.register_module()
 class AffineWarp(BaseTransform):
-    """Transform an image about its centre by parameters drawn uniformly of their ranges, the same for it every time.
+    """Transform an image about its centre by parameters drawn uniformly from their ranges, the same every time.
 
-    What is drawn depends on ``seed`` and the sample's number alone, so that models meet the same images in whatever
-    order they read them. A range of one value leaves nothing to chance.
+    The parameters depend on ``seed`` and the sample's number alone, so that all models see the same images.
 
     Required Keys:
 
@@ -72,8 +71,8 @@ class AffineWarp(BaseTransform):
         shear: Smallest and largest shear, in columns per row.
         scale: Smallest and largest factor, drawn for height and width on their own.
         translation: Largest shift either way, as a part of the height and of the width.
-        fill: Value of what lies outside the image.
-        seed: Of the draws.
+        fill: Value of pixels outside the image.
+        seed: Seed of the parameters.
     """
 
     def __init__(

@@ -7,8 +7,6 @@ not plain data is refused, unless the user trusts that one file explicitly.
 
 import io
 import re
-import sys
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -31,13 +29,10 @@ from torch import nn
 
 from rescaps_plugin.training.checkpoint_reader import (
     CheckpointError,
-    UntrustedCheckpointError,
     download,
     read_weights,
     trust_checkpoint,
 )
-from rescaps_plugin.training.checkpoint_writer import checkpoint_folder, read_place
-from rescaps_plugin.training.work_dir import RUN_ID, last_checkpoint
 
 
 @HOOKS.register_module()
@@ -64,7 +59,7 @@ class MatchCheckpointHook(Hook):
 
 
 def _class_counts(meta: dict[str, Any], cfg: Config) -> str:
-    """Say how many classes a checkpoint was trained for where the config has other numbers of them."""
+    """Return a sentence about the numbers of classes where those of a checkpoint and a config differ; else ''."""
     if not isinstance(meta.get('cfg'), str):
         return ''
     texts = meta['cfg'], cfg.pretty_text
@@ -87,7 +82,7 @@ def _expect_match(model: nn.Module, filename: str, hint: str = '', *, partial: b
     Args:
         model: The model.
         filename: The checkpoint, for the message.
-        hint: What may explain a mismatch.
+        hint: A sentence that may explain a mismatch.
         partial: Whether weights may be left unset, though not all of them. Defaults to False.
     """
     # The model's own hooks may rename or resize entries while they are loaded, so only the outcome counts.
@@ -132,7 +127,7 @@ def load_weights(model: nn.Module, filename: str) -> dict[str, Any]:
         filename: Path or URL of the checkpoint.
 
     Returns:
-        All that the checkpoint holds.
+        The contents of the checkpoint.
 
     Raises:
         CheckpointError: It is missing, damaged, not trusted, or leaves a parameter of the model unset.
@@ -150,7 +145,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
         map_location: As in :func:`torch.load`.
 
     Returns:
-        What the file holds.
+        The contents.
 
     Raises:
         CheckpointError: The file is missing, damaged, is no checkpoint, or holds objects and is not trusted.
@@ -168,7 +163,7 @@ def load_from_source(filename: str, map_location: Any = None) -> Any:
         map_location: As in :func:`torch.load`.
 
     Returns:
-        What the file holds.
+        The contents.
 
     Raises:
         CheckpointError: The source is not known or has no such checkpoint; or as :func:`load_from_local`.
@@ -202,7 +197,7 @@ def load_from_source(filename: str, map_location: Any = None) -> Any:
     return mmengine_checkpoint._process_mmcls_checkpoint(contents) if scheme == 'mmcls' else contents
 
 
-# Schemes of published models, and what lists their files.
+# Schemes of published models, and the functions that list their files.
 _PUBLISHED = {
     'torchvision': mmengine_checkpoint.get_torchvision_models,
     'modelzoo': mmengine_checkpoint.get_torchvision_models,
@@ -251,7 +246,7 @@ def _for_log_history(map_location: Any) -> Any:
 
 
 def _check_contents(checkpoint: Any, filename: str) -> Any:
-    """Return what a file holds if it can be a checkpoint or state dict; raise :class:`CheckpointError` if not."""
+    """Return the contents of a file if they are a checkpoint or state dict; raise :class:`CheckpointError` if not."""
     problem = None
     if not isinstance(checkpoint, dict):
         problem = f'it holds a {type(checkpoint).__name__}, not a dictionary'
@@ -278,7 +273,7 @@ def open_safely(filename: str | None, *, trust: bool = False) -> Iterator[None]:
 
     Args:
         filename: The checkpoint; None where there is none.
-        trust: Whether the user vouches for it, by ``--trust-checkpoint``. Defaults to False.
+        trust: Whether the user trusts it, by ``--trust-checkpoint``. Defaults to False.
     """
     with safe_loaders(), trust_checkpoint(filename) if trust and filename else nullcontext():
         yield
@@ -305,84 +300,3 @@ def check_exists(filename: str) -> None:
     """Raise :class:`CheckpointError` where a local checkpoint is missing. URLs pass."""
     if '://' not in filename and not Path(filename).expanduser().is_file():
         raise CheckpointError(f'checkpoint {filename} does not exist.')
-
-
-def configure_resume(cfg: Config, resume: str) -> None:
-    """Point the config at the checkpoint to go on from.
-
-    Args:
-        cfg: The runner's config, with ``work_dir``; ``resume`` and ``load_from`` are changed in place.
-        resume: A checkpoint, or ``'auto'`` for the latest in ``work_dir`` that is whole: where there is none yet,
-            training starts as if it had not been asked to resume.
-
-    Raises:
-        CheckpointError: The checkpoint does not exist.
-    """
-    if resume == 'auto':
-        hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-        folder = checkpoint_folder(cfg.work_dir, hook.get('out_dir'))
-        # An object store is not looked through.
-        resume = last_checkpoint(cfg.work_dir) if '://' in folder else find_whole_checkpoint(cfg.work_dir, folder)
-        if resume is None:
-            cfg.resume = False
-            return
-    check_exists(resume)
-    cfg.resume = True
-    cfg.load_from = resume
-
-
-def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None) -> str | None:
-    """Find the checkpoint that training can go on from: of those directly in its folder, the last whole one.
-
-    The last is the one of the highest iteration, as it says itself; what the directory names as its latest decides only
-    for files that do not say. Best checkpoints, which have no state of the optimizer, and those that another training
-    left there do not count. A warning names each that is skipped because it is damaged.
-
-    Args:
-        work_dir: The work directory.
-        folder: Where its checkpoints are. Defaults to the work directory.
-
-    Returns:
-        Path of the checkpoint; None if there is none.
-    """
-    folder = Path(work_dir if folder is None else folder)
-    run_id = Path(work_dir, RUN_ID)
-    run_id = run_id.read_text().strip() if run_id.is_file() else None
-    latest = Path(last_checkpoint(work_dir) or '').name
-    if latest and not (folder / latest).exists():
-        print(f'warning: checkpoint {folder / latest} does not exist: it is skipped.', file=sys.stderr)
-    candidates = []
-    for path in folder.glob('*.pth'):
-        number = re.search(r'(\d+)\.pth$', path.name)
-        if number is None or path.name.startswith('best_'):
-            continue
-        if path.is_dir():  # a sharded one
-            parts = sorted(path.glob('*.pth'))
-        else:
-            parts = [path]
-        iteration, run = read_place(parts[0]) if parts else (None, None)
-        if run_id and run and run != run_id:
-            print(f'warning: checkpoint {path} is of another training: it is skipped.', file=sys.stderr)
-            continue
-        said = iteration is not None
-        place = iteration if said else int(number[1])
-        candidates.append((not said and path.name == latest, place, path.name, parts))
-    for _, _, name, parts in sorted(candidates, reverse=True):
-        problem = next(filter(None, map(_find_problem, parts)), None) if parts else 'is empty'
-        if problem is None:
-            return str(folder / name)
-        print(f'warning: checkpoint {folder / name} {problem}: it is skipped.', file=sys.stderr)
-    return None
-
-
-def _find_problem(path: Path) -> str | None:
-    """Say what is wrong with a checkpoint file; None if every part of it is there, and as it was written."""
-    if not zipfile.is_zipfile(path):
-        return 'is torn' if path.is_file() else 'does not exist'
-    try:
-        load_from_local(str(path), 'cpu')
-    except UntrustedCheckpointError:
-        return None  # the user is told when it is loaded
-    except CheckpointError as error:
-        return str(error).removeprefix(f'checkpoint {path} ').rstrip('.')
-    return None

@@ -1,0 +1,42 @@
+"""What every run of our tools has, whichever library's config it is of."""
+
+import pytest
+
+pytest.importorskip('mmpretrain')
+
+from mmengine._strategy import FSDPStrategy
+from mmengine.registry import DefaultScope
+
+from rescaps_plugin.training.distributed import ResumableFSDPStrategy
+from rescaps_plugin.training.runner import _Careful
+
+
+def test_image_files_are_checked(tmp_path):
+    for name in ('cat', 'dog'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / '1.png').touch()
+    loader = dict(
+        batch_size=1,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(type='CustomDataset', data_root=str(tmp_path), pipeline=[dict(type='LoadImageFromFile')]),
+    )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        dataset = _Careful.build_dataloader(loader).dataset
+    with pytest.raises(ValueError, match=r'cat/1\.png: the file is empty'):
+        dataset[0]
+    assert loader['dataset']['pipeline'] == [dict(type='LoadImageFromFile')]
+
+
+@pytest.mark.parametrize('kind', ['FSDPStrategy', FSDPStrategy])
+def test_sharded_runs_can_resume(kind):
+    class Building:
+        def build_strategy(self, strategy, **kwargs):
+            return strategy
+
+    class Runner(_Careful, Building):
+        pass
+
+    assert Runner().build_strategy(dict(type=kind, work_dir='a')) == dict(type=ResumableFSDPStrategy, work_dir='a')
+    assert Runner().build_strategy(dict(type='DDPStrategy')) == dict(type='DDPStrategy')
+    assert Runner().build_strategy(None) is None
