@@ -285,6 +285,7 @@ class ResidualPoseClassifier(_ResidualPose):
             classes saves ``num_classes^2 * p * p`` weights. Defaults to ``'window'``.
         residual: As in :class:`ResidualPoseRouting`. Defaults to ``'identity'``.
         transform_std: As in :class:`ResidualPoseRouting`. Defaults to 0.1.
+        log_odds: Whether the output is the log-odds of the activations, the argument of the sigmoid. Defaults to False.
 
     Shape:
         - input: ``[b, num_classes * p * p, 1, 1]``
@@ -302,19 +303,21 @@ class ResidualPoseClassifier(_ResidualPose):
         routing: str = 'window',
         residual: str = 'identity',
         transform_std: float = 0.1,
+        log_odds: bool = False,
     ) -> None:
         super().__init__(num_classes, 1, pose_size, routing, residual, transform_std)
+        self.log_odds = log_odds
         # Dense weights would be the many that this reading is there to save.
         self.groups = 1 if routing == 'window' else num_classes
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.deployed:
-            activation = self.activation_conv(x)
+            logit = self.activation_conv(x)
         else:
             kernel = self._compose(self.activation_weight, self._transform(), self.groups)
-            activation = self.activation_norm(F.conv2d(x, kernel, groups=self.groups))
-        return torch.sigmoid(activation).flatten(1)
+            logit = self.activation_norm(F.conv2d(x, kernel, groups=self.groups))
+        return (logit if self.log_odds else torch.sigmoid(logit)).flatten(1)
 
     def _fold(self) -> None:
         self.activation_conv = conv_from_kernel(

@@ -108,6 +108,11 @@ def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
     return x / mass.clamp_min(least)
 
 
+def to_log_odds(probability: Tensor, least: float = 1e-6) -> Tensor:
+    """Return ``log(p / (1 - p))``, finite and with a gradient at 0 and 1 too: ``least`` is added to both terms."""
+    return torch.log(probability + least) - torch.log(1 - probability + least)
+
+
 def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: int) -> Tensor:
     """Share every child among all its parents: over the parent types of all windows that it stands in.
 
@@ -157,6 +162,8 @@ class WindowRouting(nn.Module):
         padding: Zero padding, of absent capsules; ``None`` is ``kernel_size // 2``. Defaults to None.
         in_dim: Entries of a child's pose. Defaults to 16.
         out_dim: Entries of a parent's pose. Defaults to 16.
+        log_odds: Whether the output has the log-odds of the activations in their place, as of class capsules that a
+            cross-entropy trains. Defaults to False.
 
     Raises:
         ValueError: If a size is not positive.
@@ -171,6 +178,7 @@ class WindowRouting(nn.Module):
         padding: int | None = None,
         in_dim: int = 16,
         out_dim: int = 16,
+        log_odds: bool = False,
     ) -> None:
         super().__init__()
         out_types = in_types if out_types is None else out_types
@@ -186,6 +194,7 @@ class WindowRouting(nn.Module):
         self.stride = stride
         self.in_dim = in_dim
         self.out_dim = out_dim
+        self.log_odds = log_odds
         self.window = self.kernel_size[0] * self.kernel_size[1]
         self.out_channels = out_types * (out_dim + 1)
         self.channels_error = (
