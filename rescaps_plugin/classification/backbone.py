@@ -17,7 +17,7 @@ class ResCaps(ResCapsTrunk, BaseModule):
 
     Args:
         in_channels: Channels of the image. Defaults to 3.
-        out_indices: Blocks whose capsule maps are given, counted from 0 (stride 2 with the paper's stem); negative ones
+        out_indices: Blocks whose maps are returned, counted from 0 (stride 2 with the paper's stem); negative ones
             count from the last. Defaults to (-1,).
         frozen_stages: Stages that keep their weights and statistics: 0 freezes the stem, ``k`` the stem and ``k``
             blocks, -1 nothing. Defaults to -1.
@@ -25,8 +25,17 @@ class ResCaps(ResCapsTrunk, BaseModule):
         norm_eval: Whether batch normalisations keep their statistics in training. Defaults to False.
         deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
         init_cfg: mmengine's initialisation. Defaults to None.
-        **trunk: Arguments of :class:`~rescaps_plugin.models.ResCapsTrunk`: ``capsule_types``, ``num_layers``,
-            ``routing``, ``residual``, ...
+        capsule_types: Capsule types of each block. Defaults to (32, 32, 16, 16).
+        num_layers: ResP layers in a block. Defaults to 2.
+        pose_size: Side of the pose matrices. Defaults to 4.
+        kernel_size: Window of the ResP layers. Defaults to 3.
+        stem: ``'conv5'`` (the paper) or ``'conv7_pool'``, which divides height and width by 4. Defaults to ``'conv5'``.
+        stem_channels: Channels of the stem. Defaults to 32.
+        routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`. Defaults to
+            ``'window'``.
+        residual: ``'identity'``, ``'ones'`` or ``'none'``, see there. Defaults to ``'identity'``.
+        transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
+        strides: Stride of each block's primary capsules; None: 2, which halves height and width. Defaults to None.
 
     Shape:
         - input: ``[b, in_channels, h, w]``
@@ -42,9 +51,30 @@ class ResCaps(ResCapsTrunk, BaseModule):
         norm_eval: bool = False,
         deploy: bool = False,
         init_cfg: dict | list[dict] | None = None,
-        **trunk,
+        capsule_types: Sequence[int] = (32, 32, 16, 16),
+        num_layers: int = 2,
+        pose_size: int = 4,
+        kernel_size: int = 3,
+        stem: str = 'conv5',
+        stem_channels: int = 32,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+        strides: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(in_channels, **trunk)
+        super().__init__(
+            in_channels,
+            capsule_types,
+            num_layers,
+            pose_size,
+            kernel_size,
+            stem,
+            stem_channels,
+            routing,
+            residual,
+            transform_std,
+            strides,
+        )
         self.init_cfg = init_cfg
         self.in_channels = in_channels
         blocks = len(self.blocks)

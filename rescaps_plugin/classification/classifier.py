@@ -9,7 +9,8 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from rescaps_plugin.classification.head import CapsuleClsHead, size_text
+from rescaps_plugin.classification.head import size_text
+from rescaps_plugin.classification.predictions import CapsulePredictions, choose_output
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.layers.window import full_precision
 
@@ -17,25 +18,42 @@ _SPREAD_LOSS = dict(type='SpreadLoss')
 
 
 @MODELS.register_module()
-class TimmCapsuleClassifier(TimmClassifier):
-    """mmpretrain's ``TimmClassifier`` for networks whose outputs are activations instead of logits.
+class TimmCapsuleClassifier(CapsulePredictions, TimmClassifier):
+    """mmpretrain's ``TimmClassifier`` for capsule networks.
 
-    Scores are class activations: each in (0, 1), and not softened by a softmax.
+    With the capsule losses, ``SpreadLoss`` and ``MarginLoss``, scores are class activations: each in (0, 1), and not
+    softened by a softmax. With mmpretrain's losses of logits, such as ``CrossEntropyLoss``, the network is built with
+    ``output='logit'``, and scores are the softmax of these.
 
     Args:
         *args: Positional arguments of ``timm.create_model``.
-        loss: Loss on the activations. Defaults to ``dict(type='SpreadLoss')``.
+        loss: Loss on the activations or their log-odds. Defaults to ``dict(type='SpreadLoss')``.
+        output: ``'activation'`` or ``'logit'``; None is what the loss reads, see
+            :func:`~rescaps_plugin.classification.predictions.choose_output`. Defaults to None.
         reconstruction_weight: Weight of the squared error, summed over the image, of what the network's decoder makes
             of the target's capsule; a network of ``reconstruction=True`` needs it. Defaults to 0.
         **kwargs: Other arguments of ``TimmClassifier`` and of ``timm.create_model``: ``model_name``, ``num_classes``,
             ``with_cp``, ...
 
     Raises:
-        ValueError: If one of the decoder and the weight of its loss is there without the other.
+        ValueError: If one of the decoder and the weight of its loss is there without the other, or the loss reads
+            another ``output``.
     """
 
-    def __init__(self, *args, loss: dict = _SPREAD_LOSS, reconstruction_weight: float = 0.0, **kwargs) -> None:
-        super().__init__(*args, loss=loss, **kwargs)
+    def __init__(
+        self,
+        *args,
+        loss: dict = _SPREAD_LOSS,
+        output: str | None = None,
+        reconstruction_weight: float = 0.0,
+        **kwargs,
+    ) -> None:
+        loss_module = loss if isinstance(loss, nn.Module) else MODELS.build(loss)
+        output = choose_output(loss_module, output)
+        if output == 'logit':
+            kwargs['output'] = 'logit'
+        super().__init__(*args, loss=loss_module, **kwargs)
+        self.output = output
         if (reconstruction_weight > 0) != (getattr(self.model, 'decoder', None) is not None):
             raise ValueError(
                 'reconstruction_weight must be positive with a network of reconstruction=True and 0 with any other, '
@@ -45,7 +63,7 @@ class TimmCapsuleClassifier(TimmClassifier):
         self.in_channels = next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))
 
     def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor') -> Any:
-        """Give what ``mode`` asks for, as MMPretrain's classifiers do.
+        """Return what ``mode`` asks for, as MMPretrain's classifiers do.
 
         Raises:
             UserError: The images ``[b, c, h, w]`` have not the channels or the size that the network was built for;
@@ -75,11 +93,9 @@ class TimmCapsuleClassifier(TimmClassifier):
             target = torch.stack([sample.gt_score for sample in data_samples])
         else:
             target = torch.cat([sample.gt_label for sample in data_samples])
-        activation, image = self.model.forward_reconstruction(inputs, target)
+        cls_score, image = self.model.forward_reconstruction(inputs, target)
         error = F.mse_loss(full_precision(image), full_precision(inputs), reduction='sum') / len(inputs)
         return dict(
-            loss_class=self.loss_module(activation, target, **kwargs),
+            loss_class=self.loss_module(cls_score, target, **kwargs),
             loss_reconstruction=self.reconstruction_weight * error,
         )
-
-    _get_predictions = CapsuleClsHead._get_predictions

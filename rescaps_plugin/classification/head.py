@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS
-from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from rescaps_plugin.classification.predictions import CapsulePredictions, choose_output
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models import CapsuleClassifier
 
@@ -20,11 +20,12 @@ def size_text(size: Sequence[int]) -> str:
 
 
 @MODELS.register_module()
-class CapsuleClsHead(ClsHead):
-    """Primary capsules of the classes, ResPC, and a loss on their activations (Liu et al. 2024, block 5 of Fig. 3).
+class CapsuleClsHead(CapsulePredictions, ClsHead):
+    """Primary capsules of the classes, ResPC, and a loss (Liu et al. 2024, block 5 of Fig. 3).
 
-    Scores are class activations: each in (0, 1), and not summing to one. Soft targets (mixup, CutMix, label smoothing)
-    are supported by both capsule losses.
+    With the capsule losses, ``SpreadLoss`` and ``MarginLoss``, scores are class activations: each in (0, 1), and not
+    summing to one. With mmpretrain's losses of logits, such as ``CrossEntropyLoss``, the loss reads the log-odds of the
+    activations, and scores are their softmax. All take soft targets (mixup, CutMix, label smoothing).
 
     Args:
         num_classes: Number of classes.
@@ -37,11 +38,13 @@ class CapsuleClsHead(ClsHead):
         residual: ``'identity'``, ``'ones'`` or ``'none'``, see there. Defaults to ``'identity'``.
         transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
         deploy: Whether to build the deploy form. Defaults to False.
-        loss: Loss on the activations. Defaults to ``dict(type='SpreadLoss')``.
+        loss: Loss on the activations or their log-odds. Defaults to ``dict(type='SpreadLoss')``.
+        output: ``'activation'`` or ``'logit'``; None is what the loss reads, see
+            :func:`~rescaps_plugin.classification.predictions.choose_output`. Defaults to None.
         **kwargs: Arguments of mmpretrain's ``ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
 
     Raises:
-        ValueError: If ``feature_size`` is missing with ``global_pool='flatten'``.
+        ValueError: If ``feature_size`` is missing with ``global_pool='flatten'``, or the loss reads another ``output``.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class CapsuleClsHead(ClsHead):
         transform_std: float = 0.1,
         deploy: bool = False,
         loss: dict = _SPREAD_LOSS,
+        output: str | None = None,
         **kwargs,
     ) -> None:
         super().__init__(loss=loss, **kwargs)
@@ -63,18 +67,27 @@ class CapsuleClsHead(ClsHead):
             raise ValueError(f'num_classes must be positive, got {num_classes}')
         self.num_classes = num_classes
         self.in_channels = in_channels
+        self.output = choose_output(self.loss_module, output)
         self.caps = CapsuleClassifier(
-            in_channels, num_classes, feature_size, global_pool, pose_size, routing, residual, transform_std
+            in_channels,
+            num_classes,
+            feature_size,
+            global_pool,
+            pose_size,
+            routing,
+            residual,
+            transform_std,
+            output=self.output,
         )
         if deploy:
             self.caps.fuse()
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Give the pooled last feature map ``[b, features]``."""
+        """Return the pooled last feature map ``[b, features]``."""
         return self.caps(self._check(feats[-1]), pre_logits=True)
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Give class activations ``[b, num_classes]`` from the last of the feature maps.
+        """Return class activations ``[b, num_classes]``, or their log-odds, from the last of the feature maps.
 
         Raises:
             UserError: The map has not the channels or the size that the head is configured for; names the config's key
@@ -96,13 +109,3 @@ class CapsuleClsHead(ClsHead):
                 'trained head takes images of the size it was trained with, by a Resize in the pipeline.'
             )
         return x
-
-    def _get_predictions(self, cls_score: Tensor, data_samples: list[DataSample | None] | None) -> list[DataSample]:
-        """Set ``pred_score`` to the activations as they are (a softmax would level them) and ``pred_label``."""
-        if data_samples is None:
-            data_samples = [None] * len(cls_score)
-        labels = cls_score.argmax(dim=1, keepdim=True)
-        samples = [DataSample() if sample is None else sample for sample in data_samples]
-        for sample, score, label in zip(samples, cls_score, labels, strict=True):
-            sample.set_pred_score(score).set_pred_label(label)
-        return samples

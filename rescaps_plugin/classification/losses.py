@@ -22,8 +22,8 @@ def training_progress() -> float:
     return hub.get_info('iter') / max_iters if max_iters else 1.0
 
 
-class _CapsuleLoss(nn.Module, ABC):
-    """What capsule losses share: activations from scores, and the reduction over the batch."""
+class CapsuleLoss(nn.Module, ABC):
+    """Base of capsule losses: activations from scores, and the reduction over the batch."""
 
     def __init__(self, loss_weight: float = 1.0, use_sigmoid: bool = False) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class _CapsuleLoss(nn.Module, ABC):
 
     @abstractmethod
     def sample_loss(self, activation: Tensor, target: Tensor) -> Tensor:
-        """Give the losses ``[b]`` of activations ``[b, classes]`` and targets."""
+        """Return the losses ``[b]`` of activations ``[b, classes]`` and targets."""
 
     def forward(
         self,
@@ -63,7 +63,7 @@ class _CapsuleLoss(nn.Module, ABC):
 
 
 @MODELS.register_module()
-class SpreadLoss(_CapsuleLoss):
+class SpreadLoss(CapsuleLoss):
     """Spread loss with the margin growing linearly over the training, by iteration (Liu et al. 2024, eq. 17).
 
     Args:
@@ -79,12 +79,12 @@ class SpreadLoss(_CapsuleLoss):
         self.loss = losses.SpreadLoss(margin)
 
     def sample_loss(self, activation: Tensor, target: Tensor) -> Tensor:
-        """Give the losses ``[b]`` at the margin of the moment."""
+        """Return the losses ``[b]`` at the current margin."""
         return losses.spread_loss(activation, target, self.loss.margin_at(training_progress()))
 
 
 @MODELS.register_module()
-class MarginLoss(_CapsuleLoss):
+class MarginLoss(CapsuleLoss):
     """Margin loss (Sabour et al. 2017, eq. 4).
 
     Args:
@@ -107,5 +107,5 @@ class MarginLoss(_CapsuleLoss):
         self.loss = losses.MarginLoss(upper, lower, absent_weight)
 
     def sample_loss(self, activation: Tensor, target: Tensor) -> Tensor:
-        """Give the losses ``[b]``."""
+        """Return the losses ``[b]``."""
         return losses.margin_loss(activation, target, self.loss.upper, self.loss.lower, self.loss.absent_weight)

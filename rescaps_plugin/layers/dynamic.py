@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from rescaps_plugin.layers.checks import check_positive
-from rescaps_plugin.layers.window import WindowRouting, full_precision, softmax_over_parents, without_autocast
+from rescaps_plugin.layers.window import (
+    WindowRouting,
+    full_precision,
+    softmax_over_parents,
+    to_log_odds,
+    without_autocast,
+)
 
 
 def squash(x: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
@@ -96,6 +102,7 @@ class DynamicRouting(WindowRouting):
         transform_std: Initial standard deviation of the transforms; ``None`` is ``1 / sqrt(in_dim)``, which keeps the
             length of votes. Parents of thousands of children then start saturated, so class capsules need less: 0.1 in
             the paper's networks. Defaults to None.
+        log_odds: Whether the output has the log-odds of the activations in their place. Defaults to False.
 
     Shape:
         - input: a capsule map ``[b, in_types * (in_dim + 1), h, w]`` or its poses ``[b, in_types * in_dim, h, w]``
@@ -123,10 +130,13 @@ class DynamicRouting(WindowRouting):
         out_dim: int | None = None,
         coupling_grad: bool = True,
         transform_std: float | None = None,
+        log_odds: bool = False,
     ) -> None:
         in_dim = pose_size**2 if in_dim is None else in_dim
         out_dim = pose_size**2 if out_dim is None else out_dim
-        super().__init__(in_types, out_types, kernel_size, stride, padding, in_dim, out_dim, input_activations=None)
+        super().__init__(
+            in_types, out_types, kernel_size, stride, padding, in_dim, out_dim, log_odds, input_activations=None
+        )
         check_positive(iterations=iterations)
         self.iterations = iterations
         self.coupling_grad = coupling_grad
@@ -147,7 +157,7 @@ class DynamicRouting(WindowRouting):
             self.iterations,
             self.coupling_grad,
         )
-        return self.capsule_map(pose, activation, x)
+        return self.capsule_map(pose, to_log_odds(activation) if self.log_odds else activation, x)
 
 
 class PrimaryVectorCaps(nn.Module):

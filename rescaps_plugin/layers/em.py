@@ -32,7 +32,7 @@ def _expectation_maximisation(
     inverse_temperature: float,
     min_variance: float = 1e-5,
 ) -> tuple[Tensor, Tensor]:
-    """Fit a Gaussian to the votes for every parent: ``[b, l, o, q, d]`` to means ``[b, l, o, 1, d]`` and activations.
+    """Fit a Gaussian to the votes for every parent: ``[b, l, o, q, d]`` to means ``[b, l, o, 1, d]`` and log-odds.
 
     Squared distances are expanded into products of matrices, ``sum r (v - m)^2 = sum r v^2 - m^2 sum r``, so that an
     iteration makes no tensor of the votes' size. Votes are relative to a centre of theirs, so that float32 is precise
@@ -61,7 +61,7 @@ def _expectation_maximisation(
             distance = distance - matmul_full_precision(votes, (mean * precision).transpose(-1, -2))
             constant = 0.5 * (mean.square() * precision + log_variance).sum(dim=-1)
             logits = F.logsigmoid(logit) - distance.squeeze(-1) - constant
-    return mean, torch.sigmoid(logit.squeeze(-1))
+    return mean, logit.squeeze(-1)
 
 
 def _route(
@@ -97,10 +97,10 @@ def _route(
     positions = child.shape[0] // window
     votes = votes.reshape(-1, positions, out_types, children, dim)
     activation = activation.t().reshape(-1, positions, children)
-    mean, activation = _expectation_maximisation(
+    mean, logit = _expectation_maximisation(
         votes, activation, child, places, in_types, beta_u, beta_a, iterations, inverse_temperature
     )
-    return mean.reshape(parents, out_types, dim) + centre.reshape(parents, out_types, dim), activation.flatten(0, 1)
+    return mean.reshape(parents, out_types, dim) + centre.reshape(parents, out_types, dim), logit.flatten(0, 1)
 
 
 @torch.fx.wrap
@@ -131,7 +131,7 @@ def em_routing(
         inverse_temperature: Limit that the inverse temperature ``lambda`` rises to.
 
     Returns:
-        Poses ``[b * l, o, p * p]`` and activations ``[b * l, o]`` of the parents.
+        Poses ``[b * l, o, p * p]`` of the parents and the log-odds of their activations ``[b * l, o]``.
     """
     if torch.jit.is_scripting():
         return _route(
@@ -178,6 +178,7 @@ class EMRouting(WindowRouting):
             votes' last column instead (rows scaled to (0, 1) to the first entry, columns to the second). With the
             map's own size as ``kernel_size`` this is the paper's class capsules. Defaults to False.
         transform_std: Initial standard deviation of the transforms about the identity. Defaults to 0.1.
+        log_odds: Whether the output has the log-odds of the activations in their place. Defaults to False.
 
     Shape:
         - input: a capsule map ``[b, in_types * (p * p + 1), h, w]``
@@ -204,8 +205,9 @@ class EMRouting(WindowRouting):
         inverse_temperature: float = 0.01,
         coordinate_addition: bool = False,
         transform_std: float = 0.1,
+        log_odds: bool = False,
     ) -> None:
-        super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
+        super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2, log_odds)
         check_positive(iterations=iterations)
         self.pose_shape = (pose_size, pose_size)
         if coordinate_addition and pose_size < 2:
@@ -240,7 +242,7 @@ class EMRouting(WindowRouting):
         nn.init.zeros_(self.beta_a)
 
     def forward(self, x: Tensor) -> Tensor:
-        pose, activation = em_routing(
+        pose, logit = em_routing(
             self.poses(x),
             self.activations(x),
             self.child_positions(x),
@@ -252,4 +254,4 @@ class EMRouting(WindowRouting):
             self.iterations,
             self.inverse_temperature,
         )
-        return self.capsule_map(pose, activation, x)
+        return self.capsule_map(pose, logit if self.log_odds else torch.sigmoid(logit), x)

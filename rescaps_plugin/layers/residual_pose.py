@@ -201,6 +201,7 @@ class ResidualPoseClassifier(_ResidualPose):
         transform_std: As in :class:`ResidualPoseRouting`. Defaults to 0.1.
         per_position: Whether the layer stands at every position of a map, with the same weights. Defaults to False:
             the map has one position.
+        log_odds: Whether the output is the log-odds of the activations, the argument of the sigmoid. Defaults to False.
 
     Shape:
         - input: poses ``[b, num_classes * p * p, 1, 1]``, or with ``per_position`` ``[b, num_classes * p * p, h, w]``
@@ -223,11 +224,13 @@ class ResidualPoseClassifier(_ResidualPose):
         residual: str = 'identity',
         transform_std: float = 0.1,
         per_position: bool = False,
+        log_odds: bool = False,
     ) -> None:
         # In groups: dense weights would be as many as those of 'window'.
         groups = num_classes if routing == 'pointwise' else 1
         super().__init__(num_classes, 1, pose_size, routing, residual, transform_std, groups, input_activations=False)
         self.per_position = per_position
+        self.log_odds = log_odds
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -235,12 +238,12 @@ class ResidualPoseClassifier(_ResidualPose):
         if not self.per_position:
             check_one_position(x, 'ResidualPoseClassifier without per_position')
         if self.deployed:
-            activation = self.activation_conv(x)
+            logit = self.activation_conv(x)
         else:
             kernel = self._activation_kernel(self._transform())
-            activation = self.activation_norm(F.conv2d(x, kernel, groups=self.groups))
-        activation = torch.sigmoid(activation)
-        return activation if self.per_position else activation.flatten(1)
+            logit = self.activation_norm(F.conv2d(x, kernel, groups=self.groups))
+        output = logit if self.log_odds else torch.sigmoid(logit)
+        return output if self.per_position else output.flatten(1)
 
     def _fold(self) -> None:
         self.activation_conv = conv_from_kernel(

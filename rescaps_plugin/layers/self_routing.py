@@ -10,7 +10,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rescaps_plugin.layers.window import WindowRouting, divide_by_mass, full_precision, without_autocast
+from rescaps_plugin.layers.window import (
+    WindowRouting,
+    divide_by_mass,
+    full_precision,
+    to_log_odds,
+    without_autocast,
+)
 
 
 def _route(pose: Tensor, activation: Tensor, weight: Tensor, transform: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -69,6 +75,7 @@ class SelfRouting(WindowRouting):
         pose_size: Side ``p`` of a pose matrix, which is read as a vector. Defaults to 4.
         activation_only: Whether to return activations alone, for class capsules, whose poses no layer reads. Defaults
             to False.
+        log_odds: Whether the output has the log-odds of the activations in their place. Defaults to False.
 
     Shape:
         - input: a capsule map ``[b, in_types * (p * p + 1), h, w]``
@@ -93,8 +100,9 @@ class SelfRouting(WindowRouting):
         padding: int | None = None,
         pose_size: int = 4,
         activation_only: bool = False,
+        log_odds: bool = False,
     ) -> None:
-        super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
+        super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2, log_odds)
         self.pose_shape = (pose_size, pose_size)
         children = (self.window, in_types, self.in_dim)
         self.weight = nn.Parameter(torch.empty(*children, self.out_types))
@@ -113,4 +121,4 @@ class SelfRouting(WindowRouting):
     def forward(self, x: Tensor) -> Tensor:
         transform = None if self.transform is None else self.by_parent(self.transform)
         pose, activation = self_routing(self.poses(x), self.activations(x), self.weight, transform)
-        return self.capsule_map(pose, activation, x)
+        return self.capsule_map(pose, to_log_odds(activation) if self.log_odds else activation, x)

@@ -114,6 +114,11 @@ def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
     return x / mass.clamp_min(least)
 
 
+def to_log_odds(probability: Tensor, least: float = 1e-6) -> Tensor:
+    """Return ``log(p / (1 - p))``, finite and with a gradient at 0 and 1 too: ``least`` is added to both terms."""
+    return torch.log(probability + least) - torch.log(1 - probability + least)
+
+
 def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: int) -> Tensor:
     """Softmax over all parents of each child: over the parent types of all windows that contain it.
 
@@ -156,6 +161,8 @@ class WindowRouting(nn.Module):
         padding: Zero padding, of absent capsules; ``None`` is ``kernel_size // 2``. Defaults to None.
         in_dim: Entries of a child's pose. Defaults to 16.
         out_dim: Entries of a parent's pose. Defaults to 16.
+        log_odds: Whether the output has the log-odds of the activations in their place, as of class capsules that a
+            cross-entropy trains. Defaults to False.
         input_activations: Whether the input must hold activations; None: with and without. Defaults to True.
 
     Raises:
@@ -171,6 +178,7 @@ class WindowRouting(nn.Module):
         padding: int | None = None,
         in_dim: int = 16,
         out_dim: int = 16,
+        log_odds: bool = False,
         input_activations: bool | None = True,
     ) -> None:
         super().__init__()
@@ -187,6 +195,7 @@ class WindowRouting(nn.Module):
         self.stride = stride
         self.in_dim = in_dim
         self.out_dim = out_dim
+        self.log_odds = log_odds
         # Shape of an output pose: a vector here, a matrix in the routings of matrix capsules.
         self.pose_shape: tuple[int, ...] = (out_dim,)
         self.window = self.kernel_size[0] * self.kernel_size[1]

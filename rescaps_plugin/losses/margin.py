@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from rescaps_plugin.losses.checks import check_activations
+
 
 def margin_loss(
     activation: Tensor, target: Tensor, upper: float = 0.9, lower: float = 0.1, absent_weight: float = 0.5
@@ -22,7 +24,8 @@ def margin_loss(
         Losses ``[b]``.
 
     Raises:
-        ValueError: If the shapes of ``activation`` and ``target`` do not go together.
+        ValueError: If the shapes of ``activation`` and ``target`` do not go together, or an activation is outside
+            [0, 1], as logits are; on a GPU that is a device-side assertion.
 
     Example:
         >>> margin_loss(torch.tensor([[0.8, 0.3]]), torch.tensor([0]))
@@ -33,6 +36,7 @@ def margin_loss(
             'margin loss takes activations [b, classes] and targets [b] or [b, classes], got '
             f'{tuple(activation.shape)} and {tuple(target.shape)}'
         )
+    check_activations('MarginLoss', activation)
     activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
     # Not one_hot, which reads the largest label from the device to check it.
     present = torch.zeros_like(activation).scatter(1, target[:, None], 1.0) if target.dim() == 1 else target

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescaps_plugin.losses.checks import check_activations
+
 
 def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
     """Spread loss of every sample (Hinton et al. 2018; Liu et al. 2024, eq. 17).
@@ -21,7 +23,8 @@ def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
         Losses ``[b]``.
 
     Raises:
-        ValueError: If the shapes of ``activation`` and ``target`` do not go together.
+        ValueError: If the shapes of ``activation`` and ``target`` do not go together, or an activation is outside
+            [0, 1], as logits are; on a GPU that is a device-side assertion.
 
     Example:
         >>> spread_loss(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([0]), margin=0.5)
@@ -32,6 +35,7 @@ def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
             'spread loss takes activations [b, classes] and targets [b] or [b, classes], got '
             f'{tuple(activation.shape)} and {tuple(target.shape)}'
         )
+    check_activations('SpreadLoss', activation)
     activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
     if target.dim() == 1:
         label = target[:, None]
@@ -89,7 +93,7 @@ class SpreadLoss(nn.Module):
         self.margin_end = end
 
     def margin_at(self, progress: float) -> float:
-        """Give the margin after a fraction ``progress`` of the training, in [0, 1]."""
+        """Return the margin after a fraction ``progress`` of the training, in [0, 1]."""
         return self.margin_start + (self.margin_end - self.margin_start) * progress
 
     def forward(self, activation: Tensor, target: Tensor, progress: float = 1.0) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryVectorCaps
 from rescaps_plugin.models.cfgs import cifar_cfg, digits_cfg, mnist_cfg
+from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
 from rescaps_plugin.models.network import CapsuleLevel
-from rescaps_plugin.models.routed_caps import RoutedClassifier, RoutedNetwork, checkpoint_filter_fn
+from rescaps_plugin.models.routed_caps import RoutedClassifier, RoutedNetwork
 
 __all__ = ['CapsNet', 'Decoder']
 
@@ -68,13 +69,20 @@ class CapsNet(RoutedNetwork):
         class_dim: Entries of a class capsule. Defaults to 16.
         iterations: Iterations of dynamic routing. Defaults to 3.
         reconstruction: Whether to build the decoder, which :meth:`forward_reconstruction` trains. Defaults to False.
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, which losses on logits read
+            (cross-entropy, binary cross-entropy, distillation). Defaults to ``'activation'``.
+        drop_rate: Dropout of the primary capsules, see :class:`~rescaps_plugin.models.routed_caps.CapsuleDropout`.
+            Defaults to 0.
+        drop_path_rate: Must be 0: there is no stochastic depth. Defaults to 0.
+        device: Device of the parameters; None is PyTorch's default. Defaults to None.
+        dtype: Data type of the parameters; None is PyTorch's default. Defaults to None.
 
     Shape:
         - input: ``[b, in_chans, *img_size]``
-        - output: class activations ``[b, num_classes]`` in (0, 1), the lengths of the class capsules
+        - output: ``[b, num_classes]``, lengths of the class capsules in (0, 1), or their log-odds
 
     Raises:
-        ValueError: If the image is too small for the convolutions.
+        ValueError: If a choice is unknown, the image too small for the convolutions, or ``drop_path_rate`` not 0.
     """
 
     def __init__(
@@ -90,53 +98,74 @@ class CapsNet(RoutedNetwork):
         class_dim: int = 16,
         iterations: int = 3,
         reconstruction: bool = False,
+        output: str = 'activation',
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        image_size = to_2tuple(img_size)
-        feature_size = tuple((side - 2 * (kernel_size - 1) - 1) // 2 + 1 for side in image_size)
-        if min(feature_size) < 1:
-            raise ValueError(
-                f'img_size must be at least {2 * kernel_size - 1} for convolutions of {kernel_size}x{kernel_size}, '
-                f'got {img_size!r}'
-            )
+        self.in_chans = in_chans
+        self.kernel_size = kernel_size
         self.stem = nn.Sequential()
         self.stem.add_module('conv', nn.Conv2d(in_chans, stem_channels, kernel_size))
         self.stem.add_module('act', nn.ReLU())
         self.primary = PrimaryVectorCaps(stem_channels, capsule_types, primary_dim, kernel_size, stride=2)
         self.num_features = self.primary.out_channels
+        # timm's feature extractors want three levels: the convolution counts before and after its ReLU.
         self.feature_info = [
-            dict(num_chs=stem_channels, reduction=1, module='stem'),
+            dict(num_chs=stem_channels, reduction=1, module='stem.conv'),
+            dict(num_chs=stem_channels, reduction=1, module='stem.act'),
             dict(num_chs=self.num_features, reduction=2, module='primary'),
         ]
-        self._classifier = partial(
+        head = partial(
             RoutedClassifier,
             self.num_features,
             capsule_types,
-            feature_size=feature_size,
             routing='dynamic',
+            drop_rate=drop_rate,
+            output=output,
             in_dim=primary_dim,
             out_dim=class_dim,
             iterations=iterations,
         )
-        self._decoder = partial(Decoder, dim=class_dim, image_shape=(in_chans, *image_size))
+        self._build_decoder = partial(Decoder, dim=class_dim, image_shape=(in_chans, *to_2tuple(img_size)))
         self.reconstruction = reconstruction
-        self._set_classifier(num_classes, global_pool)
+        self.build_head(head, num_classes, img_size, global_pool, drop_path_rate, device, dtype)
 
-    def _set_classifier(self, num_classes: int, global_pool: str) -> None:
-        super()._set_classifier(num_classes, global_pool)
-        self.decoder = self._decoder(num_classes) if self.reconstruction and num_classes > 0 else None
+    def _set_head(self, num_classes: int, global_pool: str) -> None:
+        super()._set_head(num_classes, global_pool)
+        self.decoder = self._build_decoder(num_classes) if self.reconstruction and num_classes > 0 else None
+
+    @torch.jit.ignore
+    def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width of the primary capsules for images of a size; raise if they are too small."""
+        height, width = ((side - 2 * (self.kernel_size - 1) - 1) // 2 + 1 for side in to_2tuple(img_size))
+        if min(height, width) < 1:
+            raise ValueError(
+                f'img_size must be at least {2 * self.kernel_size - 1} for convolutions of '
+                f'{self.kernel_size}x{self.kernel_size}, got {img_size!r}'
+            )
+        return height, width
+
+    @torch.jit.ignore
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Change the size of the images that the network reads, in place; not possible with a decoder."""
+        if self.decoder is not None:
+            raise ValueError('set_input_size needs reconstruction=False: the decoder is built for images of one size')
+        super().set_input_size(img_size)
 
     @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier, and the decoder if there is one, by fresh ones for ``num_classes`` (0: none)."""
+        """Replace the head, and the decoder if there is one, by fresh ones for ``num_classes`` (0: none)."""
         super().reset_classifier(num_classes, global_pool)
         if self.decoder is not None:
             self.like_network(self.decoder)
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:
-        """The modules behind ``feature_info``: each reads the one before it."""
-        return [self.stem, self.primary]
+        """Return the modules of ``feature_info``: each reads the one before it."""
+        return [self.stem.conv, self.stem.act, self.primary]
 
     @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
@@ -155,12 +184,12 @@ class CapsNet(RoutedNetwork):
         return dict(stem=r'^stem', blocks=[(r'^primary', (0,))])
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Give the primary capsules, ``[b, num_features, h, w]``."""
+        """Return the primary capsules, ``[b, num_features, h, w]``."""
         return self.primary(self.stem(x))
 
     @torch.jit.ignore
     def forward_reconstruction(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Give class activations and the image as the capsule of its class describes it.
+        """Return the class outputs and the image as the capsule of its class describes it.
 
         Args:
             x: Images ``[b, in_chans, *img_size]``.
@@ -190,7 +219,7 @@ def _create_capsnet(variant: str, pretrained: bool = False, **kwargs) -> CapsNet
         variant,
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
-        feature_cfg=dict(out_indices=(0, 1), feature_cls='getter'),
+        feature_cfg=dict(out_indices=(0, 1, 2), feature_cls='getter'),
         **kwargs,
     )
 

@@ -1,13 +1,18 @@
-"""Base of the capsule networks as timm models."""
+"""Bases of the capsule networks as timm models."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from timm.models._features import feature_take_indices
+from timm.models._input import update_model_input_size
 from torch import Tensor, nn
 
 from rescaps_plugin.layers.capsule_map import split_capsules
+from rescaps_plugin.models.checkpoints import ReadsCheckpoints
 
+OUTPUTS = ('activation', 'logit')
 # Name of the module, capsule types, and pose size as split_capsules takes it.
 CapsuleLevel = tuple[str, int, int | tuple[int, ...]]
 
@@ -29,7 +34,13 @@ class Capsules(NamedTuple):
     activations: Tensor
 
 
-class CapsuleNetwork(nn.Module):
+def resample_positions(weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resample weights per position, ``[..., h, w]``, bilinearly to other positions, ``[..., *size]``."""
+    flat = weight.float().flatten(0, -3)[None]
+    return F.interpolate(flat, size, mode='bilinear', antialias=True)[0].unflatten(0, weight.shape[:-2]).to(weight)
+
+
+class CapsuleNetwork(ReadsCheckpoints):
     """A network of feature levels, each of which reads the one before it.
 
     Subclasses set ``feature_info``, ``stem`` and, where there are classes, ``head``, and implement ``levels`` and
@@ -40,7 +51,7 @@ class CapsuleNetwork(nn.Module):
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:
-        """The modules behind ``feature_info``: each reads the one before it."""
+        """Return the modules of ``feature_info``: each reads the one before it."""
         raise NotImplementedError
 
     @torch.jit.ignore
@@ -73,7 +84,7 @@ class CapsuleNetwork(nn.Module):
         output_fmt: str = 'NCHW',
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Give the outputs of the feature levels.
+        """Return the final features and the outputs of the feature levels.
 
         Args:
             x: Images ``[b, in_chans, h, w]``.
@@ -121,3 +132,98 @@ class CapsuleNetwork(nn.Module):
         if self.num_classes > 0:
             capsules.append(Capsules('head', *self.head.forward_capsules(x)))
         return capsules
+
+
+class CapsuleClassifierNetwork(CapsuleNetwork):
+    """A capsule network with a head of class capsules.
+
+    Subclasses implement ``forward_features`` and ``feature_size_of``, and end their ``__init__`` with
+    :meth:`build_head`.
+    """
+
+    def build_head(
+        self,
+        head: Callable[..., nn.Module],
+        num_classes: int,
+        img_size: int | tuple[int, int],
+        global_pool: str,
+        drop_path_rate: float,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        """Build the head, and move the network to where it is wanted.
+
+        Args:
+            head: Builds it from ``num_classes``, ``feature_size`` and ``global_pool``; it can ``load_resized`` another.
+            num_classes: Number of classes; 0 for features.
+            img_size: Image height and width, in pixels.
+            global_pool: How the head reads the last map.
+            drop_path_rate: Must be 0: there is no stochastic depth. timm's scripts set it for every model.
+            device: Device of the parameters; None leaves them where they are.
+            dtype: Data type of the parameters; None leaves it as it is.
+        """
+        if drop_path_rate != 0:
+            raise ValueError(
+                f'drop_path_rate must be 0 for {type(self).__name__}, which has no stochastic depth, got '
+                f'{drop_path_rate}; drop_rate is the dropout before the class capsules'
+            )
+        self.feature_size = self.feature_size_of(img_size)
+        self._build_head = head
+        self._set_head(num_classes, global_pool)
+        if device is not None or dtype is not None:
+            self.to(device=device, dtype=dtype)
+
+    def _set_head(self, num_classes: int, global_pool: str) -> None:
+        self.num_classes = num_classes
+        self.head = self._build_head(num_classes, feature_size=self.feature_size, global_pool=global_pool)
+        self.head_hidden_size = self.head.num_features
+
+    @torch.jit.ignore
+    def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width of the last capsule map for images of a size; raise if they are too small."""
+        raise NotImplementedError
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """Return the layer of class capsules."""
+        return self.head.routing
+
+    @torch.jit.ignore
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the head by a fresh one for ``num_classes`` (0: none)."""
+        self._set_head(num_classes, self.head.global_pool if global_pool is None else global_pool)
+        self.like_network(self.head)
+
+    @torch.jit.ignore
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Change the size of the images that the network reads, in place.
+
+        Weights of the head that belong to positions of the last map are resampled bilinearly, the others kept.
+
+        Args:
+            img_size: Image height and width, in pixels.
+
+        Raises:
+            ValueError: If the image is too small for the layers.
+            RuntimeError: If the head is in its deploy form.
+        """
+        if any(getattr(module, 'deployed', False) for module in self.head.modules()):
+            raise RuntimeError(
+                'set_input_size needs a network in its training form, which the deploy form is made from'
+            )
+        self.feature_size = self.feature_size_of(img_size)
+        head = self.head
+        self.reset_classifier(self.num_classes)
+        self.head.load_resized(head)
+        update_model_input_size(self, img_size)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last capsule map, ``[b, num_features, h, w]``."""
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return class outputs ``[b, num_classes]`` of the last capsule map, or with ``pre_logits`` the pooled map."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))

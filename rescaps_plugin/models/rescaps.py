@@ -3,8 +3,8 @@
 Paper: *Capsule Networks With Residual Pose Routing*, Liu, Cheng, Zhang, Xu, Han, IEEE TNNLS 2024.
 
 A stem, blocks of primary capsules and ResP layers at strides 2, 4, 8, ..., and a classifier of primary capsules over
-the whole last map and a ResPC layer. The networks give class *activations* in (0, 1), which the spread or margin loss
-of ``rescaps_plugin.losses`` trains.
+the whole last map and a ResPC layer. The networks return class *activations* in (0, 1), which the spread or margin loss
+of ``rescaps_plugin.losses`` trains; with ``output='logit'`` their log-odds, for cross-entropy and its relatives.
 
 The batch normalisation that the paper puts behind a block stands here before the primary capsules that read the block,
 where it computes the same and folds into them; the features between blocks are the capsule maps themselves.
@@ -12,6 +12,7 @@ where it computes the same and folds into them; the features between blocks are 
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -22,10 +23,17 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier
 from rescaps_plugin.layers.capsule_map import split_capsules
+from rescaps_plugin.layers.checks import check_choice
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, fuse_layers, norm_scale_shift
 from rescaps_plugin.models.cfgs import affnist_cfg, cifar_cfg, mnist_cfg, smallnorb_cfg, untrained_cfg
-from rescaps_plugin.models.network import CapsuleLevel, CapsuleNetwork
-from rescaps_plugin.models.release import is_release_state_dict, map_release_state_dict
+from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
+from rescaps_plugin.models.network import (
+    OUTPUTS,
+    CapsuleClassifierNetwork,
+    CapsuleLevel,
+    CapsuleNetwork,
+    resample_positions,
+)
 
 __all__ = ['CapsuleClassifier', 'ResCaps', 'ResCapsTrunk']
 
@@ -102,6 +110,7 @@ class ResCapsTrunk(CapsuleNetwork):
         strides: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        self.in_chans = in_chans
         if not capsule_types or isinstance(capsule_types, str):
             raise ValueError(f'capsule_types must name the capsule types of at least one block, got {capsule_types!r}')
         strides = (2,) * len(capsule_types) if strides is None else strides
@@ -141,7 +150,7 @@ class ResCapsTrunk(CapsuleNetwork):
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:
-        """The modules behind ``feature_info``: each reads the one before it."""
+        """Return the modules of ``feature_info``: each reads the one before it."""
         return [self.stem, *(self.blocks if len(self.blocks) > 1 else self.blocks[0])]
 
     @torch.jit.ignore
@@ -150,7 +159,7 @@ class ResCapsTrunk(CapsuleNetwork):
         return [(f'blocks.{index}', block.capsule_types, self.pose_size) for index, block in enumerate(self.blocks)]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Give the capsule map of the last block, ``[b, num_features, h, w]``."""
+        """Return the capsule map of the last block, ``[b, num_features, h, w]``."""
         x = self.stem(x)
         if self.grad_checkpointing and not torch.jit.is_scripting():
             return checkpoint_seq(self.blocks, x)
@@ -180,10 +189,12 @@ class CapsuleClassifier(nn.Module):
         routing: As in :class:`~rescaps_plugin.layers.ResidualPoseClassifier`. Defaults to ``'window'``.
         residual: As in :class:`~rescaps_plugin.layers.ResidualPoseClassifier`. Defaults to ``'identity'``.
         transform_std: As in :class:`~rescaps_plugin.layers.ResidualPoseClassifier`. Defaults to 0.1.
+        drop_rate: Probability that an entry of the pooled map is dropped in training. Defaults to 0.
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations. Defaults to ``'activation'``.
 
     Shape:
         - input: ``[b, in_channels, h, w]``
-        - output: ``[b, num_classes]``, activations in (0, 1); without classes the pooled features
+        - output: ``[b, num_classes]``, activations in (0, 1) or their log-odds; without classes the pooled features
     """
 
     def __init__(
@@ -196,10 +207,12 @@ class CapsuleClassifier(nn.Module):
         routing: str = 'window',
         residual: str = 'identity',
         transform_std: float = 0.1,
+        drop_rate: float = 0.0,
+        output: str = 'activation',
     ) -> None:
         super().__init__()
-        if global_pool not in GLOBAL_POOLS:
-            raise ValueError(f'global_pool must be one of {GLOBAL_POOLS}, got {global_pool!r}')
+        check_choice('global_pool', global_pool, GLOBAL_POOLS)
+        check_choice('output', output, OUTPUTS)
         if global_pool == 'flatten' and feature_size is None:
             raise ValueError("feature_size must be given with global_pool='flatten', got None")
         if num_classes > 0 and not global_pool:
@@ -217,9 +230,13 @@ class CapsuleClassifier(nn.Module):
             "size that the network was built for, build it for the size of these, or use global_pool='avg'"
         )
         if num_classes > 0:
+            self.drop = nn.Dropout(drop_rate)
             self.primary = PrimaryCaps(in_channels, num_classes, pose_size, kernel_size, norm=True)
-            self.routing = ResidualPoseClassifier(num_classes, pose_size, routing, residual, transform_std)
+            self.routing = ResidualPoseClassifier(
+                num_classes, pose_size, routing, residual, transform_std, log_odds=output == 'logit'
+            )
         else:
+            self.drop = nn.Identity()
             self.primary = nn.Identity()
             self.routing = nn.Flatten() if global_pool else nn.Identity()
 
@@ -227,6 +244,15 @@ class CapsuleClassifier(nn.Module):
     def fuse(self) -> nn.Module:
         """Turn every layer into its deploy form, in place, and return the classifier, in eval mode."""
         return fuse_layers(self)
+
+    @torch.jit.ignore
+    def load_resized(self, head: 'CapsuleClassifier') -> None:
+        """Take the weights of a head for feature maps of another size: those of positions by resampling."""
+        state = head.state_dict()
+        if self.feature_size is not None and state:
+            area = prod(head.feature_size) / prod(self.feature_size)
+            state['primary.pose.weight'] = area * resample_positions(state['primary.pose.weight'], self.feature_size)
+        self.load_state_dict(state)
 
     def _pool(self, x: Tensor) -> Tensor:
         if self.feature_size is not None:
@@ -237,18 +263,19 @@ class CapsuleClassifier(nn.Module):
     @torch.jit.ignore
     def forward_capsules(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return poses ``[b, num_classes, p, p]`` and activations ``[b, num_classes]`` of the class capsules."""
-        x = self.primary(self._pool(x))
+        x = self.primary(self.drop(self._pool(x)))
         poses, _ = split_capsules(x, self.num_classes, self.pose_size)
-        return poses.flatten(3), self.routing(x)
+        output = self.routing(x)
+        return poses.flatten(3), torch.sigmoid(output) if self.routing.log_odds else output
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = self._pool(x)
         if pre_logits:
             return x.flatten(1) if self.global_pool else x
-        return self.routing(self.primary(x))
+        return self.routing(self.primary(self.drop(x)))
 
 
-class ResCaps(ResCapsTrunk):
+class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
     """ResCaps classifier (Liu et al. 2024, Fig. 3).
 
     Args:
@@ -257,13 +284,31 @@ class ResCaps(ResCapsTrunk):
         global_pool: How the classifier reads the last map, see :class:`CapsuleClassifier`. Defaults to ``'flatten'``.
         classifier_routing: ``routing`` of the ResPC layer, see :class:`CapsuleClassifier`. Defaults to ``'window'``.
         deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
-        **trunk: Arguments of :class:`ResCapsTrunk`: ``in_chans``, ``capsule_types``, ``num_layers``, ``pose_size``,
-            ``kernel_size``, ``stem``, ``stem_channels``, ``routing``, ``residual``, ``transform_std``,
-            ``strides``.
+        in_chans: Channels of the image. Defaults to 3.
+        capsule_types: Capsule types of each block. Defaults to (32, 32, 16, 16).
+        num_layers: ResP layers in a block. Defaults to 2.
+        pose_size: Side of the pose matrices. Defaults to 4.
+        kernel_size: Window of the ResP layers. Defaults to 3.
+        stem: ``'conv5'`` (the paper) or ``'conv7_pool'``, which divides height and width by 4. Defaults to ``'conv5'``.
+        stem_channels: Channels of the stem. Defaults to 32.
+        routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`. Defaults to
+            ``'window'``.
+        residual: ``'identity'``, ``'ones'`` or ``'none'``, see there. Defaults to ``'identity'``.
+        transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
+        strides: Stride of each block's primary capsules; None: 2, which halves height and width. Defaults to None.
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, which losses on logits read
+            (cross-entropy, binary cross-entropy, distillation). Defaults to ``'activation'``.
+        drop_rate: Dropout before the class capsules, see :class:`CapsuleClassifier`. Defaults to 0.
+        drop_path_rate: Must be 0: there is no stochastic depth. Defaults to 0.
+        device: Device of the parameters; None is PyTorch's default. Defaults to None.
+        dtype: Data type of the parameters; None is PyTorch's default. Defaults to None.
 
     Shape:
         - input: ``[b, in_chans, *img_size]``
-        - output: class activations ``[b, num_classes]`` in (0, 1)
+        - output: ``[b, num_classes]``, class activations in (0, 1) or their log-odds
+
+    Raises:
+        ValueError: If a choice is unknown, or ``drop_path_rate`` is not 0.
     """
 
     def __init__(
@@ -273,26 +318,57 @@ class ResCaps(ResCapsTrunk):
         global_pool: str = 'flatten',
         classifier_routing: str = 'window',
         deploy: bool = False,
-        **trunk,
+        in_chans: int = 3,
+        capsule_types: Sequence[int] = (32, 32, 16, 16),
+        num_layers: int = 2,
+        pose_size: int = 4,
+        kernel_size: int = 3,
+        stem: str = 'conv5',
+        stem_channels: int = 32,
+        routing: str = 'window',
+        residual: str = 'identity',
+        transform_std: float = 0.1,
+        strides: Sequence[int] | None = None,
+        output: str = 'activation',
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(**trunk)
-        self.num_classes = num_classes
-        # Every block rounds up: its primary capsules are 1x1 with a stride.
-        reduction = self.feature_info[-1]['reduction']
-        self.feature_size = tuple(-(-size // reduction) for size in to_2tuple(img_size))
-        self._classifier = partial(
+        super().__init__(
+            in_chans,
+            capsule_types,
+            num_layers,
+            pose_size,
+            kernel_size,
+            stem,
+            stem_channels,
+            routing,
+            residual,
+            transform_std,
+            strides,
+        )
+        head = partial(
             CapsuleClassifier,
             self.num_features,
-            feature_size=self.feature_size,
-            pose_size=trunk.get('pose_size', 4),
+            pose_size=pose_size,
             routing=classifier_routing,
-            residual=trunk.get('residual', 'identity'),
-            transform_std=trunk.get('transform_std', 0.1),
+            residual=residual,
+            transform_std=transform_std,
+            drop_rate=drop_rate,
+            output=output,
         )
-        self.head = self._classifier(num_classes, global_pool=global_pool)
-        self.head_hidden_size = self.head.num_features
+        self.build_head(head, num_classes, img_size, global_pool, drop_path_rate, device, dtype)
         if deploy:
             self.fuse()
+
+    @torch.jit.ignore
+    def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width of the last capsule map for images of a size."""
+        # Every block rounds up: its primary capsules are 1x1 with a stride.
+        reduction = self.feature_info[-1]['reduction']
+        height, width = to_2tuple(img_size)
+        return -(-height // reduction), -(-width // reduction)
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:
@@ -302,21 +378,8 @@ class ResCaps(ResCapsTrunk):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters to spare: none, for decay draws pose transforms to the residual's identity."""
+        """Return the parameters to spare: none, for decay draws pose transforms to the residual's identity."""
         return set()
-
-    @torch.jit.ignore
-    def get_classifier(self) -> nn.Module:
-        """Give the ResPC layer."""
-        return self.head.routing
-
-    @torch.jit.ignore
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
-        self.num_classes = num_classes
-        global_pool = self.head.global_pool if global_pool is None else global_pool
-        self.head = self.like_network(self._classifier(num_classes, global_pool=global_pool))
-        self.head_hidden_size = self.head.num_features
 
     @torch.jit.ignore
     def prune_intermediate_layers(
@@ -329,34 +392,6 @@ class ResCaps(ResCapsTrunk):
         if prune_head:
             self.reset_classifier(0, '')
         return take_indices
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Give class activations from the capsule map of the last block, or with ``pre_logits`` the pooled map."""
-        return self.head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
-
-
-def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Map a checkpoint onto the model: our own, one trained in OpenMMLab, or one of the authors' release.
-
-    Raises:
-        ValueError: If keys of the release are unknown or missing; it names them.
-    """
-    if is_release_state_dict(state_dict):
-        return map_release_state_dict(state_dict, model)
-    if any(name.startswith('backbone.') for name in state_dict):
-        state_dict = {
-            name.removeprefix('backbone.').replace('head.caps.', 'head.'): value
-            for name, value in state_dict.items()
-            if not name.startswith('data_preprocessor.')
-        }
-    classifier = 'head.routing.weight'
-    if classifier in state_dict and model.num_classes != state_dict[classifier].shape[1]:
-        # timm drops a classifier of other classes by its weight and bias; a capsule classifier holds more than these.
-        return {name: value for name, value in state_dict.items() if not name.startswith('head.')}
-    return state_dict
 
 
 _CLASSIFIER = dict(classifier=('head.primary.pose', 'head.routing'))

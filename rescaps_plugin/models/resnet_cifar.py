@@ -3,20 +3,24 @@
 He, Zhang, Ren, Sun, *Deep residual learning for image recognition*, CVPR 2016.
 """
 
+import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from rescaps_plugin.models.cfgs import cifar_cfg
+from rescaps_plugin.models.checkpoints import ReadsCheckpoints, checkpoint_filter_fn
 
 __all__ = ['ResNetCifar']
 
 
-class ResNetCifar(ResNet):
+class ResNetCifar(ReadsCheckpoints, ResNet):
     """ResNet with a 3x3 stem at stride 1 and no max-pool, for images of about 32x32.
 
     Args:
         in_chans: Channels of the image. Defaults to 3.
+        device: Device of the parameters; None is PyTorch's default. Defaults to None.
+        dtype: Data type of the parameters; None is PyTorch's default. Defaults to None.
         **kwargs: Arguments of timm's ``ResNet``.
 
     Shape:
@@ -24,9 +28,15 @@ class ResNetCifar(ResNet):
         - output: logits ``[b, num_classes]``
     """
 
-    def __init__(self, in_chans: int = 3, **kwargs) -> None:
-        super().__init__(in_chans=in_chans, **kwargs)
-        self.conv1 = nn.Conv2d(in_chans, self.conv1.out_channels, 3, padding=1, bias=False)
+    def __init__(
+        self,
+        in_chans: int = 3,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(in_chans=in_chans, device=device, dtype=dtype, **kwargs)
+        self.conv1 = nn.Conv2d(in_chans, self.conv1.out_channels, 3, padding=1, bias=False, device=device, dtype=dtype)
         nn.init.kaiming_normal_(self.conv1.weight, mode='fan_out', nonlinearity='relu')
         self.maxpool = nn.Identity()
         first, *stages = self.feature_info
@@ -41,7 +51,7 @@ default_cfgs = generate_default_cfgs({'resnet18_cifar.untrained': _cfg, 'resnet1
 
 
 def _create_resnet_cifar(variant: str, pretrained: bool = False, **kwargs) -> ResNetCifar:
-    return build_model_with_cfg(ResNetCifar, variant, pretrained, **kwargs)
+    return build_model_with_cfg(ResNetCifar, variant, pretrained, pretrained_filter_fn=checkpoint_filter_fn, **kwargs)
 
 
 @register_model

@@ -11,8 +11,10 @@ last map and whose activations are the scores.
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 import torch
+import torch.nn.functional as F
 from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, make_blocks
@@ -20,14 +22,17 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
 from rescaps_plugin.layers.capsule_map import split_channels
+from rescaps_plugin.layers.checks import check_choice
 from rescaps_plugin.models.cfgs import cifar_cfg, mnist_cfg, smallnorb_cfg
-from rescaps_plugin.models.network import CapsuleLevel, CapsuleNetwork
+from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
+from rescaps_plugin.models.network import OUTPUTS, CapsuleClassifierNetwork, CapsuleLevel, resample_positions
 
 __all__ = ['RoutedCaps', 'RoutedClassifier', 'RoutedNetwork']
 
 # Residual pose routing has networks of its own, see rescaps_plugin.models.rescaps.
 ROUTINGS = ('em', 'dynamic', 'self')
 STEMS = ('conv5', 'resnet20')
+GLOBAL_POOLS = ('flatten', '')
 
 
 class ConvStem(nn.Sequential):
@@ -42,7 +47,7 @@ class ConvStem(nn.Sequential):
         self.reduction = 2
 
     def out_size(self, side: int) -> int:
-        """Give the side of the output for a side of the image."""
+        """Return the side of the output for a side of the image."""
         return (side + 2 * self.conv.padding[0] - 5) // 2 + 1
 
 
@@ -62,7 +67,7 @@ class ResNet20Stem(nn.Sequential):
         self.reduction = 4
 
     def out_size(self, side: int) -> int:
-        """Give the side of the output for a side of the image."""
+        """Return the side of the output for a side of the image."""
         return -(-side // 4)
 
 
@@ -109,6 +114,34 @@ class CapsuleLayer(nn.Module):
         return self.norm(y)
 
 
+class CapsuleDropout(nn.Module):
+    """Dropout of whole capsules. A capsule that is left counts for as many as are expected to be dropped.
+
+    Args:
+        types: Capsule types of the map.
+        rate: Probability that a capsule is dropped in training.
+        weight_is_pose: Whether routing weights a vote by the length of the pose that casts it (dynamic routing) instead
+            of the activation.
+    """
+
+    def __init__(self, types: int, rate: float, weight_is_pose: bool) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f'drop_rate must be at least 0 and less than 1, got {rate}')
+        self.types = types
+        self.rate = rate
+        self.weight_is_pose = weight_is_pose
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        pose, activation = split_channels(x, x.shape[1] - self.types)
+        kept = F.dropout(torch.ones_like(activation), self.rate)
+        if self.weight_is_pose:
+            pose = (pose.unflatten(1, (self.types, -1)) * kept[:, :, None]).flatten(1, 2)
+        return torch.cat([pose, activation * kept], dim=1)
+
+
 class RoutedClassifier(nn.Module):
     """Class capsules over a whole capsule map.
 
@@ -118,12 +151,16 @@ class RoutedClassifier(nn.Module):
         num_classes: Number of classes; 0 leaves only the pooling.
         feature_size: Height and width of the map.
         routing: ``'em'`` (transforms shared by the positions, coordinate addition), ``'dynamic'`` or ``'self'``.
-        global_pool: ``'flatten'``: the classes read every position; ``''``: no pooling, without classes only.
+        global_pool: ``'flatten'``: the classes read every position; ``''``: no pooling, without classes only. Defaults
+            to ``'flatten'``.
+        drop_rate: Probability that a capsule of the map is dropped in training. Defaults to 0.
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations: exact for EM, whose activations
+            are sigmoids, and bounded for the others. Defaults to ``'activation'``.
         **kwargs: Arguments of the routing layer, such as ``pose_size`` or ``iterations``.
 
     Shape:
         - input: ``[b, in_channels, h, w]``
-        - output: activations ``[b, num_classes]``; without classes the features
+        - output: activations in [0, 1], or their log-odds, ``[b, num_classes]``; without classes the features
     """
 
     def __init__(
@@ -134,16 +171,20 @@ class RoutedClassifier(nn.Module):
         feature_size: tuple[int, int],
         routing: str,
         global_pool: str = 'flatten',
+        drop_rate: float = 0.0,
+        output: str = 'activation',
         **kwargs,
     ) -> None:
         super().__init__()
-        if global_pool not in ('flatten', ''):
-            raise ValueError(f"global_pool must be 'flatten' or '', got {global_pool!r}")
+        check_choice('global_pool', global_pool, GLOBAL_POOLS)
+        check_choice('output', output, OUTPUTS)
         if num_classes > 0 and not global_pool:
             raise ValueError("global_pool='' goes with num_classes=0 only: class capsules need one location")
         self.global_pool = global_pool
         self.num_classes = num_classes
         self.feature_size = feature_size
+        self.routing_name = routing
+        self.drop = CapsuleDropout(in_types, drop_rate, weight_is_pose=routing == 'dynamic')
         self.num_features = in_channels * feature_size[0] * feature_size[1]
         self.size_error = (
             f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} alone: give images of the size '
@@ -154,7 +195,13 @@ class RoutedClassifier(nn.Module):
                 em=dict(coordinate_addition=True), dynamic=dict(transform_std=0.1), self=dict(activation_only=True)
             )
             self.routing = create_routing(
-                routing, in_types, num_classes, kernel_size=feature_size, padding=0, **(own[routing] | kwargs)
+                routing,
+                in_types,
+                num_classes,
+                kernel_size=feature_size,
+                padding=0,
+                log_odds=output == 'logit',
+                **(own[routing] | kwargs),
             )
             self.pose_shape = self.routing.pose_shape
             self.pose_channels = self.routing.out_channels - num_classes
@@ -162,18 +209,32 @@ class RoutedClassifier(nn.Module):
             self.routing = nn.Flatten() if global_pool else nn.Identity()
 
     def capsules(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return poses ``[b, num_classes * d]`` and activations ``[b, num_classes]`` of the class capsules."""
+        """Return poses ``[b, num_classes * d]`` and outputs ``[b, num_classes]`` of the class capsules."""
         torch._assert(x.shape[-2] == self.feature_size[0], self.size_error)
         torch._assert(x.shape[-1] == self.feature_size[1], self.size_error)
-        return split_channels(self.routing(x).flatten(1), self.pose_channels)
+        return split_channels(self.routing(self.drop(x)).flatten(1), self.pose_channels)
 
     @torch.jit.ignore
     def forward_capsules(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return the class capsules' poses, which self-routing has none of, and activations ``[b, num_classes]``."""
-        poses, activations = self.capsules(x)
+        poses, output = self.capsules(x)
+        activations = torch.sigmoid(output) if self.routing.log_odds else output
         if self.pose_channels == 0:
             return None, activations
         return poses.unflatten(1, (self.num_classes, *self.pose_shape)), activations
+
+    @torch.jit.ignore
+    def load_resized(self, head: 'RoutedClassifier') -> None:
+        """Take the weights of a head for capsule maps of another size: those of positions by resampling."""
+        state = head.state_dict()
+        # EM's are shared by the positions.
+        if self.routing_name != 'em' and state:
+            weight = state['routing.weight'].movedim(0, -1).unflatten(-1, head.feature_size)
+            weight = resample_positions(weight, self.feature_size).flatten(-2).movedim(-1, 0)
+            # Votes of dynamic routing are summed over the positions, routing weights of self-routing are not.
+            area = prod(head.feature_size) / prod(self.feature_size) if self.routing_name == 'dynamic' else 1
+            state['routing.weight'] = area * weight
+        self.load_state_dict(state)
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         if pre_logits:
@@ -183,43 +244,13 @@ class RoutedClassifier(nn.Module):
         return self.capsules(x)[1]
 
 
-class RoutedNetwork(CapsuleNetwork):
-    """What networks of :class:`RoutedClassifier` have in common as timm models.
-
-    Subclasses set ``feature_info``, ``num_features``, ``_classifier`` and ``levels``.
-    """
-
-    def _set_classifier(self, num_classes: int, global_pool: str) -> None:
-        self.num_classes = num_classes
-        self.head = self._classifier(num_classes, global_pool=global_pool)
-        self.head_hidden_size = self.head.num_features
+class RoutedNetwork(CapsuleClassifierNetwork):
+    """A network with a :class:`RoutedClassifier` as its head. Subclasses implement ``levels`` too."""
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Name the parameters to spare: the costs of EM routing."""
+        """Return the parameters to spare: the costs of EM routing."""
         return {name for name, _ in self.named_parameters() if name.endswith(('beta_u', 'beta_a'))}
-
-    @torch.jit.ignore
-    def get_classifier(self) -> nn.Module:
-        """Give the layer of class capsules."""
-        return self.head.routing
-
-    @torch.jit.ignore
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one for ``num_classes`` (0: none)."""
-        self._set_classifier(num_classes, self.head.global_pool if global_pool is None else global_pool)
-        self.like_network(self.head)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Give the last capsule map, ``[b, num_features, h, w]``."""
-        raise NotImplementedError
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Give class activations from the last capsule map, or with ``pre_logits`` the pooled map."""
-        return self.head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
 
 
 class RoutedCaps(RoutedNetwork):
@@ -241,14 +272,25 @@ class RoutedCaps(RoutedNetwork):
             ``'conv5'``.
         stem_channels: Channels of the stem's first convolution. Defaults to 32.
         stem_padding: Zero padding of the stem ``'conv5'``. Defaults to 0.
-        **routing_args: Arguments of the routing layers: ``iterations``, ``inverse_temperature``.
+        iterations: Iterations of EM and dynamic routing; None is the routing's default, 3. Defaults to None.
+        inverse_temperature: What the inverse temperature of EM routing rises to; None is the routing's default, 0.01.
+            Defaults to None.
+        coupling_grad: Whether gradients of dynamic routing flow through the couplings; None is the routing's default,
+            True. Defaults to None.
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, which losses on logits read
+            (cross-entropy, binary cross-entropy, distillation). Defaults to ``'activation'``.
+        drop_rate: Dropout of capsules before the class capsules, see :class:`CapsuleDropout`. Defaults to 0.
+        drop_path_rate: Must be 0: there is no stochastic depth. Defaults to 0.
+        device: Device of the parameters; None is PyTorch's default. Defaults to None.
+        dtype: Data type of the parameters; None is PyTorch's default. Defaults to None.
 
     Shape:
         - input: ``[b, in_chans, *img_size]``
-        - output: class activations ``[b, num_classes]`` in (0, 1)
+        - output: ``[b, num_classes]``, class activations in (0, 1) or their log-odds
 
     Raises:
-        ValueError: If a choice is unknown, or the image too small for the layers.
+        ValueError: If a choice is unknown, the image too small for the layers, or ``drop_path_rate`` not 0.
+        TypeError: If an argument of another routing is given.
     """
 
     def __init__(
@@ -267,13 +309,21 @@ class RoutedCaps(RoutedNetwork):
         stem: str = 'conv5',
         stem_channels: int = 32,
         stem_padding: int = 0,
-        **routing_args,
+        iterations: int | None = None,
+        inverse_temperature: float | None = None,
+        coupling_grad: bool | None = None,
+        output: str = 'activation',
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if routing not in ROUTINGS:
-            raise ValueError(f'routing must be one of {ROUTINGS}, got {routing!r}')
-        if stem not in STEMS:
-            raise ValueError(f'stem must be one of {STEMS}, got {stem!r}')
+        check_choice('routing', routing, ROUTINGS)
+        check_choice('stem', stem, STEMS)
+        given = dict(iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad)
+        routing_args = {name: value for name, value in given.items() if value is not None}
+        self.in_chans = in_chans
         if len(capsule_types) != len(strides) + 1:
             raise ValueError(
                 'capsule_types must name the types of the primary capsules and of a layer for each of '
@@ -299,39 +349,45 @@ class RoutedCaps(RoutedNetwork):
         ]
         self.primary = nn.Sequential(capsules, PoseNorm(pose_channels)) if norm else capsules
 
-        size = [self.stem.out_size(side) for side in to_2tuple(img_size)]
         layers = []
         for index, (out_types, stride) in enumerate(zip(capsule_types[1:], strides, strict=True)):
             layer = create_routing(
                 routing, types, out_types, stride=stride, padding=padding, pose_size=pose_size, **routing_args
             )
-            side_padding = layer.padding[0]
-            keeps = out_types == types and stride == 1 and side_padding == 1
+            keeps = out_types == types and stride == 1 and layer.padding[0] == 1
             layers.append(CapsuleLayer(layer, residual and keeps, norm))
             types = out_types
             reduction *= stride
-            size = [(side + 2 * side_padding - 3) // stride + 1 for side in size]
             self.feature_info.append(dict(num_chs=layer.out_channels, reduction=reduction, module=f'layers.{index}'))
+        self.layers = nn.Sequential(*layers)
+        self.num_features = self.feature_info[-1]['num_chs']
+        head = partial(
+            RoutedClassifier,
+            self.num_features,
+            types,
+            routing=routing,
+            pose_size=pose_size,
+            drop_rate=drop_rate,
+            output=output,
+            **routing_args,
+        )
+        self.build_head(head, num_classes, img_size, global_pool, drop_path_rate, device, dtype)
+
+    @torch.jit.ignore
+    def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
+        """Return the height and width of the last capsule map for images of a size; raise if they are too small."""
+        size = [self.stem.out_size(side) for side in to_2tuple(img_size)]
+        for layer in self.layers:
+            size = [(side + 2 * layer.routing.padding[0] - 3) // layer.routing.stride + 1 for side in size]
         if min(size) < 1:
             raise ValueError(
                 f'img_size must leave room for the capsule layers, got {img_size!r}, which ends as {size[0]}x{size[1]}'
             )
-        self.layers = nn.Sequential(*layers)
-        self.num_features = self.feature_info[-1]['num_chs']
-        self._classifier = partial(
-            RoutedClassifier,
-            self.num_features,
-            types,
-            feature_size=tuple(size),
-            routing=routing,
-            pose_size=pose_size,
-            **routing_args,
-        )
-        self._set_classifier(num_classes, global_pool)
+        return size[0], size[1]
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:
-        """The modules behind ``feature_info``: each reads the one before it."""
+        """Return the modules of ``feature_info``: each reads the one before it."""
         return [self.stem, self.primary, *self.layers]
 
     @torch.jit.ignore
@@ -346,20 +402,11 @@ class RoutedCaps(RoutedNetwork):
         return dict(stem=r'^stem|^primary', blocks=r'^layers\.(\d+)')
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Give the last capsule map, ``[b, num_features, h, w]``."""
+        """Return the last capsule map, ``[b, num_features, h, w]``."""
         x = self.primary(self.stem(x))
         if self.grad_checkpointing and not torch.jit.is_scripting():
             return checkpoint_seq(self.layers, x)
         return self.layers(x)
-
-
-def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Leave the class capsules of a checkpoint out where the model has other classes."""
-    classifier = 'head.routing.weight'
-    if model.num_classes > 0 and classifier in state_dict:
-        if state_dict[classifier].shape != model.state_dict()[classifier].shape:
-            return {name: value for name, value in state_dict.items() if not name.startswith('head.')}
-    return state_dict
 
 
 _mnist = partial(mnist_cfg, classifier='head.routing')

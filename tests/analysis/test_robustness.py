@@ -21,7 +21,7 @@ from rescaps_plugin.analysis.robustness.attacks import (
     run_attack,
     viewpoint_accuracy,
 )
-from rescaps_plugin.classification.head import CapsuleClsHead
+from rescaps_plugin.classification.predictions import CapsulePredictions
 from rescaps_plugin.cli.errors import UserError
 
 pytest.importorskip('art', reason="needs pip install 'rescaps[robustness]'")
@@ -55,10 +55,10 @@ class PassingHead(ClsHead):
 
 
 @MODELS.register_module()
-class PassingCapsuleHead(PassingHead):
+class PassingCapsuleHead(CapsulePredictions, PassingHead):
     """Scores as the backbone gives them."""
 
-    _get_predictions = CapsuleClsHead._get_predictions
+    output = 'activation'
 
 
 def build(activations, scale=1.0, classes=4):

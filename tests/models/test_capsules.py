@@ -112,3 +112,13 @@ def test_pose_size_of_the_network_counts():
     assert blocks[0].poses.shape == (1, 4, 3, 3, 16, 16) and classes.poses.shape == (1, 10, 3, 3)
     features = network.forward_features(torch.zeros(1, 3, 32, 32))
     assert split_capsules(features, 4, 3)[0].shape == (1, 4, 3, 3, 2, 2)
+
+
+@pytest.mark.parametrize('name', ['rescaps_tiny', 'em_caps_tiny', 'rccaps_dynamic_tiny', 'srcaps_tiny'])
+def test_activations_are_no_logits(name):
+    network, x = build(name)
+    logits = timm.create_model(name, output='logit').eval()
+    logits.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(logits.forward_capsules(x)[-1].activations, network(x), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(logits(x), network(x), atol=0.1)

@@ -1,0 +1,78 @@
+"""Reading checkpoints into timm models: the names of other trainers, and heads of other classes."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from rescaps_plugin.models.release import is_release_state_dict, map_release_state_dict
+
+_logger = logging.getLogger(__name__)
+
+
+def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
+    """Map a state dict onto the model's own names; one that has these is returned as it is.
+
+    Known are checkpoints of ``tools/train.py`` and other OpenMMLab trainers (mmpretrain's ``ImageClassifier`` and its
+    wrappers of timm models), and those of the authors' release.
+
+    Raises:
+        ValueError: If keys of the release are unknown or missing; it names them.
+    """
+    if is_release_state_dict(state_dict):
+        return map_release_state_dict(state_dict, model)
+    names = [name for name in state_dict if not name.startswith('data_preprocessor.')]
+    if any(name.startswith('backbone.') for name in names):
+        return {name.removeprefix('backbone.').replace('head.caps.', 'head.'): state_dict[name] for name in names}
+    if names and all(name.startswith('model.') for name in names):
+        return {name.removeprefix('model.'): state_dict[name] for name in names}
+    return state_dict
+
+
+class ReadsCheckpoints(nn.Module):
+    """Mixin of models that load the checkpoints of :func:`convert_state_dict`, as ``checkpoint_path`` of timm does."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a state dict of this model, or of one that was trained in OpenMMLab or released by the authors."""
+        return super().load_state_dict(convert_state_dict(state_dict, self), strict, assign)
+
+
+def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Prepare a checkpoint for timm's ``load_pretrained``, which drops a classifier's ``weight`` and ``bias`` alone.
+
+    A head is kept whole where it fits, which ``model.pretrained_cfg['num_classes']`` then says, and dropped whole, with
+    a warning, where the model has other classes than that.
+
+    Args:
+        state_dict: Of the file; names as in :func:`convert_state_dict`.
+        model: The model that timm built, with its ``pretrained_cfg``.
+
+    Raises:
+        ValueError: If weights before the head are missing, or keys of the release are unknown or missing; it names
+            them.
+    """
+    cfg = model.pretrained_cfg
+    state_dict = dict(convert_state_dict(state_dict, model))
+    classifiers = (cfg['classifier'],) if isinstance(cfg['classifier'], str) else cfg['classifier']
+    parts = (*(f'{name.partition(".")[0]}.' for name in classifiers), 'decoder.')
+    own = model.state_dict()
+    missing = [name for name in own if name not in state_dict and not name.startswith(parts)]
+    if missing:
+        raise ValueError(f'the checkpoint is not one of {type(model).__name__} as built here: it lacks {missing}')
+
+    def head(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in state.items() if name.startswith(parts)}
+
+    # A negative number of classes is how timm's train.py asks for a fresh head.
+    if head(state_dict) == head(own) and cfg['num_classes'] >= 0:
+        cfg['num_classes'] = model.num_classes
+    # With as many classes as the checkpoint should have, load_state_dict names what does not fit.
+    elif model.num_classes != cfg['num_classes']:
+        if model.num_classes > 0:
+            _logger.warning(
+                f'The checkpoint has no head for the {model.num_classes} classes of this {type(model).__name__}: none '
+                'of its head is loaded, and that of the model must be trained.'
+            )
+        return {name: value for name, value in state_dict.items() if not name.startswith(parts)}
+    return state_dict
