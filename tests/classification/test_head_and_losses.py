@@ -207,3 +207,5 @@ def test_output_that_the_loss_does_not_read_is_refused(build, loss, output, mess
 def test_other_losses_read_activations_unless_told():
     assert head(loss=torch.nn.MSELoss()).output == 'activation'
     assert head(loss=torch.nn.MSELoss(), output='logit').output == 'logit'
+    with pytest.raises(ValueError, match="output must be one of .*'logits'"):
+        timm_classifier(loss=torch.nn.MSELoss(), output='logits')
