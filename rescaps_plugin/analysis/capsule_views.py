@@ -129,6 +129,9 @@ def recording(network: nn.Module) -> Iterator[dict[str, Recording]]:
     def record(name: str, layout: CapsuleLayout) -> Callable:
         def hook(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
             maps = output if output.dim() == 4 else output[..., None, None]  # class activations stand at one place
+            if getattr(layer, 'log_odds', False):
+                poses, log_odds = maps[:, : layout.types * layout.dim], maps[:, layout.types * layout.dim :]
+                maps = torch.cat([poses, torch.sigmoid(log_odds)], dim=1)
             records[name] = Recording(layer, layout, inputs[0].detach(), maps.detach())
 
         return hook

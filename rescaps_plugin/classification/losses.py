@@ -48,7 +48,7 @@ class CapsuleLoss(nn.Module, ABC):
             cls_score: Scores ``[b, classes]``: activations in (0, 1), or logits with ``use_sigmoid``.
             target: Class indices ``[b]`` or class probabilities ``[b, classes]``.
             weight: Weights of the samples ``[b]``. Defaults to None.
-            avg_factor: What the mean divides by; the batch size by default.
+            avg_factor: Divisor of the mean; the batch size by default.
             reduction_override: ``'none'``, ``'mean'`` or ``'sum'``. Defaults to ``'mean'``.
         """
         if reduction_override not in REDUCTIONS:

@@ -5,6 +5,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from rescaps_plugin.classification.losses import CapsuleLoss
+from rescaps_plugin.layers.checks import check_choice
+from rescaps_plugin.models.network import OUTPUTS
 
 LOGIT_LOSSES = (AsymmetricLoss, CrossEntropyLoss, FocalLoss, LabelSmoothLoss, SeesawLoss)
 
@@ -17,19 +19,19 @@ def choose_output(loss: nn.Module, output: str | None) -> str:
         output: What the config asks for; None is what the loss reads, activations if that is not known.
 
     Raises:
-        ValueError: If the loss reads the other output.
+        ValueError: If there is no such output, or the loss reads the other.
     """
     reads = None
     if isinstance(loss, CapsuleLoss):
         reads = 'logit' if loss.use_sigmoid else 'activation'
     elif isinstance(loss, LOGIT_LOSSES):
         reads = 'logit'
-    if output is not None and reads is not None and output != reads:
-        other = f'{type(loss).__name__}(use_sigmoid={reads == "activation"}) reads the other'
-        raise ValueError(
-            f'output must be {reads!r} with {type(loss).__name__}, or left out, got {output!r}'
-            + (f'; {other}' if isinstance(loss, CapsuleLoss) else '')
-        )
+    if output is not None:
+        check_choice('output', output, OUTPUTS)
+        if reads is not None and output != reads:
+            name = type(loss).__name__
+            other = f'; {name}(use_sigmoid={not loss.use_sigmoid}) reads it' if isinstance(loss, CapsuleLoss) else ''
+            raise ValueError(f'output must be {reads!r} with {name}, or left out, got {output!r}{other}')
     return output or reads or 'activation'
 
 

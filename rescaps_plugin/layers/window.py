@@ -114,7 +114,7 @@ def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
     return x / mass.clamp_min(least)
 
 
-def to_log_odds(probability: Tensor, least: float = 1e-6) -> Tensor:
+def to_log_odds(probability: Tensor, least: float = 1e-8) -> Tensor:
     """Return ``log(p / (1 - p))``, finite and with a gradient at 0 and 1 too: ``least`` is added to both terms."""
     return torch.log(probability + least) - torch.log(1 - probability + least)
 

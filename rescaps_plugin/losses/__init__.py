@@ -1,4 +1,4 @@
-"""Losses of capsule networks in plain PyTorch: no other dependency."""
+"""Losses of capsule networks, in PyTorch without other dependencies."""
 
 from rescaps_plugin.losses.chamfer import ChamferLoss, chamfer_distance
 from rescaps_plugin.losses.margin import MarginLoss, margin_loss

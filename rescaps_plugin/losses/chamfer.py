@@ -45,7 +45,7 @@ def chamfer_distance(points: Tensor, target: Tensor) -> Tensor:
 
 
 def _squared_distance(points: Tensor, others: Tensor) -> Tensor:
-    """Give the squared distance of every point to the nearest of the others, ``[b, n]``."""
+    """Return the squared distance of every point to the nearest of the others, ``[b, n]``."""
     index = _nearest(points.detach(), others.detach())
     nearest = others.gather(1, index[:, :, None].expand(-1, -1, others.shape[2]))
     return (points - nearest).square().sum(dim=2)
@@ -65,7 +65,7 @@ def _pytorch3d_knn() -> Callable | None:
 
 
 def _nearest(points: Tensor, others: Tensor) -> Tensor:
-    """Give the index of the nearest of the others to every point, ``[b, n]``."""
+    """Return the index of the nearest of the others to every point, ``[b, n]``."""
     knn_points = _pytorch3d_knn()
     if knn_points is not None:
         return knn_points(points, others).idx[:, :, 0]

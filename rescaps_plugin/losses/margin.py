@@ -41,8 +41,8 @@ def margin_loss(
     # Not one_hot, which reads the largest label from the device to check it.
     present = torch.zeros_like(activation).scatter(1, target[:, None], 1.0) if target.dim() == 1 else target
     missed = torch.relu(upper - activation).square()
-    imagined = torch.relu(activation - lower).square()
-    return (present * missed + absent_weight * (1 - present) * imagined).sum(dim=1)
+    false = torch.relu(activation - lower).square()
+    return (present * missed + absent_weight * (1 - present) * false).sum(dim=1)
 
 
 class MarginLoss(nn.Module):

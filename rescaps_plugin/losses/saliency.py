@@ -29,13 +29,13 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _iou(probability: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Give ``1 - (sum(p g) + 1) / (sum(p + g - p g) + 1)`` of every image, pixels weighted, ``[b]``."""
+    """Return ``1 - (sum(p g) + 1) / (sum(p + g - p g) + 1)`` of every image, pixels weighted, ``[b]``."""
     both = probability * mask
     return 1 - (_pixels(both * weight) + 1) / (_pixels((probability + mask - both) * weight) + 1)
 
 
 def _cross_entropy(logit: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """Give the weighted mean of the binary cross-entropy of every image, ``[b]``; 0 where nothing has weight."""
+    """Return the weighted mean of the binary cross-entropy of every image, ``[b]``; 0 where nothing has weight."""
     loss = F.binary_cross_entropy_with_logits(logit, mask, reduction='none')
     return _pixels(loss * weight) / _pixels(weight).clamp_min(1)
 
@@ -108,7 +108,7 @@ def structure_loss(
 
 
 def sobel_magnitude(image: Tensor) -> Tensor:
-    """Give the length of the Sobel gradient of images ``[b, 1, h, w]``.
+    """Return the length of the Sobel gradient of images ``[b, 1, h, w]``.
 
     The border is repeated, so that an object which the image cuts off has no contour along the cut.
     """

@@ -4,13 +4,13 @@ from functools import partial
 
 
 def untrained_cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
-    """Give the ``default_cfg`` of a network without weights.
+    """Return the ``default_cfg`` of a network without weights.
 
     Args:
         input_size: Channels, height and width of an image.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
-        **kwargs: What the network adds or changes: ``pool_size``, ``classifier``, ...
+        **kwargs: Entries that the network adds or changes: ``pool_size``, ``classifier``, ...
     """
     return (
         dict(

@@ -14,19 +14,20 @@ _logger = logging.getLogger(__name__)
 def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
     """Map a state dict onto the model's own names; one that has these is returned as it is.
 
-    Known are checkpoints of ``tools/train.py`` and other OpenMMLab trainers (mmpretrain's ``ImageClassifier`` and its
-    wrappers of timm models), and those of the authors' release.
+    Known are those of mmpretrain's ``ImageClassifier``, as ``tools/train.py`` saves them, and those of the authors'
+    release. mmpretrain's wrappers of timm models, such as ``TimmCapsuleClassifier``, save the names of the timm model.
 
     Raises:
         ValueError: If keys of the release are unknown or missing; it names them.
     """
     if is_release_state_dict(state_dict):
         return map_release_state_dict(state_dict, model)
-    names = [name for name in state_dict if not name.startswith('data_preprocessor.')]
-    if any(name.startswith('backbone.') for name in names):
-        return {name.removeprefix('backbone.').replace('head.caps.', 'head.'): state_dict[name] for name in names}
-    if names and all(name.startswith('model.') for name in names):
-        return {name.removeprefix('model.'): state_dict[name] for name in names}
+    if any(name.startswith('backbone.') for name in state_dict):
+        return {
+            name.removeprefix('backbone.').replace('head.caps.', 'head.'): value
+            for name, value in state_dict.items()
+            if not name.startswith('data_preprocessor.')
+        }
     return state_dict
 
 
@@ -71,8 +72,8 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     elif model.num_classes != cfg['num_classes']:
         if model.num_classes > 0:
             _logger.warning(
-                f'The checkpoint has no head for the {model.num_classes} classes of this {type(model).__name__}: none '
-                'of its head is loaded, and that of the model must be trained.'
+                f'None of the head of the checkpoint is loaded: this {type(model).__name__} starts with a fresh one of '
+                f'{model.num_classes} classes, which must be trained.'
             )
         return {name: value for name, value in state_dict.items() if not name.startswith(parts)}
     return state_dict

@@ -1,4 +1,4 @@
-"""Residual pose routing in the convolutions of a network that exists."""
+"""Conversion of the convolutions of existing networks to residual pose routing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -53,7 +53,7 @@ def convert_to_rpr(model: nn.Module, select: Select | None = None, **rpr) -> nn.
 
 
 def _convolutions(parent: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn.Module, str, nn.Conv2d]]:
-    """Give every place of a plain convolution: its name, the module that holds it, its name there, itself."""
+    """Yield every plain convolution: its full name, its parent module, its name there, and the convolution."""
     for attribute, child in parent._modules.items():
         if type(child) is nn.Conv2d:
             yield prefix + attribute, parent, attribute, child

@@ -8,7 +8,7 @@ import re
 
 from torch import Tensor, nn
 
-# What the release's network holds and never computes with.
+# Entries of the release's network that its forward pass never uses.
 _UNUSED = re.compile(
     r'bn6\.|convd\.|primary_caps\d\.a\.|(conv_caps\d_\d|class_caps)\.(beta_[ua]$|conv[12]\.(conv[234]|conv_cat|convd)\.)'
     r'|class_caps\.conv2\.'

@@ -1,4 +1,4 @@
-"""timm's ResNets with the stem that 32x32 images take: 3x3 at stride 1, no max-pool.
+"""timm's ResNets with a stem for 32x32 images: 3x3 at stride 1, no max-pool.
 
 He, Zhang, Ren, Sun, *Deep residual learning for image recognition*, CVPR 2016.
 """

@@ -89,7 +89,7 @@ class PoseNorm(nn.Module):
 
 
 class CapsuleLayer(nn.Module):
-    """A routing layer with what networks put around it.
+    """A routing layer with an optional residual connection and normalisation of poses.
 
     Args:
         routing: The routing layer.
@@ -273,7 +273,7 @@ class RoutedCaps(RoutedNetwork):
         stem_channels: Channels of the stem's first convolution. Defaults to 32.
         stem_padding: Zero padding of the stem ``'conv5'``. Defaults to 0.
         iterations: Iterations of EM and dynamic routing; None is the routing's default, 3. Defaults to None.
-        inverse_temperature: What the inverse temperature of EM routing rises to; None is the routing's default, 0.01.
+        inverse_temperature: Final inverse temperature of EM routing; None is the routing's default, 0.01.
             Defaults to None.
         coupling_grad: Whether gradients of dynamic routing flow through the couplings; None is the routing's default,
             True. Defaults to None.

@@ -60,6 +60,15 @@ def test_every_network_is_read(name):
     assert not any(module._forward_hooks for module in network.modules())
 
 
+@pytest.mark.parametrize('name', NETWORKS)
+def test_networks_of_logits_show_activations(name):
+    torch.manual_seed(0)
+    network = timm.create_model(name, in_chans=1, img_size=16, output='logit').eval()
+    records, output = record(network, torch.randn(2, 1, 16, 16))
+    maps = activation_maps(records)
+    torch.testing.assert_close(maps['head.routing'].flatten(1), torch.sigmoid(output))
+
+
 def test_class_poses_are_what_the_classifier_reads():
     torch.manual_seed(0)
     network = timm.create_model('rescaps_tiny', in_chans=1, img_size=16).eval()

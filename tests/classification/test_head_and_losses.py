@@ -139,3 +139,73 @@ def test_classifier_end_to_end_in_both_forms():
     deployed = MODELS.build(config).double()
     deployed.load_state_dict(classifier.state_dict())
     torch.testing.assert_close(deployed(images, mode='tensor'), expected)
+
+
+LOGIT_LOSSES = [
+    dict(type='CrossEntropyLoss'),
+    dict(type='CrossEntropyLoss', use_sigmoid=True),
+    dict(type='LabelSmoothLoss', label_smooth_val=0.1, num_classes=4),
+    dict(type='FocalLoss'),
+    dict(type='SpreadLoss', use_sigmoid=True),
+    dict(type='MarginLoss', use_sigmoid=True),
+]
+
+
+def timm_classifier(**kwargs):
+    network = dict(type='TimmCapsuleClassifier', model_name='em_caps_tiny', num_classes=4, in_chans=1, img_size=16)
+    return MODELS.build(network | kwargs)
+
+
+@pytest.mark.parametrize('loss', LOGIT_LOSSES, ids=str)
+def test_losses_of_logits_read_log_odds(loss):
+    torch.manual_seed(0)
+    module, expected = head(loss=loss).eval(), head().eval()
+    expected.load_state_dict(module.state_dict())
+    logits = module(FEATURES)
+    torch.testing.assert_close(logits, torch.logit(expected(FEATURES)))
+    torch.testing.assert_close(
+        torch.stack([sample.pred_score for sample in module.predict(FEATURES)]), logits.softmax(1)
+    )
+    classifier = timm_classifier(loss=loss).eval()
+    images = torch.randn(3, 1, 16, 16)
+    plain = timm_classifier().eval()
+    plain.load_state_dict(classifier.state_dict())
+    torch.testing.assert_close(classifier(images), torch.logit(plain(images)))
+    scores = torch.stack([sample.pred_score for sample in classifier(images, mode='predict')])
+    torch.testing.assert_close(scores, classifier(images).softmax(1))
+
+
+def test_losses_of_activations_read_activations():
+    images = torch.randn(3, 1, 16, 16)
+    for loss in (dict(type='SpreadLoss'), dict(type='MarginLoss')):
+        classifier = timm_classifier(loss=loss).eval()
+        scores = torch.stack([sample.pred_score for sample in classifier(images, mode='predict')])
+        torch.testing.assert_close(scores, classifier(images))
+        assert ((scores > 0) & (scores < 1)).all()
+        assert classifier.output == head(loss=loss).output == 'activation'
+        timm_classifier(loss=loss, output='activation')
+
+
+@pytest.mark.parametrize('build', [head, timm_classifier])
+@pytest.mark.parametrize(
+    ('loss', 'output', 'message'),
+    [
+        ('SpreadLoss', 'logit', r"output must be 'activation' with SpreadLoss.*got 'logit'; SpreadLoss\(use_sigmoid=T"),
+        ('MarginLoss', 'logit', "output must be 'activation' with MarginLoss"),
+        (
+            'CrossEntropyLoss',
+            'activation',
+            "output must be 'logit' with CrossEntropyLoss, or left out, got 'activation'",
+        ),
+    ],
+)
+def test_output_that_the_loss_does_not_read_is_refused(build, loss, output, message):
+    with pytest.raises(ValueError, match=message):
+        build(loss=dict(type=loss), output=output)
+
+
+def test_other_losses_read_activations_unless_told():
+    assert head(loss=torch.nn.MSELoss()).output == 'activation'
+    assert head(loss=torch.nn.MSELoss(), output='logit').output == 'logit'
+    with pytest.raises(ValueError, match="output must be one of .*'logits'"):
+        timm_classifier(loss=torch.nn.MSELoss(), output='logits')

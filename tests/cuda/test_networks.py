@@ -14,10 +14,11 @@ from tests.steps import BATCHES, DOMAINS, TINY, capsule_losses, class_targets, d
 
 pytestmark = pytest.mark.cuda
 
-# What train.py of timm 1.0.31 gives create_model when nothing is asked for, but for drop_rate=0.0.
+# Arguments of create_model in train.py of timm 1.0.31 with its defaults, and other classes.
 TIMM_ARGUMENTS = dict(
     pretrained=False,
     num_classes=7,
+    drop_rate=0.0,
     drop_path_rate=None,
     drop_block_rate=None,
     global_pool=None,

@@ -160,3 +160,44 @@ def test_impossible_margins_are_refused(margin):
 def test_shapes_that_do_not_go_together_are_refused(loss):
     with pytest.raises(ValueError, match=r'got \(4, 5\) and \(3,\)'):
         loss(torch.rand(4, 5), torch.zeros(3, dtype=torch.long))
+
+
+every_loss = pytest.mark.parametrize('loss', [SpreadLoss(), MarginLoss()], ids=lambda loss: type(loss).__name__)
+
+
+@every_loss
+def test_logits_are_refused_with_their_range(loss):
+    name = type(loss).__name__
+    target = torch.tensor([0, 1])
+    for values in ([[0.2, 0.7], [3.5, 0.1]], [[0.2, 0.7], [-1.25, 0.1]], [[float('inf'), 0.0], [0.0, 0.0]]):
+        with pytest.raises(ValueError, match=rf"{name} takes class activations in \[0, 1\].*output='activation'"):
+            loss(torch.tensor(values), target)
+    with pytest.raises(ValueError, match=r'got values from -1\.25 to 0\.7'):
+        loss(torch.tensor([[0.2, 0.7], [-1.25, 0.1]]), target)
+
+
+@every_loss
+def test_rounding_is_no_logit(loss):
+    target = torch.tensor([0, 1])
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        outside = torch.tensor([[1 + 1e-3, 0.0], [-1e-3, 1.0]], dtype=torch.float64).to(dtype)
+        assert loss(outside, target).isfinite()
+    assert loss(torch.zeros(0, 2), target[:0]).isnan()
+
+
+@every_loss
+def test_nan_reaches_the_loss(loss):
+    activation = torch.tensor([[float('nan'), 0.5], [0.5, 0.5]])
+    assert loss(activation, torch.tensor([0, 1])).isnan()
+
+
+@every_loss
+def test_check_of_the_range_compiles_and_exports(loss):
+    activation, target = torch.rand(3, 4), torch.tensor([0, 3, 1])
+    expected = loss(activation, target)
+    compiled = torch.compile(loss, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(activation, target), expected)
+    with pytest.raises(RuntimeError, match='takes class activations'):
+        compiled(5 * activation + 1, target)
+    program = torch.export.export(loss, (activation, target)).module()
+    torch.testing.assert_close(program(activation, target), expected)

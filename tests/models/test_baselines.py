@@ -105,6 +105,7 @@ def test_features_and_intermediates(name):
         early = model.forward_intermediates(x, indices=[0, 1], stop_early=True, intermediates_only=True)
         torch.testing.assert_close(final, model.forward_features(x))
     channels = [info['num_chs'] for info in model.feature_info]
+    assert len(channels) >= 3
     assert [output.shape[1] for output in outputs] == pyramid.feature_info.channels() == channels
     assert [i.shape[1] for i in intermediates] == channels
     torch.testing.assert_close(final, intermediates[-1])

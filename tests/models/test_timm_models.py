@@ -133,6 +133,45 @@ def test_parameter_groups(name):
     assert model.no_weight_decay() <= names
 
 
+# What the scripts of timm 1.0.31 pass to create_model when run with a model's name alone. It drops every None.
+SCRIPTS = {
+    'train.py': dict(
+        pretrained=False,
+        in_chans=3,
+        num_classes=None,
+        drop_rate=0.0,
+        drop_path_rate=None,
+        drop_block_rate=None,
+        global_pool=None,
+        bn_momentum=None,
+        bn_eps=None,
+        scriptable=False,
+        checkpoint_path='',
+    ),
+    'validate.py': dict(pretrained=False, num_classes=None, in_chans=3, global_pool=None, scriptable=False),
+    'benchmark.py': dict(
+        num_classes=None,
+        in_chans=3,
+        global_pool=None,
+        scriptable=False,
+        drop_rate=0.0,
+        drop_path_rate=None,
+        drop_block_rate=None,
+    ),
+}
+
+
+@pytest.mark.parametrize('script', SCRIPTS)
+@pytest.mark.parametrize('name', OURS)
+def test_arguments_of_timms_scripts(name, script):
+    with torch.device('meta'):
+        model = timm.create_model(name, **SCRIPTS[script])
+    assert model.in_chans == 3 and model.num_classes == model.default_cfg['num_classes']
+    with torch.device('meta'):
+        model = timm.create_model(name, **(SCRIPTS[script] | dict(drop_rate=0.2, num_classes=7)))
+    assert model.num_classes == 7
+
+
 @pytest.mark.parametrize('name', [name for name in OURS if name.endswith('_tiny')])
 def test_new_classifier_is_where_the_network_is(name):
     size = get_pretrained_cfg_value(name, 'input_size')
