@@ -1,6 +1,6 @@
 """Base of the capsule networks as timm models."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from timm.models._features import feature_take_indices
@@ -37,6 +37,9 @@ class CapsuleNetwork(nn.Module):
     """
 
     num_classes = 0
+    if TYPE_CHECKING:  # modules of a class that each network has of its own
+        stem: Any
+        head: Any
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:

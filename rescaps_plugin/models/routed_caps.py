@@ -11,6 +11,7 @@ last map and whose activations are the scores.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers import to_2tuple
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
 from rescaps_plugin.layers.capsule_map import split_channels
+from rescaps_plugin.layers.window import WindowRouting
 from rescaps_plugin.models.cfgs import cifar_cfg, mnist_cfg, smallnorb_cfg
 from rescaps_plugin.models.network import CapsuleLevel, CapsuleNetwork
 
@@ -38,12 +40,13 @@ class ConvStem(nn.Sequential):
         self.conv = nn.Conv2d(in_chans, channels, 5, stride=2, padding=padding)
         self.norm = nn.BatchNorm2d(channels)
         self.act = nn.ReLU()
+        self.padding = padding
         self.out_channels = channels
         self.reduction = 2
 
     def out_size(self, side: int) -> int:
         """Give the side of the output for a side of the image."""
-        return (side + 2 * self.conv.padding[0] - 5) // 2 + 1
+        return (side + 2 * self.padding - 5) // 2 + 1
 
 
 class ResNet20Stem(nn.Sequential):
@@ -93,7 +96,7 @@ class CapsuleLayer(nn.Module):
         norm: Whether to batch-normalise the poses of the output.
     """
 
-    def __init__(self, routing: nn.Module, residual: bool, norm: bool) -> None:
+    def __init__(self, routing: WindowRouting, residual: bool, norm: bool) -> None:
         super().__init__()
         self.routing = routing
         self.residual = residual
@@ -150,14 +153,16 @@ class RoutedClassifier(nn.Module):
             'that the network was built for, or build it for the size of these'
         )
         if num_classes > 0:
-            own = dict(
+            own: dict[str, dict[str, Any]] = dict(
                 em=dict(coordinate_addition=True), dynamic=dict(transform_std=0.1), self=dict(activation_only=True)
             )
-            self.routing = create_routing(
+            layer = create_routing(
                 routing, in_types, num_classes, kernel_size=feature_size, padding=0, **(own[routing] | kwargs)
             )
-            self.pose_shape = self.routing.pose_shape
-            self.pose_channels = self.routing.out_channels - num_classes
+            assert isinstance(layer, WindowRouting)
+            self.routing: nn.Module = layer
+            self.pose_shape = layer.pose_shape
+            self.pose_channels = layer.out_channels - num_classes
         else:
             self.routing = nn.Flatten() if global_pool else nn.Identity()
 
@@ -188,6 +193,9 @@ class RoutedNetwork(CapsuleNetwork):
 
     Subclasses set ``feature_info``, ``num_features``, ``_classifier`` and ``levels``.
     """
+
+    if TYPE_CHECKING:
+        _classifier: partial[RoutedClassifier]
 
     def _set_classifier(self, num_classes: int, global_pool: str) -> None:
         self.num_classes = num_classes
@@ -282,10 +290,11 @@ class RoutedCaps(RoutedNetwork):
         self.grad_checkpointing = False
         wide = stem == 'resnet20'
         self.stem = ResNet20Stem(in_chans, stem_channels) if wide else ConvStem(in_chans, stem_channels, stem_padding)
-        primary = dict(kernel_size=3, padding=1) if wide else dict(kernel_size=1)
+        primary: dict[str, Any] = dict(kernel_size=3, padding=1) if wide else dict(kernel_size=1)
         channels = self.stem.out_channels
         types = capsule_types[0]
         pose_channels = types * pose_size**2
+        capsules: PrimaryCaps | PrimaryVectorCaps
         if routing == 'dynamic':
             capsules = PrimaryVectorCaps(channels, types, pose_size**2, **dict(primary, stride=1))
         else:
@@ -305,6 +314,7 @@ class RoutedCaps(RoutedNetwork):
             layer = create_routing(
                 routing, types, out_types, stride=stride, padding=padding, pose_size=pose_size, **routing_args
             )
+            assert isinstance(layer, WindowRouting)
             side_padding = layer.padding[0]
             keeps = out_types == types and stride == 1 and side_padding == 1
             layers.append(CapsuleLayer(layer, residual and keeps, norm))
@@ -322,7 +332,7 @@ class RoutedCaps(RoutedNetwork):
             RoutedClassifier,
             self.num_features,
             types,
-            feature_size=tuple(size),
+            feature_size=(size[0], size[1]),
             routing=routing,
             pose_size=pose_size,
             **routing_args,
@@ -353,7 +363,7 @@ class RoutedCaps(RoutedNetwork):
         return self.layers(x)
 
 
-def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: CapsuleNetwork) -> dict[str, Tensor]:
     """Leave the class capsules of a checkpoint out where the model has other classes."""
     classifier = 'head.routing.weight'
     if model.num_classes > 0 and classifier in state_dict:
