@@ -172,10 +172,11 @@ import sys
 for name in ('mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'sklearn', 'scipy', 'cv2', 'matplotlib'):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 
-import rescaps_plugin.losses
+import rescaps_plugin
 import timm
 
 assert timm.list_models('rescaps_*')
+assert rescaps_plugin.layers.EMRouting and rescaps_plugin.losses.SpreadLoss
 """
     subprocess.run([sys.executable, '-c', code], cwd=repository, check=True)
 
@@ -288,3 +289,14 @@ def test_scripts_can_be_started(repository, script):
     path = Path(repository, 'tools', script)
     assert os.access(path, os.X_OK)
     subprocess.run(['bash', '-n', path], check=True)
+
+
+def test_workflow_runs_the_scripts_of_the_first_page(repository):
+    jobs = yaml.safe_load((repository / '.github/workflows/ci.yml').read_text())['jobs']
+    commands = '\n'.join(step['run'] for job in jobs.values() for step in job['steps'] if 'run' in step)
+    page = (repository / 'README.md').read_text(encoding='utf-8')
+    for script in ('./tools/quickstart.sh', './tools/run_tests.sh'):
+        assert script in commands and script in page
+    versions = jobs['tests']['strategy']['matrix']['python-version']
+    setup = (repository / 'tools/setup_env.sh').read_text()
+    assert versions and all(f'python{version} ' in setup for version in versions)
