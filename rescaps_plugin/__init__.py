@@ -4,10 +4,10 @@ Importing the package registers its networks in timm and lets OpenMMLab's librar
 the rest by ``custom_imports = dict(imports=['rescaps_plugin.classification'])``.
 """
 
-from rescaps_plugin import models
+from rescaps_plugin import layers, losses, models
 from rescaps_plugin.compat.openmmlab import install
 
 __version__ = '0.1.0'
-__all__ = ['models']
+__all__ = ['layers', 'losses', 'models']
 
 install()

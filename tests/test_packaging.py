@@ -65,7 +65,8 @@ def test_wheel_holds_package_configs_and_tools(wheel, repository):
     for name in ('configs', 'tools'):
         paths = {path.relative_to(repository).as_posix() for path in tracked(repository / name)}
         expected |= {f'rescaps_plugin/.mim/{path}' for path in paths}
-    assert names == expected | {'rescaps_plugin/.mim/model-index.yml'}
+    assert names == expected | {'rescaps_plugin/.mim/model-index.yml', 'rescaps_script.py'}
+    assert 'rescaps_plugin/py.typed' in names
     assert metadata['Name'] == 'rescaps'
     assert metadata['License-File'] == 'LICENSE'
     assert set(metadata.get_all('Provides-Extra')) >= {
@@ -78,10 +79,36 @@ def test_wheel_holds_package_configs_and_tools(wheel, repository):
     }
 
 
-def test_installed_wheel_works_away_from_the_repository(wheel, tmp_path):
-    target = tmp_path / 'site'
+def test_package_is_the_first_top_level_name(wheel):
+    """MMEngine and mim look for ``.mim`` there."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.read(f'rescaps-{rescaps_plugin.__version__}.dist-info/top_level.txt').decode().split()
+    assert names[0] == 'rescaps_plugin'
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """A folder with what the wheel installs."""
+    target = tmp_path_factory.mktemp('site')
     options = ['--quiet', '--no-deps', '--no-compile', '--target', str(target)]
     subprocess.run([sys.executable, '-m', 'pip', 'install', *options, str(wheel)], check=True)
+    return target
+
+
+@pytest.fixture
+def run_installed(installed, tmp_path):
+    """Run a command with the installed wheel, in an empty folder; gives the lines that it prints."""
+
+    def run(*command):
+        environment = {**os.environ, 'PYTHONPATH': str(installed), 'OMP_NUM_THREADS': '1', 'COLUMNS': '120'}
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.splitlines()
+
+    return run
+
+
+def test_installed_wheel_works_away_from_the_repository(installed, run_installed):
     code = """
 import timm
 import rescaps_plugin
@@ -92,15 +119,50 @@ print(rescaps_plugin.__file__)
 print(timm.create_model('rescaps_tiny', num_classes=7).num_classes)
 cfg = load_config('rescaps_plugin::rescaps/digits.py')
 print(type(MODELS.build(cfg.model)).__name__)
+print(load_config('rescaps::rescaps/digits.py').filename)
 """
-    environment = {**os.environ, 'PYTHONPATH': str(target)}
-    result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-3:] == [
-        str(target / 'rescaps_plugin/__init__.py'),
+    assert run_installed(sys.executable, '-c', code)[-4:] == [
+        str(installed / 'rescaps_plugin/__init__.py'),
         '7',
         'ImageClassifier',
+        str(installed / 'rescaps_plugin/.mim/configs/rescaps/digits.py'),
     ]
+
+
+@pytest.mark.slow
+def test_installed_console_script_trains_and_tests(installed, run_installed, tmp_path):
+    options = ['train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=64', 'val_dataloader.dataset.indices=32']
+    rescaps, config = installed / 'bin/rescaps', 'rescaps::rescaps/digits.py'
+    run_installed(rescaps, 'train', config, '--cfg-options', *options)
+    checkpoint = 'work_dirs/digits/epoch_1.pth'
+    assert (tmp_path / checkpoint).is_file()
+    run_installed(rescaps, 'test', config, checkpoint, '--out', 'metrics.json', '--out-item', 'metrics')
+    assert 'accuracy/top1' in (tmp_path / 'metrics.json').read_text()
+
+
+@pytest.mark.slow
+def test_installed_console_script_has_every_tool(installed, run_installed, repository):
+    """One process imports them all; tables and default configs are found in the wheel."""
+    code = """
+import runpy, sys
+
+from rescaps_script import main
+
+for line in sys.argv[1:]:
+    sys.argv = ['rescaps', *line.split()]
+    try:
+        main()
+    except SystemExit as error:
+        assert not error.code, (line, error.code)
+"""
+    names = [path.stem for path in sorted(repository.glob('tools/*.py'))]
+    commands = [f'{name} --help' for name in names]
+    commands.append('reproduce --table VII --budget cpu --dry-run')
+    commands.append('analyse-depth --depths 1 --epochs 1 --indices 32 --types 2 --methods rpr')
+    text = '\n'.join(run_installed(sys.executable, '-c', code, *commands))
+    for name in names:
+        assert f'usage: rescaps {name.replace("_", "-")} ' in text
+    assert 'to do' in text
 
 
 def test_importing_the_package_needs_only_torch_and_timm(repository):
@@ -110,10 +172,11 @@ import sys
 for name in ('mmengine', 'mmcv', 'mmpretrain', 'mmseg', 'sklearn', 'scipy', 'cv2', 'matplotlib'):
     sys.modules[name] = None  # importing it raises ModuleNotFoundError
 
-import rescaps_plugin.losses
+import rescaps_plugin
 import timm
 
 assert timm.list_models('rescaps_*')
+assert rescaps_plugin.layers.EMRouting and rescaps_plugin.losses.SpreadLoss
 """
     subprocess.run([sys.executable, '-c', code], cwd=repository, check=True)
 
@@ -226,3 +289,14 @@ def test_scripts_can_be_started(repository, script):
     path = Path(repository, 'tools', script)
     assert os.access(path, os.X_OK)
     subprocess.run(['bash', '-n', path], check=True)
+
+
+def test_workflow_runs_the_scripts_of_the_first_page(repository):
+    jobs = yaml.safe_load((repository / '.github/workflows/ci.yml').read_text())['jobs']
+    commands = '\n'.join(step['run'] for job in jobs.values() for step in job['steps'] if 'run' in step)
+    page = (repository / 'README.md').read_text(encoding='utf-8')
+    for script in ('./tools/quickstart.sh', './tools/run_tests.sh'):
+        assert script in commands and script in page
+    versions = jobs['tests']['strategy']['matrix']['python-version']
+    setup = (repository / 'tools/setup_env.sh').read_text()
+    assert versions and all(f'python{version} ' in setup for version in versions)

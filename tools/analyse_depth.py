@@ -47,7 +47,7 @@ steps.
 
 def parse_args(argv=None):
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('--config', default='configs/rescaps/digits.py', help='data and recipe; default: %(default)s')
+    parser.add_argument('--config', default='rescaps::rescaps/digits.py', help='data and recipe; default: %(default)s')
     parser.add_argument('--depths', nargs='+', type=positive_int, default=list(range(1, 11)), metavar='N')
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=list(METHODS))
     parser.add_argument('--types', type=positive_int, default=4, metavar='N', help='capsule types; default: 4')

@@ -10,7 +10,7 @@ The models must test on the same images. The modes:
     viewpoint  smallNORB, or data of its form, by azimuth and elevation: familiar and novel ones of Hinton et al. 2018
     rotation   accuracy by the angle that images are turned by
     attack     FGSM, BIM, PGD and Square, which sees outputs alone, by epsilon; what PGD made against each model tried
-               on the others; and checks that gradients are not masked. Needs pip install 'rescaps[robustness]'
+               on the others; and checks that gradients are not masked. Needs pip install '.[robustness]'
 
 Without --modes, all that the data admit. Writes to work_dirs/<first config>/robustness: robustness.json, robustness.md,
 and curves as PNG.

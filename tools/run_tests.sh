@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up what is needed, then check the style and run the tests; arguments go to pytest:
+# Set up what is needed, then check the style and the types and run the tests; arguments go to pytest:
 #   ./tools/run_tests.sh
 #   ./tools/run_tests.sh tests/layers -k routing
 set -euo pipefail
@@ -7,6 +7,7 @@ set -euo pipefail
 
 ruff check .
 ruff format --check .
+mypy
 # A process for each core, each on one thread: the networks here are too small to share among threads.
 export OMP_NUM_THREADS=1
 exec python -m pytest --numprocesses "$(python -c 'import os; print(os.cpu_count())')" --dist worksteal "$@"

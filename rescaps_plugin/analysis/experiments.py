@@ -38,10 +38,10 @@ from mmengine.device import get_device
 from rescaps_plugin.analysis.machine import describe_machine
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.main import ROOT
 from rescaps_plugin.cli.outputs import write_whole
 from rescaps_plugin.training.work_dir import last_checkpoint
 
-ROOT = Path(__file__).parents[2]
 FIELDS = ('config', 'options', 'tests', 'measures')
 
 

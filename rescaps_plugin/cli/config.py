@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from rescaps_plugin.cli.config_errors import ConfigError, entries_of, explain_reading, one_line
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import explain_import_error
+from rescaps_plugin.cli.main import ROOT
 from rescaps_plugin.compat.openmmlab import find_packages
 
 # Fields of a config that the runner, the tools and OpenMMLab's hooks read. Other names are variables, whose values have
@@ -35,8 +36,8 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
     """Read a config file.
 
     Args:
-        config: Its path, or ``package::path`` for a config that an OpenMMLab package brings, for instance
-            ``mmpretrain::resnet/resnet18_8xb16_cifar10.py``.
+        config: Its path, or ``package::path`` for a config that this or an OpenMMLab package brings, for instance
+            ``rescaps::rescaps/digits.py`` or ``mmpretrain::resnet/resnet18_8xb16_cifar10.py``.
         options: Dotted keys and values that override the file's.
 
     Returns:
@@ -50,12 +51,12 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
     path = Path(config)
     if '::' in config:
         package, _, name = config.partition('::')
-        spec = find_spec(package) if package.isidentifier() else None
-        if spec is None:
-            raise ConfigError(f'config {config} names the package {package}, which is not installed.')
-        path = Path(spec.submodule_search_locations[0], '.mim', 'configs', name)
+        path = _find_root(package, config) / 'configs' / name
     if not path.is_file():
-        raise ConfigError(f'config {config} does not exist' + ('.' if path == Path(config) else f': no file {path}.'))
+        hint = '.' if path == Path(config) else f': no file {path}.'
+        if path.parts[:1] == ('configs',) and (ROOT / path).is_file():
+            hint += f' From any folder: rescaps::{path.relative_to("configs").as_posix()}.'
+        raise ConfigError(f'config {config} does not exist{hint}')
     try:
         with find_packages():
             cfg = Config.fromfile(path)
@@ -72,6 +73,20 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
         raise ConfigError(f'--cfg-options {options} do not fit config {config}: {one_line(error)}') from error
     complete_dataloaders(cfg)
     return cfg
+
+
+def _find_root(package: str, config: str) -> Path:
+    """Return the folder in which a package has its configs.
+
+    Raises:
+        ConfigError: The package is not installed.
+    """
+    if package in ('rescaps', 'rescaps_plugin'):  # the distribution's name and the package's
+        return ROOT
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None:
+        raise ConfigError(f'config {config} names the package {package}, which is not installed.')
+    return Path(spec.submodule_search_locations[0], '.mim')
 
 
 def _check_options(cfg: Config, options: dict[str, Any], config: str) -> None:

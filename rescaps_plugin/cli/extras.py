@@ -54,6 +54,15 @@ def explain_import_error(error: BaseException | None) -> str | None:
 
 
 def describe_missing(package: str, *extras: str) -> str:
-    """Say that a package is missing, and which of the project's extras bring it."""
-    choices = ' or '.join(f"pip install 'rescaps[{extra}]'" for extra in extras)
-    return f'{package} is not installed: {choices} brings it.'
+    """Say that a package is missing, and what installs it.
+
+    Args:
+        package: Name of the package.
+        *extras: Extras of this project, each of which brings it.
+    """
+    return f'{package} is not installed: {describe_install(*extras)} brings it.'
+
+
+def describe_install(*extras: str) -> str:
+    """Return the command that installs any one of some extras. The project is not on PyPI, so it is one for a clone."""
+    return ' or '.join(f"pip install '.[{extra}]'" for extra in extras) + ' in a clone of rescaps'

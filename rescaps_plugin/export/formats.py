@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.extras import describe_install
 
 METADATA = 'metadata.json'
 
@@ -180,5 +181,5 @@ def find_format(name: str) -> Format:
     form = FORMATS[name]
     missing = [package for package in form.packages if find_spec(package) is None]
     if missing:
-        raise UserError(f"--format {name} needs {', '.join(missing)}: pip install 'rescaps[export]'")
+        raise UserError(f'--format {name} needs {", ".join(missing)}: {describe_install("export")} brings them.')
     return form

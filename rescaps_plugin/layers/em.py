@@ -5,6 +5,8 @@ Hinton, Sabour, Frosst, *Matrix capsules with EM routing*, ICLR 2018.
 Letters are those of :mod:`rescaps_plugin.layers.window`; ``i m c`` are rows and columns of poses.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -192,6 +194,9 @@ class EMRouting(WindowRouting):
         >>> EMRouting(4, 8, stride=2)(torch.rand(1, 4 * 17, 12, 10)).shape
         torch.Size([1, 136, 6, 5])
     """
+
+    if TYPE_CHECKING:
+        coordinates: Tensor
 
     def __init__(
         self,

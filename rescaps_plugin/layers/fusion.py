@@ -1,8 +1,13 @@
 """Conversion of layers from the training form into the deploy form."""
 
+from typing import Any, Literal, TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+Self = TypeVar('Self', bound='Deployable')
+PaddingMode = Literal['zeros', 'reflect', 'replicate', 'circular']
 
 
 class Deployable(nn.Module):
@@ -21,15 +26,15 @@ class Deployable(nn.Module):
     def _fold(self) -> None:
         raise NotImplementedError
 
-    def fuse(self) -> nn.Module:
+    def fuse(self: Self) -> Self:
         """Turn into the deploy form in place (a second call changes nothing) and return the layer, in eval mode."""
         if not self.deployed:
             with torch.no_grad():
                 self._fold()
-            self.deployed = True
+            self.deployed = True  # type: ignore[misc]  # final for TorchScript, which compiles one of the forms
         return self.eval()
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self: Self, mode: bool = True) -> Self:
         """Set training mode.
 
         Raises:
@@ -53,6 +58,7 @@ def fuse_layers(network: nn.Module) -> nn.Module:
 
 def norm_scale_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     """Return the ``(scale, shift)`` per channel of a batch normalisation in evaluation: ``y = scale x + shift``."""
+    assert norm.running_mean is not None and norm.running_var is not None, 'a normalisation without running statistics'
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - scale * norm.running_mean
 
@@ -60,6 +66,7 @@ def norm_scale_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 def fold_input_norm(norm: _BatchNorm, conv: nn.Conv2d) -> None:
     """Fold a batch normalisation into the unpadded, ungrouped convolution with bias that reads its output, in place."""
     scale, shift = norm_scale_shift(norm)
+    assert conv.bias is not None
     conv.bias += torch.einsum('oihw,i->o', conv.weight, shift)
     conv.weight *= scale[:, None, None]
 
@@ -68,28 +75,28 @@ def conv_from_kernel(
     kernel: Tensor,
     scale: Tensor | None,
     bias: Tensor | None,
-    stride: int | tuple[int, int],
-    padding: int | str | tuple[int, int],
+    stride: int | tuple[int, ...],
+    padding: int | str | tuple[int, ...],
     groups: int = 1,
-    dilation: int | tuple[int, int] = 1,
-    padding_mode: str = 'zeros',
+    dilation: int | tuple[int, ...] = 1,
+    padding_mode: PaddingMode = 'zeros',
 ) -> nn.Conv2d:
     """Build a convolution from its ``kernel`` [o, i, h, w], scaled by ``scale`` [o] per output, and its ``bias``."""
     out_channels, in_channels, height, width = kernel.shape
+    # nn.Conv2d declares its own stride as tuple[int, ...] and takes tuple[int, int].
+    place: dict[str, Any] = dict(stride=stride, padding=padding, dilation=dilation)
     conv = nn.Conv2d(
         in_channels * groups,
         out_channels,
         (height, width),
-        stride,
-        padding,
-        dilation,
-        groups,
+        **place,
+        groups=groups,
         bias=bias is not None,
         padding_mode=padding_mode,
         device=kernel.device,
         dtype=kernel.dtype,
     )
     conv.weight.copy_(kernel if scale is None else kernel * scale[:, None, None, None])
-    if bias is not None:
+    if bias is not None and conv.bias is not None:
         conv.bias.copy_(bias)
     return conv

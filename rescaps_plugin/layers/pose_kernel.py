@@ -12,6 +12,7 @@ in the convolution window (row by row), ``o`` output channel, ``g`` group, ``h w
 """
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,12 @@ class PoseKernel(Deployable):
     other weights by :meth:`_compose`.
     """
 
+    if TYPE_CHECKING:  # TorchScript reads the annotations that there are at run time
+        one: Tensor
+        rows: Tensor
+        own: Tensor | None
+        activation_weight: nn.Parameter
+
     def _build_poses(
         self,
         capsule_types: int,
@@ -108,7 +115,7 @@ class PoseKernel(Deployable):
         check_choice('routing', routing, ROUTINGS)
         check_choice('residual', residual, RESIDUALS)
         check_positive(pose_size=pose_size)
-        factory = dict(device=device, dtype=dtype)
+        factory: dict[str, Any] = dict(device=device, dtype=dtype)
         offsets = math.prod(window)
         per_window = routing == 'window'
         group_types = capsule_types // groups

@@ -6,6 +6,8 @@ The layers compose their pose transforms into their convolutions, see :mod:`resc
 letters these are.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +24,9 @@ for _function in (check_channels, check_one_position, in_layout_of):
 
 class _ResidualPose(PoseKernel):
     """Base of ResP and ResPC: the pose transform (eq. 9), and the activations read from it (eqs. 10, 11)."""
+
+    if TYPE_CHECKING:
+        weight: nn.Parameter
 
     def __init__(
         self,

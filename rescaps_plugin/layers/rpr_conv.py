@@ -8,13 +8,14 @@ Letters as in :mod:`rescaps_plugin.layers.pose_kernel`.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescaps_plugin.layers.checks import check_positive
-from rescaps_plugin.layers.fusion import conv_from_kernel
+from rescaps_plugin.layers.fusion import PaddingMode, conv_from_kernel
 from rescaps_plugin.layers.memory_format import in_layout_of
 from rescaps_plugin.layers.pose_kernel import PoseKernel, pose_transform, reset_uniform
 
@@ -87,6 +88,9 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         torch.Size([1, 100, 6, 5])
     """
 
+    if TYPE_CHECKING:
+        transform: nn.Parameter
+
     def __init__(
         self,
         in_channels: int,
@@ -97,7 +101,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = 'zeros',
+        padding_mode: PaddingMode = 'zeros',
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -111,10 +115,10 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
         )
         group_types, rest = divmod(in_channels // groups, pose_size**2)
-        place = dict(device=self.weight.device, dtype=self.weight.dtype)
+        place: dict[str, Any] = dict(device=self.weight.device, dtype=self.weight.dtype)
         self._build_poses(
             0 if rest else group_types * groups,
-            self.kernel_size,
+            cast(tuple[int, int], self.kernel_size),
             pose_size,
             routing,
             groups=groups,
@@ -151,7 +155,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         plain = prefix + 'weight' in state_dict and not any(prefix + name in state_dict for name in expected)
         if expected and plain:
             self.reset_residual()
-            state_dict.update({prefix + name: self._parameters[name].detach() for name in expected})
+            state_dict.update({prefix + name: getattr(self, name).detach() for name in expected})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _transform(self) -> Tensor:

@@ -11,7 +11,7 @@ Letters: ``b`` batch, ``l`` position of the output (window), ``k`` offset in the
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -183,11 +183,12 @@ class WindowRouting(nn.Module):
     ) -> None:
         super().__init__()
         out_types = in_types if out_types is None else out_types
-        self.kernel_size = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        sides = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        self.kernel_size = cast(tuple[int, int], sides)
         check_positive(in_types=in_types, out_types=out_types, stride=stride, in_dim=in_dim, out_dim=out_dim)
         if len(self.kernel_size) != 2 or min(self.kernel_size) < 1:
             raise ValueError(f'kernel_size must be a positive integer or two, got {kernel_size!r}')
-        self.padding = tuple(side // 2 if padding is None else padding for side in self.kernel_size)
+        self.padding = cast(tuple[int, int], tuple(side // 2 if padding is None else padding for side in sides))
         if min(self.padding) < 0:
             raise ValueError(f'padding must be None or at least 0, got {padding!r}')
         self.in_types = in_types

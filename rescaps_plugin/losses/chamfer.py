@@ -71,11 +71,11 @@ def _nearest(points: Tensor, others: Tensor) -> Tensor:
         return knn_points(points, others).idx[:, :, 0]
     pairs = CPU_PAIRS if points.device.type == 'cpu' else GPU_PAIRS
     rows = max(1, pairs // (others.shape[0] * others.shape[1]))
-    others = others.unbind(dim=2)
+    coordinates = others.unbind(dim=2)
     index = []
     for chunk in points.split(rows, dim=1):
         # Axis by axis: a sum over three neighbours in memory is what vector units are slow at.
-        axes = zip(chunk.unbind(dim=2), others, strict=True)
+        axes = zip(chunk.unbind(dim=2), coordinates, strict=True)
         distance = reduce(Tensor.add_, ((x[:, :, None] - y[:, None]).square_() for x, y in axes))
         index.append(distance.argmin(dim=2))
     return torch.cat(index, dim=1)

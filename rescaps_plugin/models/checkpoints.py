@@ -53,7 +53,8 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
         ValueError: If weights before the head are missing, or keys of the release are unknown or missing; it names
             them.
     """
-    cfg = model.pretrained_cfg
+    cfg, num_classes = model.pretrained_cfg, model.num_classes
+    assert isinstance(cfg, dict) and isinstance(num_classes, int)
     state_dict = dict(convert_state_dict(state_dict, model))
     classifiers = (cfg['classifier'],) if isinstance(cfg['classifier'], str) else cfg['classifier']
     parts = (*(f'{name.partition(".")[0]}.' for name in classifiers), 'decoder.')
@@ -67,13 +68,13 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
 
     # A negative number of classes is how timm's train.py asks for a fresh head.
     if head(state_dict) == head(own) and cfg['num_classes'] >= 0:
-        cfg['num_classes'] = model.num_classes
+        cfg['num_classes'] = num_classes
     # With as many classes as the checkpoint should have, load_state_dict names what does not fit.
-    elif model.num_classes != cfg['num_classes']:
-        if model.num_classes > 0:
+    elif num_classes != cfg['num_classes']:
+        if num_classes > 0:
             _logger.warning(
                 f'None of the head of the checkpoint is loaded: this {type(model).__name__} starts with a fresh one of '
-                f'{model.num_classes} classes, which must be trained.'
+                f'{num_classes} classes, which must be trained.'
             )
         return {name: value for name, value in state_dict.items() if not name.startswith(parts)}
     return state_dict

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 
@@ -37,7 +38,7 @@ def convert_to_rpr(model: nn.Module, select: Select | None = None, **rpr) -> nn.
     """
     root = nn.ModuleList([model])
     chosen = _selection(select, **rpr)
-    places = [(name.partition('.')[2], *place) for name, *place in _convolutions(root)]
+    places = [(name.partition('.')[2], parent, key, conv) for name, parent, key, conv in _convolutions(root)]
     converted: dict[nn.Conv2d, RPRConv2d] = {}
     for name, _, _, conv in places:
         if conv not in converted and chosen(name, conv):
@@ -73,18 +74,17 @@ def _selection(select: Select | None, pose_size: int = 4, **_) -> Callable[[str,
 def _convert(name: str, conv: nn.Conv2d, **rpr) -> RPRConv2d:
     if conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks:
         raise ValueError(f'select must leave out convolutions with hooks (weight normalisation, ...), got {name!r}')
+    # nn.Conv2d declares these as tuple[int, ...] and takes tuple[int, int].
+    geometry: dict[str, Any] = {name: getattr(conv, name) for name in ('kernel_size', 'stride', 'padding', 'dilation')}
     new = RPRConv2d(
         conv.in_channels,
         conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        conv.bias is not None,
-        conv.padding_mode,
-        conv.weight.device,
-        conv.weight.dtype,
+        **geometry,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
         **rpr,
     )
     new.weight, new.bias = conv.weight, conv.bias

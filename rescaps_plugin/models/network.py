@@ -1,7 +1,7 @@
 """Bases of the capsule networks as timm models."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,9 @@ class CapsuleNetwork(ReadsCheckpoints):
     """
 
     num_classes = 0
+    if TYPE_CHECKING:  # modules of a class that each network has of its own
+        stem: Any
+        head: Any
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:

@@ -5,6 +5,7 @@ capsule type, computes activations that nothing reads, and carries many modules 
 """
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -15,12 +16,12 @@ _UNUSED = re.compile(
 )
 
 
-def is_release_state_dict(state_dict: dict[str, Tensor]) -> bool:
+def is_release_state_dict(state_dict: Mapping[str, Tensor]) -> bool:
     """Whether a state dict has the release's names."""
     return any(name.removeprefix('module.').startswith('primary_caps1.') for name in state_dict)
 
 
-def map_release_state_dict(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def map_release_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Map a state dict of the release onto a :class:`~rescaps_plugin.models.ResCaps`.
 
     The network must have the release's form: ``routing='window'``, ``residual='ones'``, its ``capsule_types``.
@@ -78,13 +79,14 @@ def map_release_state_dict(state_dict: dict[str, Tensor], model: nn.Module) -> d
 
     move_conv('conv1', 'stem.conv')
     move_norm('bn1', 'stem.norm')
-    for block in range(len(model.blocks)):
+    blocks = list(model.get_submodule('blocks').children())
+    for block, layers in enumerate(blocks):
         move_conv(f'primary_caps{block + 1}.pose', f'blocks.{block}.primary.pose')
         if block > 0:
             move_norm(f'bn{block + 1}', f'blocks.{block}.primary.norm')
-        for layer in range(1, len(model.blocks[block])):
+        for layer in range(1, len(list(layers.children()))):
             move_routing(f'conv_caps{block + 1}_{layer}', f'blocks.{block}.routing{layer}')
-    last = len(model.blocks) + 1
+    last = len(blocks) + 1
     move_norm(f'bn{last}', 'head.primary.norm')
     move_conv(f'primary_caps{last}.pose', 'head.primary.pose')
     move_routing('class_caps', 'head.routing')

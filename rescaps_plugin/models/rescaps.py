@@ -20,6 +20,7 @@ from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier
 from rescaps_plugin.layers.capsule_map import split_capsules
@@ -57,7 +58,7 @@ class Stem(Deployable):
         large = kind == 'conv7_pool'
         kernel_size, stride = (7, 2) if large else (5, 1)
         self.conv = nn.Conv2d(in_chans, channels, kernel_size, stride, padding=kernel_size // 2)
-        self.norm = nn.BatchNorm2d(channels, eps=1e-3)
+        self.norm: nn.Module = nn.BatchNorm2d(channels, eps=1e-3)
         self.act = nn.ReLU()
         self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
         self.reduction = 4 if large else 1
@@ -66,6 +67,7 @@ class Stem(Deployable):
         return self.pool(self.act(self.norm(self.conv(x))))
 
     def _fold(self) -> None:
+        assert isinstance(self.norm, _BatchNorm) and self.conv.bias is not None
         scale, shift = norm_scale_shift(self.norm)
         bias = scale * self.conv.bias + shift
         self.conv = conv_from_kernel(self.conv.weight, scale, bias, self.conv.stride, self.conv.padding)
@@ -118,6 +120,7 @@ class ResCapsTrunk(CapsuleNetwork):
             raise ValueError(f'strides must be one for each of {len(capsule_types)} blocks, got {strides!r}')
         self.grad_checkpointing = False
         self.pose_size = pose_size
+        self.capsule_types = tuple(capsule_types)
         self.stem = Stem(in_chans, stem_channels, stem)
         reduction = self.stem.reduction
         levels = [dict(num_chs=stem_channels, reduction=reduction, module='stem')]
@@ -151,12 +154,12 @@ class ResCapsTrunk(CapsuleNetwork):
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:
         """Return the modules of ``feature_info``: each reads the one before it."""
-        return [self.stem, *(self.blocks if len(self.blocks) > 1 else self.blocks[0])]
+        return [self.stem, *(self.blocks if len(self.blocks) > 1 else self.blocks[0].children())]
 
     @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
         """The blocks, and the types and poses of their capsule maps."""
-        return [(f'blocks.{index}', block.capsule_types, self.pose_size) for index, block in enumerate(self.blocks)]
+        return [(f'blocks.{index}', types, self.pose_size) for index, types in enumerate(self.capsule_types)]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the capsule map of the last block, ``[b, num_features, h, w]``."""
@@ -230,9 +233,9 @@ class CapsuleClassifier(nn.Module):
             "size that the network was built for, build it for the size of these, or use global_pool='avg'"
         )
         if num_classes > 0:
-            self.drop = nn.Dropout(drop_rate)
-            self.primary = PrimaryCaps(in_channels, num_classes, pose_size, kernel_size, norm=True)
-            self.routing = ResidualPoseClassifier(
+            self.drop: nn.Module = nn.Dropout(drop_rate)
+            self.primary: nn.Module = PrimaryCaps(in_channels, num_classes, pose_size, kernel_size, norm=True)
+            self.routing: nn.Module = ResidualPoseClassifier(
                 num_classes, pose_size, routing, residual, transform_std, log_odds=output == 'logit'
             )
         else:
@@ -249,7 +252,7 @@ class CapsuleClassifier(nn.Module):
     def load_resized(self, head: 'CapsuleClassifier') -> None:
         """Take the weights of a head for feature maps of another size: those of positions by resampling."""
         state = head.state_dict()
-        if self.feature_size is not None and state:
+        if self.feature_size is not None and head.feature_size is not None and state:
             area = prod(head.feature_size) / prod(self.feature_size)
             state['primary.pose.weight'] = area * resample_positions(state['primary.pose.weight'], self.feature_size)
         self.load_state_dict(state)

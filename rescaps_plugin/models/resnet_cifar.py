@@ -3,6 +3,8 @@
 He, Zhang, Ren, Sun, *Deep residual learning for image recognition*, CVPR 2016.
 """
 
+from typing import Any
+
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -36,10 +38,12 @@ class ResNetCifar(ReadsCheckpoints, ResNet):
         **kwargs,
     ) -> None:
         super().__init__(in_chans=in_chans, device=device, dtype=dtype, **kwargs)
-        self.conv1 = nn.Conv2d(in_chans, self.conv1.out_channels, 3, padding=1, bias=False, device=device, dtype=dtype)
-        nn.init.kaiming_normal_(self.conv1.weight, mode='fan_out', nonlinearity='relu')
-        self.maxpool = nn.Identity()
-        first, *stages = self.feature_info
+        levels: list[dict[str, Any]] = self.feature_info
+        first, *stages = levels
+        conv = nn.Conv2d(in_chans, first['num_chs'], 3, padding=1, bias=False, device=device, dtype=dtype)
+        nn.init.kaiming_normal_(conv.weight, mode='fan_out', nonlinearity='relu')
+        self.add_module('conv1', conv)
+        self.add_module('maxpool', nn.Identity())
         self.feature_info = [
             dict(first, reduction=1),
             *(dict(stage, reduction=stage['reduction'] // 4) for stage in stages),

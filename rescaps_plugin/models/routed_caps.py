@@ -12,6 +12,7 @@ last map and whose activations are the scores.
 from collections.abc import Sequence
 from functools import partial
 from math import prod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
 from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.checks import check_choice
+from rescaps_plugin.layers.window import WindowRouting
 from rescaps_plugin.models.cfgs import cifar_cfg, mnist_cfg, smallnorb_cfg
 from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
 from rescaps_plugin.models.network import OUTPUTS, CapsuleClassifierNetwork, CapsuleLevel, resample_positions
@@ -43,12 +45,13 @@ class ConvStem(nn.Sequential):
         self.conv = nn.Conv2d(in_chans, channels, 5, stride=2, padding=padding)
         self.norm = nn.BatchNorm2d(channels)
         self.act = nn.ReLU()
+        self.padding = padding
         self.out_channels = channels
         self.reduction = 2
 
     def out_size(self, side: int) -> int:
         """Return the side of the output for a side of the image."""
-        return (side + 2 * self.conv.padding[0] - 5) // 2 + 1
+        return (side + 2 * self.padding - 5) // 2 + 1
 
 
 class ResNet20Stem(nn.Sequential):
@@ -98,7 +101,7 @@ class CapsuleLayer(nn.Module):
         norm: Whether to batch-normalise the poses of the output.
     """
 
-    def __init__(self, routing: nn.Module, residual: bool, norm: bool) -> None:
+    def __init__(self, routing: WindowRouting, residual: bool, norm: bool) -> None:
         super().__init__()
         self.routing = routing
         self.residual = residual
@@ -191,10 +194,10 @@ class RoutedClassifier(nn.Module):
             'that the network was built for, or build it for the size of these'
         )
         if num_classes > 0:
-            own = dict(
+            own: dict[str, dict[str, Any]] = dict(
                 em=dict(coordinate_addition=True), dynamic=dict(transform_std=0.1), self=dict(activation_only=True)
             )
-            self.routing = create_routing(
+            layer = create_routing(
                 routing,
                 in_types,
                 num_classes,
@@ -203,8 +206,10 @@ class RoutedClassifier(nn.Module):
                 log_odds=output == 'logit',
                 **(own[routing] | kwargs),
             )
-            self.pose_shape = self.routing.pose_shape
-            self.pose_channels = self.routing.out_channels - num_classes
+            assert isinstance(layer, WindowRouting)
+            self.routing: nn.Module = layer
+            self.pose_shape = layer.pose_shape
+            self.pose_channels = layer.out_channels - num_classes
         else:
             self.routing = nn.Flatten() if global_pool else nn.Identity()
 
@@ -321,7 +326,9 @@ class RoutedCaps(RoutedNetwork):
         super().__init__()
         check_choice('routing', routing, ROUTINGS)
         check_choice('stem', stem, STEMS)
-        given = dict(iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad)
+        given: dict[str, Any] = dict(
+            iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad
+        )
         routing_args = {name: value for name, value in given.items() if value is not None}
         self.in_chans = in_chans
         if len(capsule_types) != len(strides) + 1:
@@ -332,10 +339,11 @@ class RoutedCaps(RoutedNetwork):
         self.grad_checkpointing = False
         wide = stem == 'resnet20'
         self.stem = ResNet20Stem(in_chans, stem_channels) if wide else ConvStem(in_chans, stem_channels, stem_padding)
-        primary = dict(kernel_size=3, padding=1) if wide else dict(kernel_size=1)
+        primary: dict[str, Any] = dict(kernel_size=3, padding=1) if wide else dict(kernel_size=1)
         channels = self.stem.out_channels
         types = capsule_types[0]
         pose_channels = types * pose_size**2
+        capsules: PrimaryCaps | PrimaryVectorCaps
         if routing == 'dynamic':
             capsules = PrimaryVectorCaps(channels, types, pose_size**2, **dict(primary, stride=1))
         else:
@@ -354,6 +362,7 @@ class RoutedCaps(RoutedNetwork):
             layer = create_routing(
                 routing, types, out_types, stride=stride, padding=padding, pose_size=pose_size, **routing_args
             )
+            assert isinstance(layer, WindowRouting)
             keeps = out_types == types and stride == 1 and layer.padding[0] == 1
             layers.append(CapsuleLayer(layer, residual and keeps, norm))
             types = out_types
@@ -378,7 +387,8 @@ class RoutedCaps(RoutedNetwork):
         """Return the height and width of the last capsule map for images of a size; raise if they are too small."""
         size = [self.stem.out_size(side) for side in to_2tuple(img_size)]
         for layer in self.layers:
-            size = [(side + 2 * layer.routing.padding[0] - 3) // layer.routing.stride + 1 for side in size]
+            routing: Any = layer.routing
+            size = [(side + 2 * routing.padding[0] - 3) // routing.stride + 1 for side in size]
         if min(size) < 1:
             raise ValueError(
                 f'img_size must leave room for the capsule layers, got {img_size!r}, which ends as {size[0]}x{size[1]}'

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.extras import describe_install
 
 
 class VideoFile:
@@ -51,7 +52,7 @@ class VideoFile:
             self.writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*'VP80'), rate, (width, height))
             if not self.writer.isOpened():
                 raise UserError(
-                    f"OpenCV cannot write the video {self.path}: pip install 'rescaps[video]' brings an encoder; or "
+                    f'OpenCV cannot write the video {self.path}: {describe_install("video")} brings an encoder; or '
                     'leave --overlay out.'
                 )
 

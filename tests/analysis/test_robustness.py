@@ -24,7 +24,7 @@ from rescaps_plugin.analysis.robustness.attacks import (
 from rescaps_plugin.classification.predictions import CapsulePredictions
 from rescaps_plugin.cli.errors import UserError
 
-pytest.importorskip('art', reason="needs pip install 'rescaps[robustness]'")
+pytest.importorskip('art', reason="needs pip install '.[robustness]'")
 SIDE = 8
 
 

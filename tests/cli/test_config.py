@@ -234,3 +234,17 @@ def test_former_name_of_the_checkpoint_hooks(tmp_path):
     with pytest.warns(DeprecationWarning, match="now 'rescaps_plugin.training'"):
         load_config(str(config))
     assert HOOKS.get('PlainCheckpointHook') is not None
+
+
+@pytest.mark.parametrize('package', ['rescaps', 'rescaps_plugin'])
+def test_configs_of_the_project_have_its_names(repository, package):
+    config = load_config(f'{package}::rescaps/digits.py')
+    assert config.filename == str(repository / 'configs/rescaps/digits.py')
+    with pytest.raises(ConfigError, match=rf'{package}::rescaps/digit.py does not exist: no file .*rescaps/digit.py'):
+        load_config(f'{package}::rescaps/digit.py')
+
+
+def test_path_of_a_clone_elsewhere_names_the_config(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match='digits.py does not exist. From any folder: rescaps::rescaps/digits.py.$'):
+        load_config('configs/rescaps/digits.py')

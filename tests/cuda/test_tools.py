@@ -136,7 +136,7 @@ def test_predict(device, domain, tmp_path, load_tool, monkeypatch):
 
 
 def test_robustness(device, tmp_path, repository, load_tool, monkeypatch):
-    pytest.importorskip('art', reason="needs pip install 'rescaps[robustness]'")
+    pytest.importorskip('art', reason="needs pip install '.[robustness]'")
     monkeypatch.chdir(tmp_path)
     write(tmp_path, repository, DIGITS)
     checkpoint = write_checkpoint(tmp_path)

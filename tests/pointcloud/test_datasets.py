@@ -346,5 +346,5 @@ def test_real_kicad40(repository):
 def test_missing_packages_name_the_extra(modelnet, monkeypatch):
     for package, build in (('h5py', lambda: ModelNet40(str(modelnet))), ('sklearn', DigitClouds)):
         monkeypatch.setitem(sys.modules, package, None)
-        with pytest.raises(UserError, match=rf"{package} is not installed: pip install 'rescaps\[pointcloud\]'"):
+        with pytest.raises(UserError, match=rf"{package} is not installed: pip install '\.\[pointcloud\]'"):
             build()

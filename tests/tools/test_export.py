@@ -16,7 +16,7 @@ from rescaps_plugin.classification.exporter import ClassifierExporter
 from rescaps_plugin.cli.config import load_config
 from tests.tools.digits import train_epoch
 
-onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install 'rescaps[export]'")
+onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
 SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
 FOUND = re.compile(r'largest difference to PyTorch (\S+) on 64 images of the test set, top class agrees on 64 of 64')
 

@@ -15,7 +15,7 @@ from PIL import Image
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.saliency.datasets import SyntheticSOD
 
-onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install 'rescaps[export]'")
+onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
 SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
 DETECTOR = {
     'model.backbone.init_cfg': None,

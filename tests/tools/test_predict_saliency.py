@@ -92,7 +92,7 @@ def test_test_set_beside_its_masks(predict, capsys, tmp_path):
 def test_video(predict, tmp_path, monkeypatch, size, encoder):
     """Every frame gives a map, and the overlays are a video again, in a codec that browsers play."""
     # OpenCV's own writer leaves out odd rows and columns.
-    ffmpeg = pytest.importorskip('imageio_ffmpeg', reason="needs pip install 'rescaps[video]'")
+    ffmpeg = pytest.importorskip('imageio_ffmpeg', reason="needs pip install '.[video]'")
     options = dict(codec='ffv1', pix_fmt_in='bgr24', pix_fmt_out='bgr0', fps=12, macro_block_size=1, quality=None)
     video = ffmpeg.write_frames(tmp_path / 'clip.avi', size, **options)
     video.send(None)

@@ -14,7 +14,7 @@ import rescaps_plugin.classification  # noqa: F401
 from tests.classification.test_datasets import norb_arrays, write_norb
 from tests.tools.digits import train_epoch
 
-pytest.importorskip('art', reason="needs pip install 'rescaps[robustness]'")
+pytest.importorskip('art', reason="needs pip install '.[robustness]'")
 QUICK = ('--attack-images', 16, '--epsilons', 0.05, 0.2, '--steps', 3, '--queries', 6, '--draws', 2)
 
 
@@ -176,7 +176,7 @@ def test_mistakes(test, models, norb, capsys, monkeypatch):
     assert 'is not one of this model' in message(config, second[1])
     hidden = {'art': None}
     monkeypatch.setattr('rescaps_plugin.cli.extras.find_spec', lambda package: hidden.get(package, package))
-    assert "art is not installed: pip install 'rescaps[robustness]'" in message(*first, '--modes', 'attack')
+    assert "art is not installed: pip install '.[robustness]'" in message(*first, '--modes', 'attack')
 
 
 def test_affnist_stands_beside_mnist_placed_as_in_training(load_tool, repository):

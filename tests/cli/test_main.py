@@ -1,0 +1,93 @@
+"""The console script ``rescaps``, as it runs from a clone."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import rescaps_plugin
+
+TRAIN = 'Train a model from a config'
+
+
+@pytest.fixture
+def rescaps(repository, tmp_path):
+    """Run ``rescaps ...`` in an empty folder; gives the finished process."""
+
+    def run(*arguments, flags=()):
+        return subprocess.run(
+            [sys.executable, *flags, '-c', 'from rescaps_script import main; main()', *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1', 'COLUMNS': '120'},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize('arguments', [(), ('--help',), ('-h',)])
+def test_help_lists_every_tool_without_importing_torch(rescaps, repository, arguments):
+    result = rescaps(*arguments, flags=['-X', 'importtime'])
+    assert result.returncode == 0
+    listed = dict(re.findall(r'^ {4}([\w-]+)\s+(\S.*)$', result.stdout, re.MULTILINE))
+    assert listed.keys() == {path.stem.replace('_', '-') for path in repository.glob('tools/*.py')}
+    assert listed['train'].startswith(TRAIN)
+    imported = re.findall(r'\| +([\w.]+)$', result.stderr, re.MULTILINE)
+    assert 'argparse' in imported
+    assert not {'torch', 'timm', 'numpy', 'rescaps_plugin'} & set(imported)
+
+
+def test_version_names_the_folder_of_configs(rescaps, repository):
+    assert rescaps('--version').stdout == f'rescaps {rescaps_plugin.__version__} from {repository}\n'
+
+
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [('trian', 'Close: train.'), ('eval', 'Close: eval-sod.'), ('xyz', 'rescaps --help lists the commands.')],
+)
+def test_unknown_command_names_close_ones(rescaps, name, hint):
+    result = rescaps(name, 'config.py')
+    assert result.returncode == 2
+    assert result.stderr == f'error: rescaps has no command {name}. {hint}\n'
+
+
+def test_unknown_option_is_refused(rescaps):
+    result = rescaps('--verbose')
+    assert result.returncode == 2 and 'unrecognized arguments: --verbose' in result.stderr
+
+
+def test_tool_runs_with_hyphens_and_underscores(rescaps):
+    result = rescaps('eval-sod', '--help')
+    assert result.returncode == 0 and result.stdout.startswith('usage: rescaps eval-sod [-h]')
+    result = rescaps('eval_sod')
+    assert result.returncode == 2 and 'rescaps eval-sod: error: the following arguments are required' in result.stderr
+
+
+def test_errors_of_a_tool_are_its_own(rescaps):
+    result = rescaps('test', 'missing.py', 'missing.pth')
+    assert result.returncode == 1 and result.stderr == 'error: config missing.py does not exist.\n'
+
+
+def test_worker_processes_find_the_functions_of_a_tool(repository, tmp_path):
+    """A tool is ``__main__``: processes that are spawned import it again, by its path."""
+    code = """
+from multiprocessing import get_context
+
+def double(number):
+    return 2 * number
+
+if __name__ == '__main__':
+    with get_context('spawn').Pool(1) as pool:
+        print(pool.map(double, [1, 2]))
+"""
+    script = tmp_path / 'rescaps_plugin/cli/main.py'
+    script.parent.mkdir(parents=True)
+    shutil.copy(repository / 'rescaps_plugin/cli/main.py', script)
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/double.py').write_text(code)
+    result = subprocess.run([sys.executable, script, 'double'], capture_output=True, text=True)
+    assert result.stdout == '[2, 4]\n', result.stderr
