@@ -51,7 +51,7 @@ with user_errors():
     from rescaps_plugin.data.folders import find_files
     from rescaps_plugin.data.images import IMAGE_SUFFIXES
     from rescaps_plugin.data.pictures import to_picture
-    from rescaps_plugin.data.subset import spread
+    from rescaps_plugin.data.subset import evenly_spaced
     from rescaps_plugin.layers import ResidualPoseClassifier, ResidualPoseRouting
 
 # Turned by degrees, shifted by parts of the width.
@@ -122,7 +122,7 @@ def visualise(args: Namespace) -> None:
         samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), cfg, classifier)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
-    batch = load_images(samples, spread(len(samples), args.images))
+    batch = load_images(samples, evenly_spaced(len(samples), args.images))
     records = run(classifier, batch['inputs'])
     maps = activation_maps(records)
     if not maps:
@@ -137,7 +137,7 @@ def visualise(args: Namespace) -> None:
         [to_picture(image, bgr) for image in batch['inputs']], titles, spatial or maps, out_dir / 'activations.png'
     )
 
-    many = load_images(samples, spread(len(samples), args.curve_images))['inputs']
+    many = load_images(samples, evenly_spaced(len(samples), args.curve_images))['inputs']
     width = many.shape[3]
     curves = {
         'rotation, degrees': (ANGLES, [dict(rotation=angle) for angle in ANGLES]),

@@ -25,7 +25,7 @@ from rescaps_plugin.cli.tables import shorten, show, write_table
 from rescaps_plugin.data.folders import find_files
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, ImageError
 from rescaps_plugin.data.pictures import to_picture
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
 from rescaps_plugin.training.checkpoints import load_weights
 from rescaps_plugin.training.run_checks import find_class_count
@@ -59,7 +59,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), inferencer.config, inferencer.model)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
-    indices = spread(len(samples), args.max_images)
+    indices = evenly_spaced(len(samples), args.max_images)
 
     batch_size = args.batch_size or BATCH_SIZE
     rows, tiles, failures = [], [], []

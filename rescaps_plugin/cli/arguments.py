@@ -1,8 +1,12 @@
 """Command-line arguments that the tools have in common."""
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+import shlex
+import sys
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 
@@ -23,6 +27,72 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise ArgumentTypeError(f'must be at least 1, not {value}')
     return value
+
+
+def add_model_arguments(parser: ArgumentParser) -> None:
+    """Add the positional arguments CONFIG and CHECKPOINT.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument('config', help='path of the config, or package::path')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+
+
+class _PairAction(Action):
+    """Stores CONFIG CHECKPOINT CONFIG CHECKPOINT ... as a list of pairs."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
+        if len(values) % 2:
+            parser.error(f'a CONFIG and a CHECKPOINT of each model: {len(values)} arguments were given')
+        setattr(namespace, self.dest, list(zip(values[::2], values[1::2], strict=True)))
+
+
+def add_models_argument(parser: ArgumentParser) -> None:
+    """Add the positional arguments of tools that compare models: ``models``, pairs of a config and a checkpoint.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        'models',
+        nargs='+',
+        action=_PairAction,
+        metavar='CONFIG CHECKPOINT',
+        help='config and checkpoint of each model',
+    )
+
+
+def add_device_argument(parser: ArgumentParser) -> None:
+    """Add ``--device``, where models run; by default the accelerator that MMEngine finds, or the CPU.
+
+    Args:
+        parser: The tool's parser.
+    """
+    # Here, so that tools for timm models alone do without mmengine.
+    from mmengine.device import get_device
+
+    parser.add_argument('--device', default=get_device(), help='cpu, cuda, cuda:1, ... (default: %(default)s)')
+
+
+def add_out_dir_argument(parser: ArgumentParser, default: str) -> None:
+    """Add ``--out-dir``; see :func:`~rescaps_plugin.cli.outputs.choose_out_dir`.
+
+    Args:
+        parser: The tool's parser.
+        default: Description of the default.
+    """
+    parser.add_argument('--out-dir', type=Path, help=f'folder to write to (default: {default})')
+
+
+def typed_command(tool: str, argv: Sequence[str] | None) -> str:
+    """Return the command that a tool was started by, for its records.
+
+    Args:
+        tool: Name of the tool, such as ``'benchmark'``.
+        argv: Its arguments; default: the command line's.
+    """
+    return shlex.join(['python', f'tools/{tool}.py', *(sys.argv[1:] if argv is None else argv)])
 
 
 def add_config_options(parser: ArgumentParser) -> None:

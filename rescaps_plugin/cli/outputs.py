@@ -55,6 +55,25 @@ def check_writable(path: str | Path, argument: str) -> None:
     check_folder_writable(Path(path).parent, f'{argument} {path}')
 
 
+def choose_out_dir(given: Path | None, work_dir: str | Path, name: str) -> Path:
+    """Return the folder for the results of a tool, after a check that files can be written into it.
+
+    Args:
+        given: Value of ``--out-dir``, if given.
+        work_dir: The work directory of the config.
+        name: Name of the folder in the work directory, which is the default.
+
+    Returns:
+        The folder, which need not exist yet.
+
+    Raises:
+        UserError: Files cannot be written into it.
+    """
+    out_dir = given or Path(work_dir, name)
+    check_folder_writable(out_dir, '--out-dir')
+    return out_dir
+
+
 def check_folder_writable(folder: str | Path, argument: str) -> None:
     """Check, before the work that makes them, that files can be written into a folder.
 

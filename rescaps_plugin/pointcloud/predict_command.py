@@ -11,7 +11,7 @@ from rich.progress import track
 from rescaps_plugin.cli.config import find_test_pipeline
 from rescaps_plugin.cli.tables import show, write_table
 from rescaps_plugin.data.folders import find_files
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.losses import chamfer_distance
 from rescaps_plugin.pointcloud.drawing import draw_clouds
 from rescaps_plugin.pointcloud.files import SUFFIXES, is_cloud
@@ -40,12 +40,12 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
     failures: list[str] = []
     if args.inputs:
         paths = find_files(args.inputs, 'clouds or meshes', SUFFIXES, is_cloud)
-        paths = [paths[index] for index in spread(len(paths), args.max_images)]
+        paths = [paths[index] for index in evenly_spaced(len(paths), args.max_images)]
         total = len(paths)
         samples = read_samples(paths, find_test_pipeline(cfg), model.decoder.num_points, failures)
     else:
         dataset = build_dataset(cfg, 'test')
-        indices = spread(len(dataset), args.max_images)
+        indices = evenly_spaced(len(dataset), args.max_images)
         samples, total = (dataset[index] for index in indices), len(indices)
 
     args.out_dir.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from rich.progress import track
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, read_image
 from rescaps_plugin.data.pictures import to_picture
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.saliency.datasets import SODDataset
 from rescaps_plugin.saliency.drawing import draw_grid
 from rescaps_plugin.saliency.evaluation import SUFFIXES, read_map
@@ -90,7 +90,7 @@ def read_maps(images: ImageSet, indices: Sequence[int], folder: Path, resize: bo
 def choose(images: ImageSet, indices: Sequence[int], args: Namespace) -> list[int]:
     """Choose the images of the picture: those of ``--show``, or ``--rows`` at even distances."""
     if args.show is None:
-        return [indices[index] for index in spread(len(indices), args.rows)]
+        return [indices[index] for index in evenly_spaced(len(indices), args.rows)]
     unknown = [stem for stem in args.show if stem not in images.stems]
     if unknown:
         raise UserError(f'--show: the set has no image {unknown[0]}; its first is {images.stems[0]}.')
@@ -120,7 +120,7 @@ def compare(methods: Mapping[str, tuple[Path, str | None]], args: Namespace, out
         indices = [index for index in indices if all(images.stems[index] in maps for maps in saved)]
         if not indices:
             raise PairError('--common: the folders have the map of no image in common')
-    indices = [indices[index] for index in spread(len(indices), args.max_images)]
+    indices = [indices[index] for index in evenly_spaced(len(indices), args.max_images)]
     shown = choose(images, indices, args)
     indices = sorted({*indices, *shown})
 

@@ -16,7 +16,7 @@ from rescaps_plugin.cli.tables import show, write_table
 from rescaps_plugin.data.folders import find_files
 from rescaps_plugin.data.images import IMAGE_SUFFIXES
 from rescaps_plugin.data.pictures import to_picture
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.saliency.drawing import cutout, draw_grid, overlay
 from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
 from rescaps_plugin.saliency.masks import SALIENT
@@ -47,7 +47,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         pictures, total = reader.read_files(paths, args.max_images, failures), None
     else:
         dataset = reader.build_dataset()
-        indices = spread(len(dataset), args.max_images)
+        indices = evenly_spaced(len(dataset), args.max_images)
         pictures, total = reader.read_dataset(dataset, indices, failures), len(indices)
 
     rows, shown = [], []
