@@ -80,9 +80,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
     with user_errors():
-        run(args)
+        run(parse_args(argv))
 
 
 if __name__ == '__main__':
