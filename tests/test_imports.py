@@ -12,10 +12,11 @@ PACKAGE = Path(__file__).parents[1] / 'rescaps_plugin'
 RANKS = {
     'layers': 0, 'losses': 0, 'compat': 0,
     'models': 1, 'cli': 1,
-    'data': 2, 'training': 2, 'export': 2,
-    'classification': 3, 'saliency': 3, 'pointcloud': 3, 'swap': 3, 'engine': 3,
-    'zoo': 4,
-    'analysis': 5, 'demo': 5,
+    'data': 2,
+    'training': 3, 'export': 3,
+    'classification': 4, 'saliency': 4, 'pointcloud': 4, 'swap': 4, 'engine': 4,
+    'zoo': 5,
+    'analysis': 6, 'demo': 6,
 }  # fmt: skip
 # What runs where only PyTorch and timm are installed, and the packages that it may import.
 BARE = {

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rescaps_plugin.cli.errors import UserError
+
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 
 
@@ -26,6 +28,24 @@ def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ArgumentTypeError(f'must be at least 1, not {value}')
+    return value
+
+
+def fraction(text: str) -> float:
+    """Read a fraction.
+
+    Args:
+        text: What the user typed.
+
+    Returns:
+        The number.
+
+    Raises:
+        ArgumentTypeError: It is not in (0, 1].
+    """
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f'must be above 0 and at most 1, not {text}')
     return value
 
 
@@ -63,6 +83,32 @@ def add_models_argument(parser: ArgumentParser) -> None:
     )
 
 
+class _MethodAction(Action):
+    """Stores METHODs as pairs: of a config and a checkpoint, or of a folder of maps and None."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
+        methods = []
+        words = iter(values)
+        for word in words:
+            is_folder = Path(word).is_dir()
+            checkpoint = None if is_folder else next(words, None)
+            if checkpoint is None and not is_folder:
+                parser.error(f'METHOD {word}: it is not a folder of maps, and no CHECKPOINT follows it')
+            methods.append((Path(word), checkpoint))
+        setattr(namespace, self.dest, methods)
+
+
+def add_methods_argument(parser: ArgumentParser) -> None:
+    """Add the positional arguments of ``tools/analyse_sod.py``: ``methods``, pairs of a path and a checkpoint or None.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        'methods', nargs='+', action=_MethodAction, metavar='METHOD', help='CONFIG CHECKPOINT, or a folder of maps'
+    )
+
+
 def add_device_argument(parser: ArgumentParser) -> None:
     """Add ``--device``, where models run; by default the accelerator that MMEngine finds, or the CPU.
 
@@ -83,6 +129,23 @@ def add_out_dir_argument(parser: ArgumentParser, default: str) -> None:
         default: Description of the default.
     """
     parser.add_argument('--out-dir', type=Path, help=f'folder to write to (default: {default})')
+
+
+def check_predict_options(args: Namespace, classes: bool = False, maps: bool = False) -> None:
+    """Refuse options of ``tools/predict.py`` that have no meaning for the model of the config.
+
+    Args:
+        args: Arguments of the tool.
+        classes: Whether the model predicts classes. Defaults to False.
+        maps: Whether the model predicts saliency maps. Defaults to False.
+
+    Raises:
+        UserError: Such an option is given.
+    """
+    if not maps and (args.overlay or args.cutout):
+        raise UserError(f'--overlay and --cutout are of saliency maps; config {args.config} makes none.')
+    if not classes and args.top_k > 1:
+        raise UserError(f'--top-k is of classes; config {args.config} predicts none.')
 
 
 def typed_command(tool: str, argv: Sequence[str] | None) -> str:

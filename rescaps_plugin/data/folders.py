@@ -58,6 +58,19 @@ def find_files(
     return paths
 
 
+def raise_unreadable(failures: Sequence[str]) -> None:
+    """Raise an error that lists the inputs of a tool which could not be read.
+
+    Args:
+        failures: A message for each of them.
+
+    Raises:
+        UserError: There are any.
+    """
+    if failures:
+        raise UserError('\n  '.join([f'{len(failures)} inputs could not be read:', *failures]))
+
+
 def walk_files(folder: str | Path) -> Iterator[str]:
     """Give the paths of the files of a folder and below, of each folder once, whatever links lead to it.
 

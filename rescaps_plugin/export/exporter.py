@@ -1,4 +1,4 @@
-"""``tools/export.py`` for any kind of model: a trained model's file, and how it does on the config's own data."""
+"""The body of ``tools/export.py``: write the file of any kind of model, and compare it with PyTorch on its data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from rescaps_plugin import __version__
-from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets, require, with_pipeline
+from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets, require, set_work_dir, with_pipeline
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.cli.outputs import replacing
-from rescaps_plugin.export.formats import Export, Format, Run
+from rescaps_plugin.cli.outputs import check_writable, replacing
+from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.export.formats import Export, Run, find_format
 from rescaps_plugin.export.quantization import quantize
 
 # Samples of the test set that --check compares, and the difference that it allows.
@@ -58,6 +59,8 @@ class Exporter(ABC):
     def __init__(self, cfg: Config, args: Namespace) -> None:
         self.cfg = cfg
         self.args = args
+        self.form = find_format(args.format)
+        self.path = self._choose_path()
         if args.input_size and len(args.input_size) != len(self.size_names):
             given = ' '.join(map(str, args.input_size))
             raise UserError(f'--input-size of {self.sample}s is {" ".join(self.size_names)}, not {given}')
@@ -78,6 +81,15 @@ class Exporter(ABC):
             raise UserError(
                 f'the model does not take {self.sample}s of {shape_text(self.input_shape)}: {error}'
             ) from error
+
+    def _choose_path(self) -> Path:
+        """Return the path of the file, after a check that it can be written."""
+        path = self.args.out
+        if path is None:
+            set_work_dir(self.cfg, None)
+            path = Path(self.cfg.work_dir, Path(self.args.config).stem + self.form.suffix)
+        check_writable(path, '--out')
+        return path
 
     @abstractmethod
     def load_model(self) -> nn.Module:
@@ -174,7 +186,17 @@ class Exporter(ABC):
         indices = torch.randperm(len(self.calibration_set), generator=torch.Generator().manual_seed(0))[:count].tolist()
         return (inputs for inputs, _ in self.batches(self.calibration_set, indices, self.batch_size))
 
-    def export(self, form: Format, path: Path) -> None:
+    def run(self) -> None:
+        """Write the files that the arguments ask for.
+
+        Raises:
+            UserError: PyTorch cannot write the model, or the check fails.
+        """
+        self.export()
+        if self.args.int8:
+            self.export_int8()
+
+    def export(self) -> None:
         """Write the file; with ``--check``, keep it only if it gives what PyTorch gives.
 
         Raises:
@@ -189,21 +211,21 @@ class Exporter(ABC):
             self.args.dynamic_batch,
             self.args.opset,
         )
-        with replacing(path) as draft:
-            form.save(export, draft)
+        with replacing(self.path) as draft:
+            self.form.save(export, draft)
             if self.args.check:
-                print(self.check(form.load(draft)))
-        print(f'wrote {path} ({megabytes(path)})')
+                print(self.check(self.form.load(draft)))
+        print(f'wrote {self.path} ({megabytes(self.path)})')
 
     @torch.inference_mode()
-    def export_int8(self, form: Format, source: Path) -> None:
+    def export_int8(self) -> None:
         """Write the int8 file beside the one in fp32; with ``--check``, measure both on the whole test set."""
-        path = source.with_stem(f'{source.stem}_int8')
+        source, path = self.path, self.path.with_stem(f'{self.path.stem}_int8')
         with replacing(path) as draft:
             quantize(source, draft, self.calibration_inputs(self.args.calibration_images))
         print(f'wrote {path} ({megabytes(path)}, {path.stat().st_size / source.stat().st_size:.2f}x of fp32)')
         if self.args.check:
-            for line in self.evaluate({'fp32': form.load(source), 'int8': form.load(path)}):
+            for line in self.evaluate({'fp32': self.form.load(source), 'int8': self.form.load(path)}):
                 print(line)
 
     @torch.inference_mode()
@@ -219,8 +241,7 @@ class Exporter(ABC):
         Raises:
             UserError: They differ by more than the tolerance.
         """
-        count = min(CHECK_SAMPLES, len(self.test_set))
-        indices = [index * len(self.test_set) // count for index in range(count)]
+        indices = evenly_spaced(len(self.test_set), CHECK_SAMPLES)
         parts = [part for part in (indices[:1], indices[1:]) if part]
         pairs = [
             (run(inputs), [output.cpu() for output in self.reference(inputs)])
@@ -234,7 +255,7 @@ class Exporter(ABC):
             (ours - theirs).abs().max().item() for ours, theirs in zip(self.comparable(outputs), expected, strict=True)
         )
         found = (
-            f'largest difference to PyTorch {difference:.1e} on {count} {self.sample}s of the test set, '
+            f'largest difference to PyTorch {difference:.1e} on {len(indices)} {self.sample}s of the test set, '
             f'{self.agreement(outputs, expected)}'
         )
         if not difference <= TOLERANCE:  # nor NaN
