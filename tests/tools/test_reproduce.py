@@ -92,6 +92,6 @@ def test_what_a_run_lacks_is_told_before_any(reproduce, stage, monkeypatch):
     reproduce('--table', 'B', '--write-only')
     hidden = {'sklearn': None}
     monkeypatch.setattr('rescaps_plugin.cli.extras.find_spec', lambda package: hidden.get(package, package))
-    with pytest.raises(SystemExit, match=r"sklearn is not installed: pip install 'rescaps\[pointcloud\]'"):
+    with pytest.raises(SystemExit, match='sklearn is not installed: pip install'):
         reproduce('--table', 'B')
     assert calls(stage) == {}
