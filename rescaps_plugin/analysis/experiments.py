@@ -160,7 +160,7 @@ class Run:
         """Do what is not done yet.
 
         Returns:
-            The result, as :meth:`result` gives it.
+            The result, as of :meth:`result`.
 
         Raises:
             RunError: A step failed, or another process works on this run.

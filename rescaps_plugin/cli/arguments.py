@@ -14,10 +14,10 @@ COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-
 
 
 def positive_int(text: str) -> int:
-    """Read an argument that counts something.
+    """Read a positive integer.
 
     Args:
-        text: What the user typed.
+        text: The argument.
 
     Returns:
         The number.
@@ -35,7 +35,7 @@ def fraction(text: str) -> float:
     """Read a fraction.
 
     Args:
-        text: What the user typed.
+        text: The argument.
 
     Returns:
         The number.
@@ -272,7 +272,7 @@ def set_precision(cfg, args: Namespace) -> None:
 
 
 def parse_run_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
-    """Parse the arguments and check what they say of the launcher.
+    """Parse the arguments and check those of the launcher.
 
     Args:
         parser: A parser that went through :func:`add_run_arguments`.

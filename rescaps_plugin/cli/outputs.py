@@ -14,11 +14,11 @@ from rescaps_plugin.cli.errors import UserError
 
 
 def name_outputs(paths: Sequence[Path], folders: Sequence[bool] | None = None) -> list[str]:
-    """Name what is made of files: by their paths below the folder that all are in, without suffix if they differ so.
+    """Name the outputs made of files: by paths below their common folder, without suffixes where these are not needed.
 
     Args:
         paths: The files.
-        folders: Of which of them a folder is made, whose name no path of another output begins with; none by default.
+        folders: Whether the output of each is a folder, which no other output may lie in; none is by default.
 
     Returns:
         Relative paths, each of another file.
@@ -45,7 +45,7 @@ def check_writable(path: str | Path, argument: str) -> None:
 
     Args:
         path: The file, whose folders need not exist yet. Nothing is created.
-        argument: What the user gave it by, for the message.
+        argument: Name of the argument, for the message.
 
     Raises:
         UserError: It cannot be written.
@@ -79,7 +79,7 @@ def check_folder_writable(folder: str | Path, argument: str) -> None:
 
     Args:
         folder: The folder, which need not exist yet. Nothing is created.
-        argument: What the user gave it by, for the message.
+        argument: Name of the argument, for the message.
 
     Raises:
         UserError: They cannot.

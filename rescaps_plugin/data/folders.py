@@ -1,4 +1,4 @@
-"""Files and folders that a user names: what of them is read, and what is made of their names."""
+"""Find the input files in the files and folders that the command line names."""
 
 import os
 import sys
@@ -25,9 +25,9 @@ def find_files(
 
     Args:
         inputs: Paths of files and folders.
-        kind: What the files are, for the error message.
+        kind: Kind of the files, for the error message.
         suffixes: How names of that kind end, in either case.
-        accept: Tells whether a file of a folder is of the kind, where the suffix does not tell all.
+        accept: Returns whether a file of a folder is of the kind, where the suffix is not enough.
 
     Returns:
         The files, those of a folder sorted.
@@ -72,9 +72,9 @@ def raise_unreadable(failures: Sequence[str]) -> None:
 
 
 def walk_files(folder: str | Path) -> Iterator[str]:
-    """Give the paths of the files of a folder and below, of each folder once, whatever links lead to it.
+    """Yield the paths of the files in a folder and below; a folder that links lead back to is read once.
 
-    Hidden files and folders are left out, and what :func:`is_foreign` tells of.
+    Files and folders that :func:`is_foreign` names are left out.
     """
     seen, waiting = set(), [os.fspath(folder)]
     while waiting:
@@ -93,12 +93,12 @@ def walk_files(folder: str | Path) -> Iterator[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or left by an operating system."""
+    """Return whether a file or folder is hidden, or left by an operating system."""
     return name.startswith('.') or name in FOREIGN_FOLDERS
 
 
 def list_folders(root: str | Path) -> list[str]:
-    """List the folders right in a folder by name, without those that :func:`is_foreign` tells of."""
+    """List the folders right in a folder by name, without those that :func:`is_foreign` names."""
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_foreign(entry.name))
 
 

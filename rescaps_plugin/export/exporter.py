@@ -65,7 +65,7 @@ class Exporter(ABC):
             given = ' '.join(map(str, args.input_size))
             raise UserError(f'--input-size of {self.sample}s is {" ".join(self.size_names)}, not {given}')
         self.batch_size = BATCH_SIZE if args.dynamic_batch else 1
-        # What is missing shows here, and not when the model has been traced and written.
+        # Missing data are reported here, before the model is traced and written.
         data = [self.test_set] if args.check else []
         data += [self.calibration_set] if args.int8 else []
         self.model = self.load_model()
@@ -101,15 +101,15 @@ class Exporter(ABC):
 
     @abstractmethod
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Give what PyTorch predicts for a batch, in the training form."""
+        """Return PyTorch's predictions for a batch, in the training form."""
 
     def comparable(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Give a file's outputs in the form of :meth:`reference`, in which the tolerance is meant."""
+        """Return a file's outputs in the form of :meth:`reference`, to which the tolerance applies."""
         return outputs
 
     @abstractmethod
     def agreement(self, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
-        """Say how far outputs mean the same as those that are expected."""
+        """Describe the agreement of outputs with the expected ones, such as equal classes."""
 
     @abstractmethod
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list:
@@ -117,19 +117,19 @@ class Exporter(ABC):
 
     @abstractmethod
     def summarise(self, scores: Sequence) -> str:
-        """Say what the scores of a test set amount to."""
+        """Describe the mean of the scores of a test set."""
 
     def describe(self) -> dict[str, Any]:
-        """Say of what goes in and comes out what :attr:`metadata` does not say of every kind of model."""
+        """Return the part of :attr:`metadata` that is particular to the kind of model."""
         return {}
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give the shape of a sample, that of the test set's first by default."""
+        """Return the shape of a sample, by default that of the test set's first."""
         return tuple(self.preprocess(self.test_set[0])[0].shape[1:])
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says of itself."""
+        """Metadata of the file."""
         return {
             'task': self.task,
             'input_size': self.input_shape,
@@ -140,7 +140,7 @@ class Exporter(ABC):
         }
 
     def describe_images(self, rgb: bool) -> dict[str, Any]:
-        """Say of images ``[c, h, w]`` what the data preprocessor makes of them; ``rgb``: whether red comes first."""
+        """Describe the data preprocessor's treatment of images ``[c, h, w]``; ``rgb``: whether red comes first."""
         channels = self.input_shape[0]
         options = preprocessor_options(self.cfg)
         return {
@@ -170,7 +170,7 @@ class Exporter(ABC):
         return data['inputs'], data['data_samples'][0].cpu()
 
     def batches(self, dataset: Sequence[dict], indices: Sequence[int], size: int) -> Iterator[tuple[Tensor, list]]:
-        """Give inputs ``[size, ...]`` of a data set, the last batch perhaps fewer, and their annotations."""
+        """Yield inputs ``[size, ...]`` of a data set, fewer in the last batch, and their annotations."""
         for start in range(0, len(indices), size):
             pairs = [self.preprocess(dataset[index]) for index in indices[start : start + size]]
             for sample, _ in pairs:
@@ -182,7 +182,7 @@ class Exporter(ABC):
             yield torch.cat([sample for sample, _ in pairs]), [annotation for _, annotation in pairs]
 
     def calibration_inputs(self, count: int) -> Iterator[Tensor]:
-        """Give samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
+        """Return samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
         indices = torch.randperm(len(self.calibration_set), generator=torch.Generator().manual_seed(0))[:count].tolist()
         return (inputs for inputs, _ in self.batches(self.calibration_set, indices, self.batch_size))
 
@@ -230,7 +230,7 @@ class Exporter(ABC):
 
     @torch.inference_mode()
     def check(self, run: Run) -> str:
-        """Compare a file's outputs for samples of the test set, at even distances, with PyTorch's.
+        """Compare a file's outputs for evenly spaced samples of the test set with PyTorch's.
 
         Args:
             run: Runs the file; where it takes any batch size, on one sample and on several.
@@ -267,14 +267,14 @@ class Exporter(ABC):
         """Score files on the whole test set, batch by batch in turn, and take their time.
 
         Args:
-            runs: What runs each file, by name.
+            runs: Functions that run the files, by name.
 
         Yields:
             A line about each.
         """
         scores = {name: [] for name in runs}
         seconds = dict.fromkeys(runs, 0.0)
-        for run in runs.values():  # the first time costs what no other does
+        for run in runs.values():  # warm up
             run(self.example)
         for inputs, truth in self.batches(self.test_set, range(len(self.test_set)), self.batch_size):
             for name, run in runs.items():
@@ -291,7 +291,7 @@ class Exporter(ABC):
 
 
 def preprocessor_options(cfg: Config) -> ConfigDict:
-    """Give what a config says of the data preprocessor."""
+    """Return the data preprocessor of a config."""
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or ConfigDict()
 
 
@@ -301,5 +301,5 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def megabytes(path: Path) -> str:
-    """Give the size of a file."""
+    """Return the size of a file."""
     return f'{path.stat().st_size / 1e6:.2f} MB'

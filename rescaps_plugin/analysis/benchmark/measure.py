@@ -33,7 +33,7 @@ MIN_STEPS, MAX_STEPS = 2, 1000
 
 
 class Conditions(NamedTuple):
-    """What is the same for all candidates.
+    """Conditions of measurement, the same for all candidates.
 
     Args:
         input_size: Shape of one input, without the batch.
@@ -60,7 +60,7 @@ class Quantity(NamedTuple):
 
     Args:
         kind: ``'parameters'``, ``'MACs'`` (multiply-adds), ``'time'`` in seconds, ``'memory'`` in bytes, or ``'share'``
-            of time, see :func:`profile_all`.
+            of time, see :meth:`Bench.profile`.
         mode: ``'infer'`` or ``'train'``, for time and memory.
         batch: Batch size, for time and memory.
     """
@@ -71,7 +71,7 @@ class Quantity(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What is measured, whatever the batch."""
+        """Name without the batch size."""
         if not self.mode:
             return self.kind
         step = {'infer': 'inference', 'train': 'training step'}[self.mode]
@@ -93,7 +93,7 @@ class Bench:
 
     Args:
         name: Name of the candidate.
-        conditions: What it is measured under.
+        conditions: Conditions of measurement.
 
     Raises:
         UserError: If it does not take its arguments or the input.
@@ -134,7 +134,7 @@ class Bench:
 
     @contextmanager
     def settings(self) -> Iterator[None]:
-        """Set what PyTorch keeps for the process: TensorFloat-32, and cuDNN's algorithms by its heuristics.
+        """Set PyTorch's flags of the process: TensorFloat-32, and cuDNN's choice of algorithms by its heuristics.
 
         To choose them by their times takes ten seconds a candidate and more, and is off in our configs too.
         """
@@ -159,7 +159,16 @@ class Bench:
             return time_step(step, self.conditions.device, self.conditions.min_time, self.conditions.threads)
 
     def step(self, mode: str, batch: int, network: Callable[[Tensor], Any] | None = None) -> Callable[[], None]:
-        """Make what one inference or training step runs, of the candidate as it is or as compiled."""
+        """Make the function of one inference or training step.
+
+        Args:
+            mode: ``'infer'`` or ``'train'``.
+            batch: Batch size.
+            network: Network to run; by default the candidate, compiled where its form says so.
+
+        Returns:
+            The function.
+        """
         network = network or self.network
         self.module.train(mode == 'train')
         x = torch.randn(batch, *self.conditions.input_size, generator=torch.Generator().manual_seed(0))
@@ -221,7 +230,7 @@ def time_step(step: Callable[[], Any], device: str, min_time: float, threads: in
     On a GPU it is the time between events that are recorded between steps, without waiting for any but the last.
 
     Args:
-        step: What to run.
+        step: Function to run.
         device: Where it runs, ``'cpu'`` or ``'cuda'``.
         min_time: Seconds to spend on the steps that are counted.
         threads: Threads of PyTorch on the CPU. Defaults to those that it has.
@@ -253,8 +262,8 @@ def shares_of_time(events: Iterable[FunctionEvent | FunctionEventAvg], device: s
     """Sum the time of a profile's operators by :data:`OPERATIONS`.
 
     Args:
-        events: The profile, as ``key_averages()`` gives it. On a GPU each kernel is in it twice: in the time of the
-            operator that launched it, which counts, and in a row of its own.
+        events: Return value of the profiler's ``key_averages()``. On a GPU each kernel is in it twice: in the time of
+            the operator that launched it, which counts, and in a row of its own.
         device: ``'cpu'`` or ``'cuda'``: whose time to sum.
 
     Returns:

@@ -79,7 +79,7 @@ class _Processes:
             process.join()
 
     def alive(self, index: int) -> bool:
-        """Tell whether the process of a candidate runs."""
+        """Return whether the process of a candidate runs."""
         return self.started[index][0].is_alive()
 
     def call(self, index: int, method: str, *arguments: Any, deadline: float = math.inf) -> tuple[Any, str | None]:
@@ -113,7 +113,7 @@ class _Processes:
         """Build candidates side by side, as many as keep the CPU busy, those that are compiled last.
 
         Args:
-            quantities: What is to be measured of each.
+            quantities: The quantities to measure of each.
             deadline: As of :meth:`call`.
 
         Returns:
@@ -130,7 +130,7 @@ class _Processes:
 
 @dataclass
 class Measurements:
-    """What is measured so far.
+    """Measurements so far.
 
     Args:
         values: For each candidate the values measured, one a round.
@@ -141,7 +141,7 @@ class Measurements:
     left_out: list[str] = field(default_factory=list)
 
     def leave_out(self, message: str) -> None:
-        """Note and print what is left out."""
+        """Record and print a message on what is left out."""
         print(message, file=sys.stderr)
         self.left_out.append(message)
 
@@ -156,19 +156,19 @@ def measure_all(
 ) -> Measurements:
     """Measure candidates in turn, each in its own process; every other round goes through them backwards.
 
-    What fails, as for lack of memory, is left out from then on.
+    A measurement that fails, as for lack of memory, is left out from then on.
 
     Args:
         names: The candidates.
-        quantities: What to measure; a deploy form is not trained.
-        conditions: What all are measured under.
-        repeats: Rounds; what does not vary is measured in the first alone: parameters, MACs and a GPU's memory.
+        quantities: Quantities to measure; a deploy form is not trained.
+        conditions: Conditions of all measurements.
+        repeats: Rounds; parameters, MACs and a GPU's memory do not vary, and are measured in the first alone.
         deadline: When to start no further measurement, in seconds of :func:`time.monotonic`. Building and compiling
             may take two thirds of the time until then. Defaults to infinity.
-        progress: Is called with what is measured whenever that is more of one quantity. Defaults to doing nothing.
+        progress: Called with the measurements after each quantity of a round. Does nothing by default.
 
     Returns:
-        What is measured when all is done or the deadline has passed.
+        The measurements when all is done or the deadline has passed.
 
     Raises:
         UserError: If a candidate is unknown.
@@ -217,10 +217,10 @@ def profile_all(
         names: The candidates.
         modes: ``'infer'``, ``'train'``; a deploy form is not trained.
         batch: Batch size.
-        conditions: What all run under.
+        conditions: Conditions of all runs.
 
     Returns:
-        For each candidate and mode the shares of time that :meth:`Bench.profile` gives.
+        For each candidate and mode the shares of time, as of :meth:`Bench.profile`.
     """
     shares: list[dict[str, dict[str, float]]] = [{} for _ in names]
     with _Processes(names, conditions) as processes:

@@ -34,7 +34,7 @@ class Target(NamedTuple):
     """A figure to reach: how a candidate compares to another.
 
     Args:
-        quantity: What is compared.
+        quantity: The quantity that is compared.
         candidate: Name of the candidate.
         reference: Name of the other.
         speed: Least speed, as a multiple of the other's; for time.
@@ -72,13 +72,13 @@ def compare(
 
     Args:
         names: The candidates.
-        measured: What is measured of them.
+        measured: Their measurements.
         reference: The candidate that ratios are to.
         profiles: Shares of time of the candidates, by mode.
-        targets: Figures to reach, of candidates that are among these or not.
+        targets: Figures to reach; those of other candidates are left out.
 
     Returns:
-        What ``benchmark.json`` says of the figures.
+        The figures of ``benchmark.json``.
     """
     base = measured.values[names.index(reference)]
     by_name = dict(zip(names, measured.values, strict=True))
@@ -111,12 +111,12 @@ def compare(
 
 
 def make_table(result: dict[str, Any], quantities: Sequence[Quantity], short: bool = False) -> str:
-    """Write what candidates cost as a table in Markdown, which has a row for each of many candidates.
+    """Write the costs of candidates as a table in Markdown; with many candidates each is a row.
 
     Args:
         result: Return value of :func:`compare`, and ``'profile batch'``.
-        quantities: What is measured.
-        short: Whether to leave out quartiles, and what is not measured in time or memory.
+        quantities: The quantities that are measured.
+        short: Whether to leave out quartiles, and quantities other than time and memory.
 
     Returns:
         The table.

@@ -17,7 +17,7 @@ def summarise(values: Sequence[float], reference: Sequence[float]) -> dict[str, 
     """Summarise the repeats of one quantity.
 
     Args:
-        values: What was measured, one a round.
+        values: Measurements, one a round.
         reference: The same of the reference; empty if it has none.
 
     Returns:
