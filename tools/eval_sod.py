@@ -7,22 +7,15 @@ Maps and masks belong together by their names without suffix. Writes metrics.md,
 each method; curves.png, precision over recall, F- and E-measure over the threshold; and <method>.npz, the curves.
 """
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from pathlib import Path
 
-from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.arguments import positive_int
 from rescaps_plugin.cli.reporting import user_errors
 
-with user_errors():
-    from rich.progress import track
 
-    import rescaps_plugin  # noqa: F401  (makes mmcv-lite suffice)
-    from rescaps_plugin.cli.arguments import positive_int
-    from rescaps_plugin.cli.extras import import_extra
-    from rescaps_plugin.cli.outputs import check_folder_writable
-
-
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('maps', nargs='+', type=Path, metavar='PRED_DIR', help="folder of a method's maps")
     parser.add_argument('masks', type=Path, metavar='GT_DIR', help='folder of the masks')
@@ -37,23 +30,13 @@ def parse_args(argv=None):
     return args
 
 
-def main(argv=None):
-    args = parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
-        import_extra('py_sod_metrics', 'saliency')
-        # Here, so that --help and mistaken flags do without MMSegmentation.
-        from rescaps_plugin.saliency.evaluation import list_maps, score_files
-        from rescaps_plugin.saliency.report import unique_names, write_report
+        args = parse_args(argv)
+        # Here, so that --help and mistaken arguments do without MMSegmentation.
+        from rescaps_plugin.saliency.eval_sod_command import run
 
-        check_folder_writable(args.out_dir, '--out-dir')
-        masks, methods = list_maps(args.maps, args.masks, args.common, args.resize)
-        scores = {}
-        for name, maps in zip(args.names or unique_names(args.maps), methods, strict=True):
-            if name in scores:
-                raise UserError(f'--names: {name} names two methods')
-            progress = track(score_files(maps, masks, args.resize, args.workers), name, total=len(masks))
-            scores[name] = list(progress)
-        write_report(scores, args.out_dir, title=f'{args.masks}: {len(masks)} images')
+        run(args)
 
 
 if __name__ == '__main__':

@@ -10,10 +10,10 @@ What goes in and comes out, float32, of classifiers, of salient object detectors
     images [batch, 3, height, width]          saliency [batch, 1, height, width]
     points [batch, points, 3]                 reconstruction [batch, points, 3], latent [batch, capsules, entries]
 
-Outputs are those of tools/predict.py. Images are given as the config's test pipeline leaves them (of detectors at the
-test_size of the data preprocessor), each channel less its mean, over its std; clouds in the unit sphere. A
-reconstruction decodes from the same places every time, as in a test. Mean, std, the size, the order of colours and the
-classes are in the file, as the JSON text `metadata.json`:
+A CHECKPOINT of the deploy form needs deploy=True in CONFIG. Outputs are those of tools/predict.py. Images are given as
+the config's test pipeline leaves them (of detectors at the test_size of the data preprocessor), each channel less its
+mean, over its std; clouds in the unit sphere. A reconstruction decodes from the same places every time, as in a test.
+Mean, std, the size, the order of colours and the classes are in the file, as the JSON text `metadata.json`:
 
     onnxruntime.InferenceSession(FILE).get_modelmeta().custom_metadata_map['metadata.json']
     texts = {'metadata.json': ''}; torch.jit.load(FILE, _extra_files=texts)
@@ -23,22 +23,14 @@ classes are in the file, as the JSON text `metadata.json`:
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
-from pkgutil import resolve_name
 
-from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from mmengine.registry import init_default_scope
+    from rescaps_plugin.cli.arguments import add_config_arguments, add_model_arguments, positive_int
+    from rescaps_plugin.export.formats import FORMATS
+    from rescaps_plugin.training.trained_model import call_by_scope
 
-    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
-    from rescaps_plugin.cli.config import load_config, require, set_work_dir
-    from rescaps_plugin.cli.outputs import check_writable
-    from rescaps_plugin.data.pipelines import check_images
-    from rescaps_plugin.export.formats import FORMATS, find_format
-    from rescaps_plugin.training.checkpoint_loader import check_exists, open_safely
-
-# What exports the models of each default_scope.
 EXPORTERS = {
     'mmpretrain': 'rescaps_plugin.classification.exporter:ClassifierExporter',
     'mmseg': 'rescaps_plugin.saliency.exporter:DetectorExporter',
@@ -48,10 +40,7 @@ EXPORTERS = {
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='path of the config, or package::path')
-    parser.add_argument(
-        'checkpoint', help='path or URL of the checkpoint; one of the deploy form needs deploy=True in config'
-    )
+    add_model_arguments(parser)
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: onnx')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: work_dirs/<config>/<config>.onnx, .pt, .pt2')
     parser.add_argument(
@@ -94,26 +83,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
     with user_errors():
-        form = find_format(args.format)
-        cfg = load_config(args.config, args.cfg_options)
-        require(cfg, 'model', 'test_dataloader')
-        scope = cfg.get('default_scope')
-        if scope not in EXPORTERS:
-            raise UserError(f'config {args.config} has default_scope {scope!r}; it may be {", ".join(EXPORTERS)}.')
-        init_default_scope(scope)
-        cfg = check_images(cfg)
-        check_exists(args.checkpoint)
-        if args.out is None:
-            set_work_dir(cfg, None)
-            args.out = Path(cfg.work_dir, Path(args.config).stem + form.suffix)
-        check_writable(args.out, '--out')
-        with open_safely(args.checkpoint, trust=args.trust_checkpoint):
-            exporter = resolve_name(EXPORTERS[scope])(cfg, args)
-        exporter.export(form, args.out)
-        if args.int8:
-            exporter.export_int8(form, args.out)
+        call_by_scope(parse_args(argv), EXPORTERS).run()
 
 
 if __name__ == '__main__':

@@ -12,53 +12,47 @@ A saliency map is an 8-bit PNG file at the size of the input, in maps/. A cloud'
 units of the input, coloured by latent capsule.
 """
 
-import argparse
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
 
-from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from mmengine.device import get_device
-    from mmengine.registry import init_default_scope
+    from rescaps_plugin.cli.arguments import (
+        add_config_arguments,
+        add_device_argument,
+        add_model_arguments,
+        add_out_dir_argument,
+        positive_int,
+    )
+    from rescaps_plugin.training.trained_model import call_by_scope
 
-    import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
-    from rescaps_plugin.cli.config import load_config, require, set_work_dir
-    from rescaps_plugin.cli.outputs import check_folder_writable
-    from rescaps_plugin.data.pipelines import check_images
-    from rescaps_plugin.training.checkpoint_loader import check_exists, open_safely
-
-# The module that predicts for a config of each default_scope.
 PREDICTORS = {
-    'mmpretrain': 'rescaps_plugin.classification.predict_command',
-    'mmseg': 'rescaps_plugin.saliency.predict_command',
-    'mmengine': 'rescaps_plugin.pointcloud.predict_command',
+    'mmpretrain': 'rescaps_plugin.classification.predict_command:run',
+    'mmseg': 'rescaps_plugin.saliency.predict_command:run',
+    'mmengine': 'rescaps_plugin.pointcloud.predict_command:run',
 }
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='path of the config, or package::path')
-    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+def parse_args(argv: Sequence[str] | None) -> Namespace:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    add_model_arguments(parser)
     parser.add_argument(
         'inputs',
         nargs='*',
         metavar='INPUT',
         help="image, video, cloud or mesh files, or folders of them at any depth; none: the config's test set",
     )
-    parser.add_argument('--out-dir', type=Path, help='folder for the results (default: <work-dir>/predictions)')
+    add_out_dir_argument(parser, '<work-dir>/predictions')
     parser.add_argument('--work-dir', help="default: the config's, or work_dirs/<config>")
     parser.add_argument('--format', choices=('csv', 'json'), default='csv', help='of the table (default: csv)')
     parser.add_argument(
-        '--max-images', type=positive_int, help='take so many, and so many frames of a video, at even distances'
+        '--max-images', type=positive_int, help='take so many, and so many frames of a video, evenly spaced'
     )
     parser.add_argument(
         '--batch-size', type=positive_int, help='images or clouds at a time (default: 32, for saliency maps 1)'
     )
-    parser.add_argument('--device', default=get_device(), help='cpu, cuda, cuda:1, ... (default: %(default)s)')
+    add_device_argument(parser)
     parser.add_argument(
         '--top-k',
         type=positive_int,
@@ -76,29 +70,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse_args(argv)
     with user_errors():
-        cfg = load_config(args.config, args.cfg_options)
-        require(cfg, 'model', 'test_dataloader')
-        scope = cfg.get('default_scope')
-        if scope not in PREDICTORS:
-            raise UserError(f'config {args.config} has default_scope {scope!r}; it may be {", ".join(PREDICTORS)}.')
-        if scope != 'mmseg' and (args.overlay or args.cutout):
-            raise UserError(f'--overlay and --cutout are of saliency maps; config {args.config} makes none.')
-        if scope != 'mmpretrain' and args.top_k > 1:
-            raise UserError(f'--top-k is of classes; config {args.config} predicts none.')
-        init_default_scope(scope)
-        cfg = check_images(cfg)
-        check_exists(args.checkpoint)
-        if args.out_dir is None:
-            set_work_dir(cfg, args.work_dir)
-            args.out_dir = Path(cfg.work_dir, 'predictions')
-        check_folder_writable(args.out_dir, '--out-dir')
-        predict = import_module(PREDICTORS[scope]).predict
-        with open_safely(args.checkpoint, trust=args.trust_checkpoint):
-            failures = predict(cfg, args)
-        if failures:
-            raise UserError('\n  '.join([f'{len(failures)} inputs could not be read:', *failures]))
+        args = parse_args(argv)
+        call_by_scope(args, PREDICTORS, args.work_dir)
 
 
 if __name__ == '__main__':

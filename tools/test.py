@@ -3,37 +3,25 @@
 python tools/test.py configs/rescaps/digits.py work_dirs/digits/epoch_40.pth
 """
 
-import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from mmengine import dump
-    from mmengine.config import ConfigDict
-    from mmengine.dist import is_main_process
-    from mmengine.evaluator import DumpResults
-
-    import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
     from rescaps_plugin.cli.arguments import (
+        add_model_arguments,
         add_precision_arguments,
         add_run_arguments,
         parse_run_arguments,
-        set_precision,
     )
-    from rescaps_plugin.cli.config import load_config, require, set_work_dir, with_pipeline
-    from rescaps_plugin.cli.config_errors import config_errors
-    from rescaps_plugin.cli.outputs import check_writable
-    from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, check_exists, open_safely
-    from rescaps_plugin.training.checkpoint_writer import whole_files
-    from rescaps_plugin.training.runner import build_runner
+    from rescaps_plugin.training.test_command import run
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='path of the config, or package::path')
-    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    add_model_arguments(parser)
     parser.add_argument('--out', help='file for the results: .pkl, and for metrics also .json or .yaml')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out receives; default: pred')
     add_precision_arguments(parser)
@@ -49,38 +37,10 @@ def parse_args(argv=None):
     return args
 
 
-def configure(args):
-    cfg = load_config(args.config, args.cfg_options)
-    require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
-    set_work_dir(cfg, args.work_dir)
-    cfg.launcher = args.launcher
-    check_exists(args.checkpoint)
-    if args.out is not None:
-        check_writable(args.out, '--out')
-    cfg.load_from, cfg.resume = args.checkpoint, False
-    set_precision(cfg, args)
-    if args.tta:
-        require(cfg, 'tta_model', 'tta_pipeline')
-        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-        cfg.test_dataloader.dataset = with_pipeline(cfg.test_dataloader.dataset, cfg.tta_pipeline)
-    return cfg
-
-
-def main(argv=None):
-    args = parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
-        cfg = configure(args)
-        with open_safely(args.checkpoint, trust=args.trust_checkpoint), config_errors(cfg):
-            runner = build_runner(cfg, MatchCheckpointHook())
-            if args.out and args.out_item != 'metrics':
-                runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
-            metrics = runner.test()
-    if args.out and args.out_item == 'metrics' and is_main_process():
-        with whole_files():
-            dump(metrics, args.out)
-    saved = args.out or Path(runner.log_dir, f'{runner.timestamp}.json')
-    runner.logger.info(f'Testing is done. Results: {saved}. Logs: {runner.log_dir}')
+        run(parse_args(argv))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -4,28 +4,17 @@ python tools/train.py configs/rescaps/digits.py
 python tools/train.py mmpretrain::resnet/resnet18_8xb16_cifar10.py --amp
 """
 
-import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    import rescaps_plugin  # noqa: F401  (registers the models, makes mmcv-lite suffice)
-    from rescaps_plugin.cli.arguments import (
-        add_precision_arguments,
-        add_run_arguments,
-        parse_run_arguments,
-        set_precision,
-    )
-    from rescaps_plugin.cli.config import load_config, require, set_work_dir
-    from rescaps_plugin.cli.config_errors import config_errors
-    from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, open_safely
-    from rescaps_plugin.training.resume import configure_resume
-    from rescaps_plugin.training.runner import build_runner
-    from rescaps_plugin.training.work_dir import check_work_dir
+    from rescaps_plugin.cli.arguments import add_precision_arguments, add_run_arguments, parse_run_arguments
+    from rescaps_plugin.training.train_command import run
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config, or package::path')
     parser.add_argument(
@@ -48,43 +37,10 @@ def parse_args(argv=None):
     return parse_run_arguments(parser, argv)
 
 
-def configure(args):
-    cfg = load_config(args.config, args.cfg_options)
-    require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
-    set_work_dir(cfg, args.work_dir)
-    cfg.launcher = args.launcher
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if args.auto_scale_lr:
-        require(cfg, 'auto_scale_lr')
-        cfg.auto_scale_lr.enable = True
-    cfg.setdefault('randomness', dict(seed=None))
-    if args.seed is not None:
-        cfg.randomness.seed = args.seed
-    if args.deterministic:
-        cfg.randomness.deterministic = True
-    resume = args.resume or (cfg.get('resume') and (cfg.get('load_from') or 'auto'))
-    if resume:
-        configure_resume(cfg, resume)
-    set_precision(cfg, args)
-    return cfg
-
-
-def main(argv=None):
-    args = parse_args(argv)
+def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
-        cfg = configure(args)
-        check_work_dir(cfg.work_dir, cfg.launcher)
-        start = cfg.get('load_from')
-        hooks = [MatchCheckpointHook(partial=not cfg.get('resume'))] if start else []
-        with open_safely(start, trust=args.trust_checkpoint), config_errors(cfg):
-            runner = build_runner(cfg, *hooks)
-            runner.logger.info(f'Random seed: {runner.seed}')
-            runner.train()
-    saved = {name: runner.message_hub.get_info(key) for name, key in (('last', 'last_ckpt'), ('best', 'best_ckpt'))}
-    checkpoints = ', '.join(f'{path} ({name})' for name, path in saved.items() if path) or 'none saved'
-    runner.logger.info(f'Training is done. Checkpoints: {checkpoints}. Logs: {runner.log_dir}')
+        run(parse_args(argv))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

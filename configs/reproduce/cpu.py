@@ -124,6 +124,7 @@ clouds = {
                 result='{out}/transfer.json',
             )
         ),
+        packages=dict(sklearn='pointcloud', h5py='pointcloud'),
     )
     for method, routing in (('pointcaps', 'dynamic'), ('pointcaps_rpr', 'rpr'))
 }

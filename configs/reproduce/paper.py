@@ -68,8 +68,12 @@ svm = dict(
     result='{out}/transfer.json',
 )
 experiments['shapenetcore'] = experiments['modelnet40'] = {
-    'pointcaps': dict(config='configs/pointcaps/pointcaps-dynamic_shapenetcore.py', measures=dict(svm=svm)),
-    'pointcaps_rpr': dict(config='configs/pointcaps/pointcaps-rpr_shapenetcore.py', measures=dict(svm=svm)),
+    method: dict(
+        config=f'configs/pointcaps/pointcaps-{routing}_shapenetcore.py',
+        measures=dict(svm=svm),
+        packages=dict(sklearn='pointcloud', h5py='pointcloud'),
+    )
+    for method, routing in (('pointcaps', 'dynamic'), ('pointcaps_rpr', 'rpr'))
 }
 
 del axis, configs, svm

@@ -1,6 +1,6 @@
-"""What capsules of a trained network do: their maps, how their poses follow the input, which parts make up which whole.
+"""Capsules of a trained network: activation maps, equivariance of poses, contributions of parts to wholes.
 
-Everything is read where capsule layers give it, by hooks, so that any network of this project's capsule layers will do.
+Inputs and outputs of capsule layers are recorded by hooks, in any network of this project's capsule layers.
 
 Letters: ``b`` batch, ``n`` capsule type, ``d`` pose entry, ``h w`` space, ``t`` transform of the input.
 """
@@ -64,7 +64,7 @@ class CapsuleLayout:
 
 
 def output_layout(layer: nn.Module) -> CapsuleLayout | None:
-    """Tell the layout of a layer's output; None of a module that gives no capsules."""
+    """Return the layout of a layer's output; None of a module whose output is no capsules."""
     if isinstance(layer, ResidualPoseRouting):
         dim = layer.pose_size**2
         if layer.out_channels == layer.capsule_types * dim:  # pose_only
@@ -83,7 +83,7 @@ def output_layout(layer: nn.Module) -> CapsuleLayout | None:
 
 
 def input_layout(layer: nn.Module, channels: int) -> CapsuleLayout | None:
-    """Tell the layout of a routing layer's input of so many channels; None of a module that routes no capsules."""
+    """Return the layout of a routing layer's input of so many channels; None of a module that routes no capsules."""
     if isinstance(layer, (ResidualPoseRouting, ResidualPoseClassifier)):
         return CapsuleLayout(layer.capsule_types, layer.pose_size**2, False)
     if isinstance(layer, WindowRouting):
@@ -99,7 +99,7 @@ def short_name(name: str) -> str:
 
 @dataclass
 class Recording:
-    """What a capsule layer read and gave.
+    """Input and output of a capsule layer.
 
     Args:
         layer: The layer.
@@ -149,14 +149,14 @@ def recording(network: nn.Module) -> Iterator[dict[str, Recording]]:
 
 
 def activation_maps(records: Mapping[str, Recording]) -> dict[str, Tensor]:
-    """Give the activation maps ``[b, n, h, w]`` of every layer that has some, by name."""
+    """Return the activation maps ``[b, n, h, w]`` of every layer that has some, by name."""
     return {
         name: record.layout.activation(record.given) for name, record in records.items() if record.layout.activations
     }
 
 
 def whole_poses(records: Mapping[str, Recording]) -> dict[str, Tensor]:
-    """Give the poses of every layer's types, each the mean over the map, ``[b, n, d]``, by name.
+    """Return the poses of every layer's types, each the mean over the map, ``[b, n, d]``, by name.
 
     The class poses of a ResPC layer are those that it reads. Layers whose poses another of the same block reads on are
     left out: what counts is where a block ends.
@@ -179,12 +179,12 @@ def warp_images(images: Tensor, fill: float = 0.0, **parameters) -> Tensor:
 
 @dataclass
 class Equivariance:
-    """How a layer follows transforms of the input; every number is a mean over images, relative to the untransformed.
+    """Change of a layer under transforms of the input; means over images, relative to the untransformed.
 
     Args:
         activation: Change of the activations ``|a_t - a_0| / |a_0|``, by transform: 0 is invariant.
         pose: Change of the poses ``|p_t - p_0| / |p_0|``, by transform.
-        residual: What is left of it, ``|p_t - p_0 M_t| / |p_0|``, after the best linear map ``M_t`` of the transform,
+        residual: The rest of it, ``|p_t - p_0 M_t| / |p_0|``, after the best linear map ``M_t`` of the transform,
             one for each type, found on other images: 0 is equivariant. None where poses are missing, or other images.
     """
 
@@ -230,7 +230,7 @@ def measure_equivariance(activations: Sequence[Tensor], poses: Sequence[Tensor] 
 
 
 def relative_norm(change: Tensor, base: Tensor) -> float:
-    """Give the mean over images of ``|change| / |base|``; images on which the base is zero do not count."""
+    """Return the mean over images of ``|change| / |base|``; images on which the base is zero do not count."""
     size = base.flatten(1).norm(dim=1)
     ratio = change.flatten(1).norm(dim=1)[size > 0] / size[size > 0]
     return ratio.mean().item() if len(ratio) else float('nan')
@@ -238,7 +238,7 @@ def relative_norm(change: Tensor, base: Tensor) -> float:
 
 @torch.no_grad()
 def part_whole_by_input(record: Recording) -> Tensor:
-    """Give how much every part type matters to every whole type on the recorded images.
+    """Return how much every part type matters to every whole type on the recorded images.
 
     A part's contribution is what changes in the whole, pose and activation, when the part is set to zero, relative to
     the whole; it covers every way through the layer.
@@ -264,7 +264,7 @@ def part_whole_by_input(record: Recording) -> Tensor:
 
 
 def part_whole_by_weight(layer: ResidualPoseRouting | ResidualPoseClassifier) -> Tensor:
-    """Give the norms of the kernels by which a residual pose layer's wholes read its parts.
+    """Return the norms of the kernels by which a residual pose layer's wholes read its parts.
 
     The kernels are those of the deploy form: composed of pose transforms and convolutions, normalisation folded in. Of
     a ResP layer it is the kernel of the poses, which leaves the way through the window's activations out.

@@ -1,4 +1,4 @@
-"""What a training and a test cost: parameters, time and memory."""
+"""Cost of a training and of a test: parameters, time and memory."""
 
 import json
 import time
@@ -45,7 +45,7 @@ class StepClock:
             self._add()
 
     def take(self) -> float:
-        """Give the seconds of the steps since this was last called; waits for the GPU to finish them."""
+        """Return the seconds of the steps since the last call; waits for the GPU to finish them."""
         while self._pending:
             self._pending[0][1].synchronize()
             self._add()

@@ -51,7 +51,7 @@ def draw_curves(
 
 
 def style_axis(axis: Axes, title: str, xlabel: str, ylabel: str) -> None:
-    """Name an axis and give it the looks of the others."""
+    """Set the title, labels and style of an axis."""
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(xlabel, fontsize=8)
     axis.set_ylabel(ylabel, fontsize=8)
@@ -72,7 +72,7 @@ def draw_maps(
 
     Args:
         images: uint8 pictures ``[h, w, 3]``, red first, of what the network read.
-        titles: What stands above each image.
+        titles: Titles of the images.
         maps: Maps ``[b, n, h, w]`` of these images, by the name of a layer.
         path: File to write, of any format that matplotlib knows.
         columns: Types to draw, the first. Defaults to 16.

@@ -1,20 +1,21 @@
-"""Running the experiments behind a table, in processes of their own, so that what is done is never done again.
+"""Run the experiments behind a table, each step in a process of its own and none twice.
 
-A *definition* says what an experiment is, as plain data::
+A *definition* describes an experiment as plain data::
 
     dict(
         config='configs/rescaps/mnist.py',  # what is trained
-        options=[  # what becomes of it, one after another
-            'configs/_base_/datasets/mnist.py',  # a config, whose fields take the place of those before
+        options=[  # changes of it, one after another
+            'configs/_base_/datasets/mnist.py',  # a config, whose fields replace those before
             dict(train_cfg=dict(max_epochs=2)),  # a dictionary, merged into the config
         ],
         tests=dict(novel=[...]),  # how each test differs from the trained config; default: one test, as it stands
         measures=dict(svm=dict(command=['tools/transfer_svm.py', '{config}', '{checkpoint}'], result='{out}/x.json')),
+        packages=dict(sklearn='pointcloud'),  # packages that measures need, and the extras that bring them
     )
 
 A *run* is an experiment with a seed. Its folder is named after a digest of the complete definition: a changed one
-gets a folder of its own, and tables that share an experiment share its runs. ``result.json``, which is written at once
-and last of all, marks a run as done.
+gets a folder of its own, and tables that share an experiment share its runs. ``result.json``, which is written
+last, marks a run as done.
 """
 
 import fcntl
@@ -38,15 +39,16 @@ from mmengine.device import get_device
 from rescaps_plugin.analysis.machine import describe_machine
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.main import ROOT
 from rescaps_plugin.cli.outputs import write_whole
 from rescaps_plugin.training.work_dir import last_checkpoint
 
-FIELDS = ('config', 'options', 'tests', 'measures')
+FIELDS = ('config', 'options', 'tests', 'measures', 'packages')
 
 
 class RunError(UserError):
-    """A run whose training, test or measurement failed, or that another process is at."""
+    """A run whose training, test or measurement failed, or that is locked by another process."""
 
 
 def change_config(cfg: Config, options: Sequence[str | dict]) -> Config:
@@ -74,7 +76,7 @@ def change_config(cfg: Config, options: Sequence[str | dict]) -> Config:
 
 
 class Experiment:
-    """What is trained and how it is measured.
+    """A training and its measurements.
 
     Args:
         name: Name, which its folders begin with.
@@ -100,10 +102,20 @@ class Experiment:
         tests = definition.get('tests') or dict(test=())
         self.tests = {test: change_config(self.config, options) for test, options in tests.items()}
         self.measures = dict(definition.get('measures') or {})
+        self.packages = dict(definition.get('packages') or {})
+
+    def check_packages(self) -> None:
+        """Check, before the training, that the packages which its measures need are installed.
+
+        Raises:
+            UserError: One is not; says what installs it.
+        """
+        for package, extra in self.packages.items():
+            import_extra(package, extra)
 
     @property
     def digest(self) -> str:
-        """What tells this definition from any other."""
+        """Digest of what is trained, tested and measured."""
         parts = [self.config.to_dict(), {name: config.to_dict() for name, config in self.tests.items()}, self.measures]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
@@ -125,13 +137,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The experiment and the seed, for people to read."""
+        """The experiment and the seed, for messages."""
         return f'{self.experiment.name}, seed {self.seed}'
 
     def result(self) -> dict[str, Any] | None:
-        """Give what the run resulted in, None where it is not done.
+        """Return the result of the run; None where it is not done.
 
-        Fields: ``experiment``, ``digest``, ``seed``; ``tests`` and ``measures`` with what each gave; ``cost``, see
+        Fields: ``experiment``, ``digest``, ``seed``; ``tests`` and ``measures`` with the result of each; ``cost``, see
         :class:`~rescaps_plugin.analysis.cost.CostHook`; ``commands``, ``machine`` and ``date``.
         """
         path = self.folder / 'result.json'
@@ -148,10 +160,10 @@ class Run:
         """Do what is not done yet.
 
         Returns:
-            The result, as :meth:`result` gives it.
+            The result, as of :meth:`result`.
 
         Raises:
-            RunError: A step failed, or another process is at this run.
+            RunError: A step failed, or another process works on this run.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock():
@@ -226,18 +238,18 @@ class Run:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Keep other processes away, also from what a killed process has left running."""
+        """Lock the run against other processes, as long as a step of it runs, even if this process is killed."""
         with (self.folder / 'lock').open('w') as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise RunError(f'{self.name}: another process is at it in {self.folder}.') from error
+                raise RunError(f'{self.name}: its folder {self.folder} is locked by another process.') from error
             os.set_inheritable(lock.fileno(), True)
             yield
 
 
 def _call(command: Sequence[str], output: Any) -> int:
-    """Run a command and give its exit status; it ends when this process is told to."""
+    """Run a command and return its exit status; SIGTERM ends it as well as this process."""
 
     def end(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""How gradients fare on their way down a network."""
+"""Gradients at every block of a network during training."""
 
 from typing import Any
 

@@ -1,8 +1,10 @@
-"""What measurements are taken on, and how much memory they take."""
+"""Descriptions of the machine that measurements are taken on."""
 
 import platform
 import re
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -18,7 +20,7 @@ def describe_machine(device: str, threads: int) -> dict[str, str | int]:
         threads: Threads of PyTorch on the CPU.
 
     Returns:
-        Names and what they stand for, for people to read.
+        Descriptions, by what they describe.
     """
     try:
         cpu = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text()).group(1)
@@ -34,3 +36,21 @@ def describe_machine(device: str, threads: int) -> dict[str, str | int]:
         'rescaps': rescaps_plugin.__version__,
     }
     return {'GPU': torch.cuda.get_device_name(), **machine} if device == 'cuda' else machine
+
+
+def describe_run(device: str, threads: int, command: str) -> dict[str, Any]:
+    """Describe a run of measurements for its records.
+
+    Args:
+        device: ``'cpu'`` or ``'cuda'``.
+        threads: Threads of PyTorch on the CPU.
+        command: The command line.
+
+    Returns:
+        ``command``, ``date`` and ``machine``, as of :func:`describe_machine`.
+    """
+    return {
+        'command': command,
+        'date': datetime.now().astimezone().isoformat(timespec='seconds'),
+        'machine': describe_machine(device, threads),
+    }

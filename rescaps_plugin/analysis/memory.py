@@ -12,7 +12,7 @@ RESET_PEAK = Path('/proc/self/clear_refs')
 
 
 class PeakMemory:
-    """How far the memory in use rises above what it was when this was made.
+    """Peak of the memory in use above the memory in use at construction.
 
     On a GPU it is PyTorch's allocated memory, elsewhere the resident set of the process.
 
@@ -37,7 +37,7 @@ class PeakMemory:
         return device == 'cuda' or os.access(RESET_PEAK, os.W_OK)
 
     def added(self) -> int:
-        """Give the bytes above the start at the highest point since."""
+        """Return the bytes at the peak above those at construction."""
         return (torch.cuda.max_memory_allocated() if self.cuda else _resident('VmHWM')) - self.before
 
 

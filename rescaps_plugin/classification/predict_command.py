@@ -1,4 +1,4 @@
-"""``tools/predict.py`` for classifiers: the class and score of images."""
+"""The body of ``tools/predict.py`` for classifiers: class and score of images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from mmpretrain.datasets import build_dataset
 from rich.progress import track
 
 from rescaps_plugin.classification.image_inputs import ImageFiles, reads_bgr
+from rescaps_plugin.cli.arguments import check_predict_options
 from rescaps_plugin.cli.config import unwrap_test_set
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.cli.plots import plain_text
 from rescaps_plugin.cli.tables import shorten, show, write_table
-from rescaps_plugin.data.folders import find_files
+from rescaps_plugin.data.folders import find_files, raise_unreadable
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, ImageError
 from rescaps_plugin.data.pictures import to_picture
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
 from rescaps_plugin.training.run_checks import find_class_count
@@ -36,16 +38,18 @@ PICTURE_TILES = 25
 SCREEN_ROWS = 10
 
 
-def predict(cfg: Config, args: Namespace) -> list[str]:
+def run(cfg: Config, args: Namespace) -> None:
     """Predict the classes of images with an mmpretrain classifier.
 
     Args:
         cfg: The config.
         args: Arguments of the tool.
 
-    Returns:
-        What went wrong with the images that could not be predicted.
+    Raises:
+        UserError: An option has no meaning here, the checkpoint is not of the model, or inputs could not be read.
     """
+    check_predict_options(args, classes=True)
+    out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
     inferencer = ImageClassificationInferencer(unwrap_test_set(cfg), pretrained=False, device=args.device)
     checkpoint = load_weights(inferencer.model, args.checkpoint)
     inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
@@ -59,7 +63,7 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), inferencer.config, inferencer.model)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
-    indices = spread(len(samples), args.max_images)
+    indices = evenly_spaced(len(samples), args.max_images)
 
     batch_size = args.batch_size or BATCH_SIZE
     rows, tiles, failures = [], [], []
@@ -75,10 +79,10 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         del tiles[PICTURE_TILES:]
 
     if rows:
-        write_table(rows, args.out_dir / f'predictions.{args.format}')
+        write_table(rows, out_dir / f'predictions.{args.format}')
         report(rows)
-        draw_picture(tiles, rows, reads_bgr(inferencer.config), args.out_dir / 'predictions.png')
-    return failures
+        draw_picture(tiles, rows, reads_bgr(inferencer.config), out_dir / 'predictions.png')
+    raise_unreadable(failures)
 
 
 def load_samples(samples: Sequence[dict], indices: Sequence[int], failures: list[str]) -> dict[int, dict]:

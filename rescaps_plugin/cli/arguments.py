@@ -1,17 +1,23 @@
 """Command-line arguments that the tools have in common."""
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+import shlex
+import sys
+from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rescaps_plugin.cli.errors import UserError
 
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 
 
 def positive_int(text: str) -> int:
-    """Read an argument that counts something.
+    """Read a positive integer.
 
     Args:
-        text: What the user typed.
+        text: The argument.
 
     Returns:
         The number.
@@ -23,6 +29,133 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise ArgumentTypeError(f'must be at least 1, not {value}')
     return value
+
+
+def fraction(text: str) -> float:
+    """Read a fraction.
+
+    Args:
+        text: The argument.
+
+    Returns:
+        The number.
+
+    Raises:
+        ArgumentTypeError: It is not in (0, 1].
+    """
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ArgumentTypeError(f'must be above 0 and at most 1, not {text}')
+    return value
+
+
+def add_model_arguments(parser: ArgumentParser) -> None:
+    """Add the positional arguments CONFIG and CHECKPOINT.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument('config', help='path of the config, or package::path')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+
+
+class _PairAction(Action):
+    """Stores CONFIG CHECKPOINT CONFIG CHECKPOINT ... as a list of pairs."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
+        if len(values) % 2:
+            parser.error(f'a CONFIG and a CHECKPOINT of each model: {len(values)} arguments were given')
+        setattr(namespace, self.dest, list(zip(values[::2], values[1::2], strict=True)))
+
+
+def add_models_argument(parser: ArgumentParser) -> None:
+    """Add the positional arguments of tools that compare models: ``models``, pairs of a config and a checkpoint.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        'models',
+        nargs='+',
+        action=_PairAction,
+        metavar='CONFIG CHECKPOINT',
+        help='config and checkpoint of each model',
+    )
+
+
+class _MethodAction(Action):
+    """Stores METHODs as pairs: of a config and a checkpoint, or of a folder of maps and None."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
+        methods = []
+        words = iter(values)
+        for word in words:
+            is_folder = Path(word).is_dir()
+            checkpoint = None if is_folder else next(words, None)
+            if checkpoint is None and not is_folder:
+                parser.error(f'METHOD {word}: it is not a folder of maps, and no CHECKPOINT follows it')
+            methods.append((Path(word), checkpoint))
+        setattr(namespace, self.dest, methods)
+
+
+def add_methods_argument(parser: ArgumentParser) -> None:
+    """Add the positional arguments of ``tools/analyse_sod.py``: ``methods``, pairs of a path and a checkpoint or None.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        'methods', nargs='+', action=_MethodAction, metavar='METHOD', help='CONFIG CHECKPOINT, or a folder of maps'
+    )
+
+
+def add_device_argument(parser: ArgumentParser) -> None:
+    """Add ``--device``, where models run; by default the accelerator that MMEngine finds, or the CPU.
+
+    Args:
+        parser: The tool's parser.
+    """
+    # Here, so that tools for timm models alone do without mmengine.
+    from mmengine.device import get_device
+
+    parser.add_argument('--device', default=get_device(), help='cpu, cuda, cuda:1, ... (default: %(default)s)')
+
+
+def add_out_dir_argument(parser: ArgumentParser, default: str) -> None:
+    """Add ``--out-dir``; see :func:`~rescaps_plugin.cli.outputs.choose_out_dir`.
+
+    Args:
+        parser: The tool's parser.
+        default: Description of the default.
+    """
+    parser.add_argument('--out-dir', type=Path, help=f'folder to write to (default: {default})')
+
+
+def check_predict_options(args: Namespace, classes: bool = False, maps: bool = False) -> None:
+    """Refuse options of ``tools/predict.py`` that have no meaning for the model of the config.
+
+    Args:
+        args: Arguments of the tool.
+        classes: Whether the model predicts classes. Defaults to False.
+        maps: Whether the model predicts saliency maps. Defaults to False.
+
+    Raises:
+        UserError: Such an option is given.
+    """
+    if not maps and (args.overlay or args.cutout):
+        raise UserError(f'--overlay and --cutout are of saliency maps; config {args.config} makes none.')
+    if not classes and args.top_k > 1:
+        raise UserError(f'--top-k is of classes; config {args.config} predicts none.')
+
+
+def typed_command(tool: str, argv: Sequence[str] | None) -> str:
+    """Return the command that a tool was started by, for its records.
+
+    Args:
+        tool: Name of the tool, such as ``'benchmark'``.
+        argv: Its arguments; default: the command line's.
+    """
+    return shlex.join(['python', f'tools/{tool}.py', *(sys.argv[1:] if argv is None else argv)])
 
 
 def add_config_options(parser: ArgumentParser) -> None:
@@ -139,7 +272,7 @@ def set_precision(cfg, args: Namespace) -> None:
 
 
 def parse_run_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
-    """Parse the arguments and check what they say of the launcher.
+    """Parse the arguments and check those of the launcher.
 
     Args:
         parser: A parser that went through :func:`add_run_arguments`.

@@ -14,11 +14,11 @@ from rescaps_plugin.cli.errors import UserError
 
 
 def name_outputs(paths: Sequence[Path], folders: Sequence[bool] | None = None) -> list[str]:
-    """Name what is made of files: by their paths below the folder that all are in, without suffix if they differ so.
+    """Name the outputs made of files: by paths below their common folder, without suffixes where these are not needed.
 
     Args:
         paths: The files.
-        folders: Of which of them a folder is made, whose name no path of another output begins with; none by default.
+        folders: Whether the output of each is a folder, which no other output may lie in; none is by default.
 
     Returns:
         Relative paths, each of another file.
@@ -45,7 +45,7 @@ def check_writable(path: str | Path, argument: str) -> None:
 
     Args:
         path: The file, whose folders need not exist yet. Nothing is created.
-        argument: What the user gave it by, for the message.
+        argument: Name of the argument, for the message.
 
     Raises:
         UserError: It cannot be written.
@@ -55,12 +55,31 @@ def check_writable(path: str | Path, argument: str) -> None:
     check_folder_writable(Path(path).parent, f'{argument} {path}')
 
 
+def choose_out_dir(given: Path | None, work_dir: str | Path, name: str) -> Path:
+    """Return the folder for the results of a tool, after a check that files can be written into it.
+
+    Args:
+        given: Value of ``--out-dir``, if given.
+        work_dir: The work directory of the config.
+        name: Name of the folder in the work directory, which is the default.
+
+    Returns:
+        The folder, which need not exist yet.
+
+    Raises:
+        UserError: Files cannot be written into it.
+    """
+    out_dir = given or Path(work_dir, name)
+    check_folder_writable(out_dir, '--out-dir')
+    return out_dir
+
+
 def check_folder_writable(folder: str | Path, argument: str) -> None:
     """Check, before the work that makes them, that files can be written into a folder.
 
     Args:
         folder: The folder, which need not exist yet. Nothing is created.
-        argument: What the user gave it by, for the message.
+        argument: Name of the argument, for the message.
 
     Raises:
         UserError: They cannot.

@@ -1,4 +1,4 @@
-"""Resolve command-line paths to input files."""
+"""Find the input files in the files and folders that the command line names."""
 
 import os
 import sys
@@ -25,9 +25,9 @@ def find_files(
 
     Args:
         inputs: Paths of files and folders.
-        kind: Name of the kind, for the error message.
-        suffixes: Suffixes of the kind, in lower case; upper case matches too.
-        accept: Whether a file with such a suffix in a folder is of the kind; by default all are.
+        kind: Kind of the files, for the error message.
+        suffixes: How names of that kind end, in either case.
+        accept: Returns whether a file of a folder is of the kind, where the suffix is not enough.
 
     Returns:
         The files, those of a folder sorted.
@@ -58,10 +58,23 @@ def find_files(
     return paths
 
 
-def walk_files(folder: str | Path) -> Iterator[str]:
-    """Yield the paths of the files of a folder, at any depth, without those that :func:`is_foreign` names.
+def raise_unreadable(failures: Sequence[str]) -> None:
+    """Raise an error that lists the inputs of a tool which could not be read.
 
-    A folder that several links lead to is read once.
+    Args:
+        failures: A message for each of them.
+
+    Raises:
+        UserError: There are any.
+    """
+    if failures:
+        raise UserError('\n  '.join([f'{len(failures)} inputs could not be read:', *failures]))
+
+
+def walk_files(folder: str | Path) -> Iterator[str]:
+    """Yield the paths of the files in a folder and below; a folder that links lead back to is read once.
+
+    Files and folders that :func:`is_foreign` names are left out.
     """
     seen, waiting = set(), [os.fspath(folder)]
     while waiting:
@@ -80,12 +93,12 @@ def walk_files(folder: str | Path) -> Iterator[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a file or folder is hidden, or created by an operating system."""
+    """Return whether a file or folder is hidden, or left by an operating system."""
     return name.startswith('.') or name in FOREIGN_FOLDERS
 
 
 def list_folders(root: str | Path) -> list[str]:
-    """List the folders directly in a folder by name, without those that :func:`is_foreign` names."""
+    """List the folders right in a folder by name, without those that :func:`is_foreign` names."""
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_foreign(entry.name))
 
 

@@ -1,4 +1,4 @@
-"""``tools/export.py`` for any kind of model: a trained model's file, and how it does on the config's own data."""
+"""The body of ``tools/export.py``: write the file of any kind of model, and compare it with PyTorch on its data."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from rescaps_plugin import __version__
-from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets, require, with_pipeline
+from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets, require, set_work_dir, with_pipeline
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.cli.outputs import replacing
-from rescaps_plugin.export.formats import Export, Format, Run
+from rescaps_plugin.cli.outputs import check_writable, replacing
+from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.export.formats import Export, Run, find_format
 from rescaps_plugin.export.quantization import quantize
 
 # Samples of the test set that --check compares, and the difference that it allows.
@@ -58,11 +59,13 @@ class Exporter(ABC):
     def __init__(self, cfg: Config, args: Namespace) -> None:
         self.cfg = cfg
         self.args = args
+        self.form = find_format(args.format)
+        self.path = self._choose_path()
         if args.input_size and len(args.input_size) != len(self.size_names):
             given = ' '.join(map(str, args.input_size))
             raise UserError(f'--input-size of {self.sample}s is {" ".join(self.size_names)}, not {given}')
         self.batch_size = BATCH_SIZE if args.dynamic_batch else 1
-        # What is missing shows here, and not when the model has been traced and written.
+        # Missing data are reported here, before the model is traced and written.
         data = [self.test_set] if args.check else []
         data += [self.calibration_set] if args.int8 else []
         self.model = self.load_model()
@@ -79,6 +82,15 @@ class Exporter(ABC):
                 f'the model does not take {self.sample}s of {shape_text(self.input_shape)}: {error}'
             ) from error
 
+    def _choose_path(self) -> Path:
+        """Return the path of the file, after a check that it can be written."""
+        path = self.args.out
+        if path is None:
+            set_work_dir(self.cfg, None)
+            path = Path(self.cfg.work_dir, Path(self.args.config).stem + self.form.suffix)
+        check_writable(path, '--out')
+        return path
+
     @abstractmethod
     def load_model(self) -> nn.Module:
         """Build the config's model and load the checkpoint: in its training form, in eval mode."""
@@ -89,15 +101,15 @@ class Exporter(ABC):
 
     @abstractmethod
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Give what PyTorch predicts for a batch, in the training form."""
+        """Return PyTorch's predictions for a batch, in the training form."""
 
     def comparable(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Give a file's outputs in the form of :meth:`reference`, in which the tolerance is meant."""
+        """Return a file's outputs in the form of :meth:`reference`, to which the tolerance applies."""
         return outputs
 
     @abstractmethod
     def agreement(self, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
-        """Say how far outputs mean the same as those that are expected."""
+        """Describe the agreement of outputs with the expected ones, such as equal classes."""
 
     @abstractmethod
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list:
@@ -105,19 +117,19 @@ class Exporter(ABC):
 
     @abstractmethod
     def summarise(self, scores: Sequence) -> str:
-        """Say what the scores of a test set amount to."""
+        """Describe the mean of the scores of a test set."""
 
     def describe(self) -> dict[str, Any]:
-        """Say of what goes in and comes out what :attr:`metadata` does not say of every kind of model."""
+        """Return the part of :attr:`metadata` that is particular to the kind of model."""
         return {}
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give the shape of a sample, that of the test set's first by default."""
+        """Return the shape of a sample, by default that of the test set's first."""
         return tuple(self.preprocess(self.test_set[0])[0].shape[1:])
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says of itself."""
+        """Metadata of the file."""
         return {
             'task': self.task,
             'input_size': self.input_shape,
@@ -128,7 +140,7 @@ class Exporter(ABC):
         }
 
     def describe_images(self, rgb: bool) -> dict[str, Any]:
-        """Say of images ``[c, h, w]`` what the data preprocessor makes of them; ``rgb``: whether red comes first."""
+        """Describe the data preprocessor's treatment of images ``[c, h, w]``; ``rgb``: whether red comes first."""
         channels = self.input_shape[0]
         options = preprocessor_options(self.cfg)
         return {
@@ -158,7 +170,7 @@ class Exporter(ABC):
         return data['inputs'], data['data_samples'][0].cpu()
 
     def batches(self, dataset: Sequence[dict], indices: Sequence[int], size: int) -> Iterator[tuple[Tensor, list]]:
-        """Give inputs ``[size, ...]`` of a data set, the last batch perhaps fewer, and their annotations."""
+        """Yield inputs ``[size, ...]`` of a data set, fewer in the last batch, and their annotations."""
         for start in range(0, len(indices), size):
             pairs = [self.preprocess(dataset[index]) for index in indices[start : start + size]]
             for sample, _ in pairs:
@@ -170,11 +182,21 @@ class Exporter(ABC):
             yield torch.cat([sample for sample, _ in pairs]), [annotation for _, annotation in pairs]
 
     def calibration_inputs(self, count: int) -> Iterator[Tensor]:
-        """Give samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
+        """Return samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
         indices = torch.randperm(len(self.calibration_set), generator=torch.Generator().manual_seed(0))[:count].tolist()
         return (inputs for inputs, _ in self.batches(self.calibration_set, indices, self.batch_size))
 
-    def export(self, form: Format, path: Path) -> None:
+    def run(self) -> None:
+        """Write the files that the arguments ask for.
+
+        Raises:
+            UserError: PyTorch cannot write the model, or the check fails.
+        """
+        self.export()
+        if self.args.int8:
+            self.export_int8()
+
+    def export(self) -> None:
         """Write the file; with ``--check``, keep it only if it gives what PyTorch gives.
 
         Raises:
@@ -189,26 +211,26 @@ class Exporter(ABC):
             self.args.dynamic_batch,
             self.args.opset,
         )
-        with replacing(path) as draft:
-            form.save(export, draft)
+        with replacing(self.path) as draft:
+            self.form.save(export, draft)
             if self.args.check:
-                print(self.check(form.load(draft)))
-        print(f'wrote {path} ({megabytes(path)})')
+                print(self.check(self.form.load(draft)))
+        print(f'wrote {self.path} ({megabytes(self.path)})')
 
     @torch.inference_mode()
-    def export_int8(self, form: Format, source: Path) -> None:
+    def export_int8(self) -> None:
         """Write the int8 file beside the one in fp32; with ``--check``, measure both on the whole test set."""
-        path = source.with_stem(f'{source.stem}_int8')
+        source, path = self.path, self.path.with_stem(f'{self.path.stem}_int8')
         with replacing(path) as draft:
             quantize(source, draft, self.calibration_inputs(self.args.calibration_images))
         print(f'wrote {path} ({megabytes(path)}, {path.stat().st_size / source.stat().st_size:.2f}x of fp32)')
         if self.args.check:
-            for line in self.evaluate({'fp32': form.load(source), 'int8': form.load(path)}):
+            for line in self.evaluate({'fp32': self.form.load(source), 'int8': self.form.load(path)}):
                 print(line)
 
     @torch.inference_mode()
     def check(self, run: Run) -> str:
-        """Compare a file's outputs for samples of the test set, at even distances, with PyTorch's.
+        """Compare a file's outputs for evenly spaced samples of the test set with PyTorch's.
 
         Args:
             run: Runs the file; where it takes any batch size, on one sample and on several.
@@ -219,8 +241,7 @@ class Exporter(ABC):
         Raises:
             UserError: They differ by more than the tolerance.
         """
-        count = min(CHECK_SAMPLES, len(self.test_set))
-        indices = [index * len(self.test_set) // count for index in range(count)]
+        indices = evenly_spaced(len(self.test_set), CHECK_SAMPLES)
         parts = [part for part in (indices[:1], indices[1:]) if part]
         pairs = [
             (run(inputs), [output.cpu() for output in self.reference(inputs)])
@@ -234,7 +255,7 @@ class Exporter(ABC):
             (ours - theirs).abs().max().item() for ours, theirs in zip(self.comparable(outputs), expected, strict=True)
         )
         found = (
-            f'largest difference to PyTorch {difference:.1e} on {count} {self.sample}s of the test set, '
+            f'largest difference to PyTorch {difference:.1e} on {len(indices)} {self.sample}s of the test set, '
             f'{self.agreement(outputs, expected)}'
         )
         if not difference <= TOLERANCE:  # nor NaN
@@ -246,14 +267,14 @@ class Exporter(ABC):
         """Score files on the whole test set, batch by batch in turn, and take their time.
 
         Args:
-            runs: What runs each file, by name.
+            runs: Functions that run the files, by name.
 
         Yields:
             A line about each.
         """
         scores = {name: [] for name in runs}
         seconds = dict.fromkeys(runs, 0.0)
-        for run in runs.values():  # the first time costs what no other does
+        for run in runs.values():  # warm up
             run(self.example)
         for inputs, truth in self.batches(self.test_set, range(len(self.test_set)), self.batch_size):
             for name, run in runs.items():
@@ -270,7 +291,7 @@ class Exporter(ABC):
 
 
 def preprocessor_options(cfg: Config) -> ConfigDict:
-    """Give what a config says of the data preprocessor."""
+    """Return the data preprocessor of a config."""
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or ConfigDict()
 
 
@@ -280,5 +301,5 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def megabytes(path: Path) -> str:
-    """Give the size of a file."""
+    """Return the size of a file."""
     return f'{path.stat().st_size / 1e6:.2f} MB'

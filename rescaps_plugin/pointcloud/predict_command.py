@@ -1,4 +1,4 @@
-"""``tools/predict.py`` for point capsule autoencoders: the reconstruction of clouds and meshes."""
+"""The body of ``tools/predict.py`` for point capsule autoencoders: reconstructions of clouds and meshes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from mmengine.config import Config
 from rich.progress import track
 
+from rescaps_plugin.cli.arguments import check_predict_options
 from rescaps_plugin.cli.config import find_test_pipeline
+from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.cli.tables import show, write_table
-from rescaps_plugin.data.folders import find_files
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.folders import find_files, raise_unreadable
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.losses import chamfer_distance
 from rescaps_plugin.pointcloud.drawing import draw_clouds
 from rescaps_plugin.pointcloud.files import SUFFIXES, is_cloud
@@ -26,36 +28,38 @@ SCREEN_ROWS = 10
 MAX_STEM = 60
 
 
-def predict(cfg: Config, args: Namespace) -> list[str]:
+def run(cfg: Config, args: Namespace) -> None:
     """Reconstruct clouds and meshes with a point capsule autoencoder.
 
     Args:
         cfg: The config.
         args: Arguments of the tool.
 
-    Returns:
-        What was wrong with the files that could not be used.
+    Raises:
+        UserError: An option has no meaning here, the checkpoint is not of the model, or inputs could not be read.
     """
+    check_predict_options(args)
+    out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
     model = load_model(cfg, args.checkpoint, args.device)
     failures: list[str] = []
     if args.inputs:
         paths = find_files(args.inputs, 'clouds or meshes', SUFFIXES, is_cloud)
-        paths = [paths[index] for index in spread(len(paths), args.max_images)]
+        paths = [paths[index] for index in evenly_spaced(len(paths), args.max_images)]
         total = len(paths)
         samples = read_samples(paths, find_test_pipeline(cfg), model.decoder.num_points, failures)
     else:
         dataset = build_dataset(cfg, 'test')
-        indices = spread(len(dataset), args.max_images)
+        indices = evenly_spaced(len(dataset), args.max_images)
         samples, total = (dataset[index] for index in indices), len(indices)
 
-    args.out_dir.mkdir(parents=True, exist_ok=True)
+    out_dir.mkdir(parents=True, exist_ok=True)
     rows, clouds, predicted, drawn = [], [], [], []
     for cloud, sample in track(
         reconstruct(model, samples, args.batch_size or BATCH_SIZE), 'Reconstructing', total=total
     ):
         name = str(sample.get('path', sample.sample_idx))
         file = f'{len(rows):04d}_{Path(name).stem[:MAX_STEM]}.ply'
-        write_ply(args.out_dir / file, sample, model.decoder.latent_capsules)
+        write_ply(out_dir / file, sample, model.decoder.latent_capsules)
         distance = 1000 * chamfer_distance(sample.pred_points[None], cloud[None]).item()
         rows.append({'cloud': name, 'points': len(cloud), 'chamfer': round(distance, 4), 'file': file})
         if sample.get('points_of_file', 0) > len(cloud) and not sample.is_mesh:
@@ -65,10 +69,10 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
             predicted.append(sample.pred_points.numpy())
 
     if rows:
-        write_table(rows, args.out_dir / f'predictions.{args.format}')
+        write_table(rows, out_dir / f'predictions.{args.format}')
         titles = {'reconstruction': [f'{row["chamfer"]:.2f}' for row in rows]}
-        draw_clouds({'input': clouds, 'reconstruction': predicted}, args.out_dir / 'predictions.png', titles=titles)
-        print(f'wrote {args.out_dir / "predictions.png"}')
+        draw_clouds({'input': clouds, 'reconstruction': predicted}, out_dir / 'predictions.png', titles=titles)
+        print(f'wrote {out_dir / "predictions.png"}')
     for row in rows[:SCREEN_ROWS]:
         file, distance = show(row['file']), row['chamfer']
         print(f'cloud {show(row["cloud"])}: Chamfer distance {distance:.2f}e-3 in the unit sphere, {file}')
@@ -77,4 +81,4 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
             f'{len(drawn)} clouds have more points than the {model.decoder.num_points} of the model, and as many were '
             f'drawn of each: {show(", ".join(drawn[:SCREEN_ROWS]))}'
         )
-    return failures
+    raise_unreadable(failures)

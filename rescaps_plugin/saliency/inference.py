@@ -25,7 +25,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import name_outputs
 from rescaps_plugin.data.images import ImageError, read_alpha, read_image
 from rescaps_plugin.data.pipelines import IMAGE_LOADERS, loads_image
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
 from rescaps_plugin.training.checkpoint_loader import load_weights
@@ -154,7 +154,7 @@ class PictureReader:
         names = name_outputs(paths, [path.suffix.lower() in VIDEO_SUFFIXES for path in paths])
         names = dict(zip(paths, names, strict=True))
         images = [path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES]
-        kept = {images[index] for index in spread(len(images), limit)}
+        kept = {images[index] for index in evenly_spaced(len(images), limit)}
         for path in paths:
             try:
                 if path in kept:
@@ -181,7 +181,7 @@ class PictureReader:
                 raise ImageError(f'{path}: refused, its frames have {size[0]} x {size[1]} pixels')
             count = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
             # Some files do not say how many frames they have, or how fast.
-            kept = set(spread(count, limit)) if limit is not None and count else None
+            kept = set(evenly_spaced(count, limit)) if limit is not None and count else None
             rate = video.get(cv2.CAP_PROP_FPS) or 25.0
             number = 0
             while True:

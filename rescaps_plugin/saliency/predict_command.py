@@ -1,4 +1,4 @@
-"""``tools/predict.py`` for salient object detectors: maps, overlays and cut-outs of images, folders and videos."""
+"""The body of ``tools/predict.py`` for salient object detectors: maps, overlays and cut-outs of images and videos."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy as np
 from mmengine.config import Config
 from rich.progress import track
 
+from rescaps_plugin.cli.arguments import check_predict_options
+from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.cli.tables import show, write_table
-from rescaps_plugin.data.folders import find_files
+from rescaps_plugin.data.folders import find_files, raise_unreadable
 from rescaps_plugin.data.images import IMAGE_SUFFIXES
 from rescaps_plugin.data.pictures import to_picture
-from rescaps_plugin.data.subset import spread
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.saliency.drawing import cutout, draw_grid, overlay
 from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
 from rescaps_plugin.saliency.masks import SALIENT
@@ -30,16 +32,18 @@ PICTURE_ROWS = 8
 SCREEN_ROWS = 10
 
 
-def predict(cfg: Config, args: Namespace) -> list[str]:
+def run(cfg: Config, args: Namespace) -> None:
     """Predict saliency maps of images and videos, or of the config's test set.
 
     Args:
         cfg: The config.
         args: Arguments of the tool.
 
-    Returns:
-        What was wrong with the files that could not be used.
+    Raises:
+        UserError: An option has no meaning here, the checkpoint is not of the model, or inputs could not be read.
     """
+    check_predict_options(args, maps=True)
+    out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
     reader, failures = PictureReader(cfg), []
     model = load_detector(cfg, args.checkpoint, args.device)
     if args.inputs:
@@ -47,11 +51,11 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
         pictures, total = reader.read_files(paths, args.max_images, failures), None
     else:
         dataset = reader.build_dataset()
-        indices = spread(len(dataset), args.max_images)
+        indices = evenly_spaced(len(dataset), args.max_images)
         pictures, total = reader.read_dataset(dataset, indices, failures), len(indices)
 
     rows, shown = [], []
-    with MapWriter(args.out_dir, args.overlay, args.cutout) as writer:
+    with MapWriter(out_dir, args.overlay, args.cutout) as writer:
         pictures = iter(track(pictures, 'Predicting', total=total))
         while batch := list(islice(pictures, args.batch_size or BATCH_SIZE)):
             for picture, saliency in zip(batch, predict_maps(model, [each.sample for each in batch]), strict=True):
@@ -60,10 +64,10 @@ def predict(cfg: Config, args: Namespace) -> list[str]:
                     shown.append((picture, saliency))
 
     if rows:
-        write_table(rows, args.out_dir / f'predictions.{args.format}')
+        write_table(rows, out_dir / f'predictions.{args.format}')
         report(rows)
-        draw_picture(shown, rows, args.out_dir / 'predictions.png')
-    return failures
+        draw_picture(shown, rows, out_dir / 'predictions.png')
+    raise_unreadable(failures)
 
 
 class MapWriter:

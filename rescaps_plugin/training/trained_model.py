@@ -1,13 +1,16 @@
-"""Open a trained model: its config, and the model with the weights of a checkpoint."""
+"""Open a trained model for a tool: its config, and the model with the weights of a checkpoint."""
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from rescaps_plugin.cli.config import load_config, require, set_work_dir
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.pipelines import check_images
 from rescaps_plugin.training.checkpoint_loader import check_exists, open_safely
 
@@ -37,3 +40,32 @@ def open_trained(
     set_work_dir(cfg, None)
     with open_safely(checkpoint, trust=args.trust_checkpoint):
         return cfg, load(cfg, checkpoint, args.device)
+
+
+def call_by_scope(args: Namespace, commands: Mapping[str, str], work_dir: str | None = None) -> Any:
+    """Call the command of a tool for the domain of a trained model, which the config's ``default_scope`` tells.
+
+    Args:
+        args: Arguments of the tool: ``config``, ``checkpoint``, and those of
+            :func:`~rescaps_plugin.cli.arguments.add_config_arguments`.
+        commands: Commands as ``'package.module:name'``, by ``default_scope``. They take the config and the arguments.
+        work_dir: The user's choice of the config's ``work_dir``, if any.
+
+    Returns:
+        What the command returns.
+
+    Raises:
+        UserError: The config or checkpoint does not exist, or there is no command for its scope; or as the command.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    require(cfg, 'model', 'test_dataloader')
+    scope = cfg.get('default_scope')
+    if scope not in commands:
+        raise UserError(f'config {args.config} has default_scope {scope!r}; it may be {", ".join(commands)}.')
+    init_default_scope(scope)
+    cfg = check_images(cfg)
+    check_exists(args.checkpoint)
+    set_work_dir(cfg, work_dir)
+    command = resolve_name(commands[scope])
+    with open_safely(args.checkpoint, trust=args.trust_checkpoint):
+        return command(cfg, args)

@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from rescaps_plugin.analysis.benchmark.measure import Bench, Conditions, Quantity, measure_all, time_step
+from rescaps_plugin.analysis.benchmark.measure import Bench, Conditions, Quantity, time_step
+from rescaps_plugin.analysis.benchmark.processes import measure_all
 from rescaps_plugin.analysis.cost import StepClock
 
 pytestmark = pytest.mark.cuda

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.cli.outputs import replacing
 from rescaps_plugin.export import formats as export_module
 from rescaps_plugin.export.formats import FORMATS, Export, find_format
-from rescaps_plugin.export.quantization import quantize
 
 METADATA = {'classes': ['größer', 'kleiner'], 'input_size': (2, 6, 5), 'mean': [0.5, 1.0], 'of': nn.ReLU}
 
@@ -112,57 +110,8 @@ def test_opset(make_export, tmp_path):
         FORMATS['onnx'].save(make_export(opset=400), path)
 
 
-def test_int8_follows_fp32(network, saved, tmp_path):
-    import onnx
-
-    torch.manual_seed(1)
-    fp32, int8 = saved('onnx', True), tmp_path / 'int8.onnx'
-    quantize(fp32, int8, [torch.randn(8, 2, 6, 5) for _ in range(4)])
-    images = torch.randn(16, 2, 6, 5)
-    difference = (FORMATS['onnx'].load(int8)(images)[0] - network(images)).abs().max()
-    # 7 bits of weights and 8 of activations, and not the fp32 network under another name.
-    assert 1e-5 < difference < 0.02
-
-    model = onnx.load(int8)
-    assert [entry.domain for entry in model.opset_import] == ['']
-    weights = {tuple(weight.dims) for weight in model.graph.initializer if weight.data_type == onnx.TensorProto.INT8}
-    assert weights >= {(4, 2, 3, 3), (3, 4, 3, 3)}
-    scales = {tuple(scale.dims) for scale in model.graph.initializer if 'weight_scale' in scale.name}
-    assert scales == {(4,), (3,)}  # one for each output channel
-    assert read_metadata('onnx', int8) == read_metadata('onnx', fp32)
-
-
-def test_int8_is_calibrated_by_the_batches(network, saved, tmp_path):
-    fp32, int8 = saved('onnx', True), tmp_path / 'int8.onnx'
-    torch.manual_seed(1)
-    images = torch.randn(16, 2, 6, 5)
-    errors = []
-    for scale in (1, 0.01):
-        quantize(fp32, int8, [scale * images])
-        errors.append((FORMATS['onnx'].load(int8)(images)[0] - network(images)).abs().max())
-    assert errors[1] > 10 * errors[0]  # all that is beyond the calibrated range is cut off
-
-
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(export_module, 'find_spec', lambda name: None if name == 'onnxscript' else object())
     with pytest.raises(UserError, match=r"--format onnx needs onnxscript: pip install '\.\[export\]'"):
         find_format('onnx')
     assert find_format('exported') is FORMATS['exported']
-
-
-def test_replacing_creates_folders_and_takes_the_place_at_the_end(tmp_path):
-    path = tmp_path / 'a' / 'b' / 'model.bin'
-    for content in ('first', 'second'):
-        with replacing(path) as draft:
-            draft.write_text(content)
-            assert path.exists() == (content == 'second')
-        assert path.read_text() == content
-    assert [file.name for file in path.parent.iterdir()] == ['model.bin']
-
-
-def test_replacing_leaves_nothing_behind_an_error(tmp_path):
-    path = tmp_path / 'model.bin'
-    with pytest.raises(ZeroDivisionError), replacing(path) as draft:
-        draft.write_text('half')
-        1 / 0  # noqa: B018
-    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,8 @@ from PIL import Image
 
 pytest.importorskip('mmpretrain')
 
+from rescaps_plugin.analysis import depth
+
 
 @pytest.mark.slow
 def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, capsys):
@@ -35,20 +37,11 @@ def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, ca
         assert len(plot.convert('RGB').getcolors(1 << 24)) > 10
 
     # What was trained is not trained again, unless the settings differ.
-    monkeypatch.setattr(tool, 'train', lambda *arguments: pytest.fail('trained again'))
+    monkeypatch.setattr(depth, 'train', lambda *arguments: pytest.fail('trained again'))
     tool.main([*settings, '--em-depth', '1', '--out', str(tmp_path)])
     with pytest.raises(pytest.fail.Exception, match='trained again'):
         tool.main([*settings, '--seed', '1', '--out', str(tmp_path)])
     assert 'RPR without its identity' in capsys.readouterr().out
-
-
-def test_figures_are_read_off_the_norms(load_tool):
-    tool = load_tool('analyse_depth')
-    run = dict(norms=[[4.0, 1.0], [9.0, 1.0], [1.0, 2.0], [3.0, 2.0], [5.0, 2.0], [0.0, 0.0]])
-    assert tool.ratio(run['norms'][0]) == 4
-    # The second half without the step that has no gradient: 1.5 and 2.5.
-    assert tool.late_ratio(run) == 2
-    assert tool.late_ratio(dict(norms=[[0.0, 0.0]])) is None
 
 
 def test_shallow_limits_are_a_mistake(load_tool, tmp_path):
@@ -56,3 +49,10 @@ def test_shallow_limits_are_a_mistake(load_tool, tmp_path):
         load_tool('analyse_depth').main(
             ['--methods', 'em', '--depths', '3', '--em-depth', '2', '--out', str(tmp_path / 'out')]
         )
+
+
+def test_folder_that_cannot_be_written_is_told_before_a_training(load_tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(depth, 'train', None)
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='--out cannot be written'):
+        load_tool('analyse_depth').main(['--out', str(tmp_path / 'file')])

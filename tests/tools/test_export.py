@@ -14,6 +14,7 @@ from timm.utils import reparameterize_model
 
 from rescaps_plugin.classification.exporter import ClassifierExporter
 from rescaps_plugin.cli.config import load_config
+from rescaps_plugin.cli.errors import UserError
 from tests.tools.digits import train_epoch
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
@@ -171,11 +172,10 @@ def test_int8_calibrates_on_the_training_set_as_in_a_test(load_tool, config, che
 
 def test_int8_needs_a_pipeline_to_replace(load_tool, config, checkpoint):
     init_default_scope('mmpretrain')
-    tool = load_tool('export')
     cfg = load_config(config)
     cfg.train_dataloader.dataset = dict(type='Digits', split='train')
-    exporter = ClassifierExporter(cfg, tool.parse_args([config, checkpoint]))
-    with pytest.raises(tool.UserError, match='--int8 needs a train_dataloader.dataset.*Digits has none'):
+    exporter = ClassifierExporter(cfg, load_tool('export').parse_args([config, checkpoint]))
+    with pytest.raises(UserError, match='--int8 needs a train_dataloader.dataset.*Digits has none'):
         exporter.calibration_inputs(20)
 
 

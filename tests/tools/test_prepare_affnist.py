@@ -8,6 +8,7 @@ import pytest
 
 from rescaps_plugin.classification.datasets import IDXMNIST, AffNIST
 from rescaps_plugin.classification.datasets.array_files import idx_header
+from rescaps_plugin.classification.prepare_affnist_command import transform_digits
 
 
 @pytest.fixture(scope='module')
@@ -55,7 +56,7 @@ def test_command(run_tool, mnist, tmp_path):
     assert ratio.mean() == pytest.approx(1, abs=0.01)
 
 
-def test_images_depend_on_seed_digit_and_number_alone(prepare, load_tool, tmp_path, few_digits):
+def test_images_depend_on_seed_digit_and_number_alone(prepare, tmp_path, few_digits):
     made = {}
     for name, options in dict(few=('--per-digit', '2'), more=('--per-digit', '5'), other=('--seed', '1')).items():
         prepare(['mnist', str(tmp_path / name), *options])
@@ -65,7 +66,6 @@ def test_images_depend_on_seed_digit_and_number_alone(prepare, load_tool, tmp_pa
     np.testing.assert_array_equal(few, more[:400])
     np.testing.assert_array_equal(made['few'].get_gt_labels(), np.tile(few_digits[1], 2))
     assert (few != other).any(axis=(1, 2)).mean() > 0.99
-    transform_digits = load_tool('prepare_affnist').transform_digits
     np.testing.assert_array_equal(list(transform_digits(few_digits[0][:30], 0, 1)), few[200:230])
     # The set is the same on every machine and with every version of its libraries.
     assert hashlib.sha256(few.tobytes()).hexdigest()[:16] == 'dda966b757d70cde'
@@ -88,6 +88,13 @@ def test_interrupted_run_leaves_no_set(prepare, tmp_path, monkeypatch, few_digit
         prepare(['mnist', str(tmp_path)])
     with pytest.raises(FileNotFoundError):
         AffNIST(str(tmp_path))
+
+
+def test_folder_that_cannot_be_written_is_told_before_digits_are_read(prepare, tmp_path, monkeypatch):
+    monkeypatch.setattr(IDXMNIST, 'load_arrays', None)
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit, match='OUT cannot be written'):
+        prepare(['mnist', str(tmp_path / 'file')])
 
 
 @pytest.mark.parametrize('number', ['0', '33'])

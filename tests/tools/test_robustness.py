@@ -177,22 +177,3 @@ def test_mistakes(test, models, norb, capsys, monkeypatch):
     hidden = {'art': None}
     monkeypatch.setattr('rescaps_plugin.cli.extras.find_spec', lambda package: hidden.get(package, package))
     assert "art is not installed: pip install '.[robustness]'" in message(*first, '--modes', 'attack')
-
-
-def test_affnist_stands_beside_mnist_placed_as_in_training(load_tool, repository):
-    """What is compared, without the data themselves."""
-    tool = load_tool('robustness')
-    cfg = Config.fromfile(repository / 'configs/rescaps/affnist_small.py')
-    model = tool.Model('affnist', cfg, '', None, None)
-    seen = []
-
-    def accuracies(models, datasets, args, label):
-        seen.extend(datasets)
-        return {'affnist': [99.0, 90.0]}
-
-    tool.accuracies = accuracies
-    found = tool.run_affine([model], tool.parse_args(['config', 'checkpoint']))
-    familiar, affine = seen
-    assert (familiar['type'], familiar['split']) == ('IDXMNIST', 'test')
-    assert familiar['pipeline'][0]['type'] == 'RandomAffinePlacement' and affine['type'] == 'AffNIST'
-    assert found['accuracy']['affnist'] == {'familiar': 99.0, 'transformed': 90.0, 'draws': [90.0]}

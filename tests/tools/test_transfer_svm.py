@@ -98,6 +98,11 @@ def test_clouds_of_another_config(main, model, tmp_path):
             r'rpr\.pth is not one of this model:\n  size mismatch',
         ),
         (['{0}', '{1}', '--cfg-options', 'train_dataloader=None'], 'has no train_dataloader'),
+        # Before the clouds are looked for.
+        (
+            ['{0}', '{1}', '--out-dir', '{0}', '--cfg-options', 'train_dataloader=None'],
+            r'--out-dir cannot be written: .*rpr\.py',
+        ),
     ],
 )
 def test_mistakes(main, model, arguments, message):

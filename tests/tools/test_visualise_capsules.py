@@ -44,7 +44,7 @@ def visualise(load_tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        load_tool('visualise_capsules').main([*map(str, arguments), '--device', 'cpu', '--out-dir', 'out'])
+        load_tool('visualise_capsules').main(['--device', 'cpu', '--out-dir', 'out', *map(str, arguments)])
         return json.loads((tmp_path / 'out/capsules.json').read_text())
 
     return call
@@ -137,6 +137,7 @@ def test_other_routings(visualise, untrained, name, layers, tmp_path):
 @pytest.mark.parametrize(
     ('name', 'arguments', 'message'),
     [
+        ('rescaps/digits_ones', ['--out-dir', 'broken.png'], '--out-dir cannot be written: broken.png'),
         ('resnet_cifar/resnet18_digits', [], 'resnet18_digits.py: the model has no capsule layers'),
         ('rescaps/digits_ones', ['nowhere.png'], 'INPUT nowhere.png does not exist'),
         ('rescaps/digits_ones', ['broken.png'], 'broken.png: not an image'),

@@ -82,6 +82,12 @@ def test_colours():
     np.testing.assert_array_equal(*height_colors(np.array([[0, 0.0, 5], [0, 1.0, 5]]), 'z'))
 
 
+def test_folder_that_cannot_be_written_is_told_before_clouds_are_looked_for(main, tmp_path, repository):
+    config, checkpoint = write_config(tmp_path, repository, 'rpr')
+    with pytest.raises(SystemExit, match='--out-dir cannot be written'):
+        main([config, checkpoint, '--out-dir', config, '--cfg-options', 'test_dataloader=None'])
+
+
 def test_config_without_checkpoint(main, capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['config.py'])

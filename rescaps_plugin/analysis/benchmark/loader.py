@@ -13,12 +13,12 @@ from rescaps_plugin.cli.config import load_config, require, set_work_dir
 from rescaps_plugin.cli.config_errors import config_errors
 from rescaps_plugin.training.runner import build_runner
 
-# What PyTorch refuses where there are no workers.
+# Options that PyTorch refuses without workers.
 _WORKER_OPTIONS = ('persistent_workers', 'prefetch_factor', 'multiprocessing_context')
 
 
 class LoaderSpeed(NamedTuple):
-    """What limits a training.
+    """Speeds of the data loader and of the network in a training.
 
     Args:
         loading: Images per second of the data loader alone, by the number of workers; 0 is the main process.
@@ -41,7 +41,7 @@ class LoaderSpeed(NamedTuple):
 
     @property
     def limit(self) -> str:
-        """What takes longer over a batch: ``'loader'`` or ``'network'``."""
+        """The slower of the two over a batch: ``'loader'`` or ``'network'``."""
         return 'loader' if self.loading[self.workers] < self.network else 'network'
 
     @property
@@ -126,7 +126,7 @@ def _time_training_step(runner: Runner, batch: Any, seconds: float) -> float:
 
 
 def make_loader_page(config: str, speed: LoaderSpeed) -> str:
-    """Write what the loader and the network do, which of them is the limit, and in the last line ``N images/s``."""
+    """Write the speeds as Markdown: which of them is the limit, and in the last line ``N images/s``."""
     rows = [
         ('main process' if number == 0 else f'{number} worker{"s" if number > 1 else ""}', rate)
         for number, rate in speed.loading.items()

@@ -1,13 +1,14 @@
-"""Tables and plots of what :mod:`rescaps_plugin.analysis.benchmark.measure` measures."""
+"""Tables and plots of measurements."""
 
 import json
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Measurements, Quantity, summarise
-from rescaps_plugin.analysis.machine import describe_machine
+from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Quantity
+from rescaps_plugin.analysis.benchmark.processes import Measurements
+from rescaps_plugin.analysis.benchmark.summary import summarise
 
 UNITS = {'parameters': '', 'MACs': '', 'time': 's', 'memory': 'B'}
 
@@ -19,13 +20,6 @@ optimiser. Added memory is the peak during a step above what was in use before i
 """
 
 NO_MEMORY = 'Memory was not measured: that takes a GPU, or a Linux where /proc/self/clear_refs can be written.\n'
-
-SWEEP_NOTES = """\
-Held at {held} while one of {keys} grows; cost ~ size^exponent, in bold, fitted by least squares to the logarithms of
-the medians of {repeats} rounds. A training step is forward, backward and the release of the gradients. Added memory is
-the peak during a step above what was in use before it. What is missing ran out of memory, or cannot be trained at
-batch 1.
-"""
 
 
 def si(value: float, unit: str = '') -> str:
@@ -40,7 +34,7 @@ class Target(NamedTuple):
     """A figure to reach: how a candidate compares to another.
 
     Args:
-        quantity: What is compared.
+        quantity: The quantity that is compared.
         candidate: Name of the candidate.
         reference: Name of the other.
         speed: Least speed, as a multiple of the other's; for time.
@@ -78,13 +72,13 @@ def compare(
 
     Args:
         names: The candidates.
-        measured: What is measured of them.
+        measured: Their measurements.
         reference: The candidate that ratios are to.
         profiles: Shares of time of the candidates, by mode.
-        targets: Figures to reach, of candidates that are among these or not.
+        targets: Figures to reach; those of other candidates are left out.
 
     Returns:
-        What ``benchmark.json`` says of the figures.
+        The figures of ``benchmark.json``.
     """
     base = measured.values[names.index(reference)]
     by_name = dict(zip(names, measured.values, strict=True))
@@ -117,12 +111,12 @@ def compare(
 
 
 def make_table(result: dict[str, Any], quantities: Sequence[Quantity], short: bool = False) -> str:
-    """Write what candidates cost as a table in Markdown, which has a row for each of many candidates.
+    """Write the costs of candidates as a table in Markdown; with many candidates each is a row.
 
     Args:
-        result: What :func:`compare` gives, and ``'profile batch'``.
-        quantities: What is measured.
-        short: Whether to leave out quartiles, and what is not measured in time or memory.
+        result: Return value of :func:`compare`, and ``'profile batch'``.
+        quantities: The quantities that are measured.
+        short: Whether to leave out quartiles, and quantities other than time and memory.
 
     Returns:
         The table.
@@ -202,63 +196,22 @@ def draw(result: dict[str, Any], quantities: Sequence[Quantity], path: Path) -> 
     figure.savefig(path, dpi=120)
 
 
-def make_sweep_page(result: dict[str, Any]) -> str:
-    """Write the page of a sweep: how every quantity grows with every key."""
-    keys = list(result['sweep'])
-    lines = ['# Growth of cost', '']
-    for quantity, unit in result['units'].items():
-        lines += [f'| {quantity} | {" | ".join(keys)} |', f'| --- {"| --- " * len(keys)}|']
-        for curves in result['candidates']:
-            cells = []
-            for curve in curves['curves'][quantity].values():
-                fit = '–' if curve['exponent'] is None else f'**{curve["exponent"]:.2f}**'
-                points = (f'{x}: {si(cost, unit)}' for x, cost in curve['medians'].items())
-                cells.append(f'{fit} ({", ".join(points)})')
-            lines.append(f'| `{curves["name"]}` | {" | ".join(cells)} |')
-        lines.append('')
-    machine = ', '.join(f'{name} {value}' for name, value in result['machine'].items())
-    lines += [result['notes'], f'{result["date"]}, {machine}', '', f'    {result["command"]}', '']
-    return '\n'.join(lines)
-
-
-def draw_sweep(result: dict[str, Any], path: Path) -> None:
-    """Draw the growth of every quantity with every key, on logarithmic axes."""
-    from matplotlib.figure import Figure
-
-    keys, quantities = list(result['sweep']), list(result['units'])
-    figure = Figure(figsize=(4 * len(keys), 3.2 * len(quantities) + 0.5), layout='constrained')
-    for row, axes in zip(quantities, figure.subplots(len(quantities), len(keys), squeeze=False), strict=True):
-        for key, axis in zip(keys, axes, strict=True):
-            for number, candidate in enumerate(result['candidates']):
-                curve = candidate['curves'][row][key]
-                fit = '' if curve['exponent'] is None else f', exponent {curve["exponent"]:.2f}'
-                label = candidate['name'].partition('(')[0] + fit
-                axis.plot(curve['medians'].keys(), curve['medians'].values(), 'o-', color=f'C{number}', label=label)
-            axis.set(xscale='log', yscale='log', xlabel=key, title=f'{row} [{result["units"][row]}]')
-            axis.set_xticks(result['sweep'][key], map(str, result['sweep'][key]))
-            axis.minorticks_off()
-            axis.legend(fontsize=7)
-    figure.savefig(path, dpi=120)
-
-
-def fill(template: str, point: dict[str, int]) -> str:
-    """Write a point's values for the {KEY}s of a name."""
-    for key, value in point.items():
-        template = template.replace(f'{{{key}}}', str(value))
-    return template
-
-
-def describe_run(device: str, threads: int, command: str) -> dict[str, Any]:
-    """Describe what measurements are taken on, when, and by which command."""
-    return {
-        'command': command,
-        'date': datetime.now().astimezone().isoformat(timespec='seconds'),
-        'machine': describe_machine(device, threads),
-    }
-
-
 def save(folder: Path, result: dict[str, Any], page: str) -> None:
     """Write benchmark.json and benchmark.md."""
     folder.mkdir(parents=True, exist_ok=True)
     Path(folder, 'benchmark.json').write_text(json.dumps(result, indent=2), encoding='utf-8')
     Path(folder, 'benchmark.md').write_text(page, encoding='utf-8')
+
+
+def save_plot(folder: Path, draw_plot: Callable[[Path], None]) -> None:
+    """Draw benchmark.png, where matplotlib is installed, and print which files were written.
+
+    Args:
+        folder: Folder of benchmark.json and benchmark.md.
+        draw_plot: Draws the plot into a file.
+    """
+    if find_spec('matplotlib'):
+        draw_plot(folder / 'benchmark.png')
+        print(f'wrote benchmark.json, benchmark.md and benchmark.png to {folder}')
+    else:
+        print(f'wrote benchmark.json and benchmark.md to {folder}; for the plot: pip install matplotlib')

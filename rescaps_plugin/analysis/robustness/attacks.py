@@ -1,122 +1,32 @@
-"""How classifiers bear what they were not trained on: transformed images, new viewpoints, adversarial perturbations.
+"""Adversarial attacks on classifiers, by the Adversarial Robustness Toolbox (ART): FGSM, BIM, PGD, Square.
 
-Attacks are those of the Adversarial Robustness Toolbox (ART). They work on pixels in [0, 1], in front of the model's
-own data preprocessor, and bound every pixel's change by epsilon.
-
-Capsule networks give activations in (0, 1), not logits. Cross-entropy, which attacks take by default, is no sound
-objective on them: its softmax of numbers in (0, 1) is nearly flat, and the derivative ``a (1 - a)`` of a saturated
-activation scales the gradient towards zero, so an attack fails by arithmetic and the model looks robust. Here every
-model is attacked in its log-odds ``z``, ``log(a / (1 - a))`` of activations and the logits themselves of other heads,
-by the margin ``max_{i != t} z_i - z_t`` of the true class ``t`` (Carlini, Wagner, *Towards evaluating the robustness of
-neural networks*, S&P 2017, objective f6 without its bound). It is positive exactly where the model errs, the derivative
-of the log-odds cancels that of the activation, and nothing in it saturates.
+Attacks bound the change of every pixel, which is in [0, 1], by epsilon.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from mmpretrain.models import BaseClassifier
-from torch import Tensor, nn
 
-from rescaps_plugin.classification.datasets.smallnorb import (
-    AZIMUTH,
-    ELEVATION,
-    FAMILIAR_AZIMUTHS,
-    FAMILIAR_ELEVATIONS,
-)
-from rescaps_plugin.classification.inference import find_score_activation
-from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.analysis.robustness.targets import Target, margin
 from rescaps_plugin.cli.extras import import_extra
 
-# affNIST's ranges; its translation keeps digits on a canvas larger than theirs, here it is a tenth of the image.
-AFFINE = dict(rotation=(-20.0, 20.0), shear=(-0.2, 0.2), scale=(0.8, 1.2), translation=0.1)
-OBJECTIVES = ('margin', 'cross-entropy')
 # The largest change that pixels in [0, 1] can undergo.
 UNBOUNDED = 1.0
 
 
-class LogOdds(nn.Module):
-    """A classifier from pixels in [0, 1] to log-odds of the classes, differentiable end to end.
-
-    Args:
-        classifier: An mmpretrain classifier, in evaluation.
-        images: Images ``[b, c, h, w]`` in bytes, to find out whether its outputs are activations or logits.
-        raw: Whether to give the model's outputs as they are. Defaults to False.
-
-    Shape:
-        - input: ``[b, c, h, w]``, channels in the order of the data pipeline
-        - output: ``[b, classes]``
-    """
-
-    def __init__(self, classifier: BaseClassifier, images: Tensor, raw: bool = False) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.dtype = next(classifier.parameters()).dtype
-        with torch.no_grad():
-            activation = find_score_activation(classifier, self._preprocess(images / 255))
-        self.from_activations = isinstance(activation, nn.Identity) and not raw
-
-    def _apply(self, *args, **kwargs) -> LogOdds:
-        """Move the data preprocessor along; MMEngine's notes its device only where it is moved itself."""
-        super()._apply(*args, **kwargs)
-        self.classifier.data_preprocessor.to(next(self.classifier.parameters()).device)
-        return self
-
-    def _preprocess(self, pixels: Tensor) -> Tensor:
-        return self.classifier.data_preprocessor({'inputs': 255 * pixels})['inputs'].to(self.dtype)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        out = self.classifier(self._preprocess(pixels))
-        if not self.from_activations:
-            return out
-        # Finite where an activation is exactly 0 or 1; there the gradient is gone, which check_gradients reports.
-        limits = torch.finfo(out.dtype)
-        return torch.logit(out.clamp(limits.tiny, 1 - limits.eps / 2))
-
-
-class MarginObjective(nn.Module):
-    """What attacks raise: ``max_{i != t} z_i - z_t``, positive where the model errs; see the module's text.
-
-    Shape:
-        - log-odds ``[b, classes]`` and one-hot targets ``[b, classes]``
-        - output: the mean over the batch
-    """
-
-    def forward(self, log_odds: Tensor, target: Tensor) -> Tensor:
-        return margin(log_odds, target.argmax(dim=1)).mean()
-
-
-def margin(log_odds: Tensor, labels: Tensor) -> Tensor:
-    """Give by how much the strongest wrong class exceeds the true one.
-
-    Args:
-        log_odds: Log-odds ``[b, classes]``.
-        labels: True classes ``[b]``.
-
-    Returns:
-        Margins ``[b]``.
-    """
-    true = log_odds.gather(1, labels[:, None])
-    wrong = log_odds.scatter(1, labels[:, None], -torch.inf)
-    return wrong.amax(dim=1) - true[:, 0]
-
-
 @dataclass
 class AttackSettings:
-    """How attacks run.
+    """Settings of the attacks.
 
     Args:
         steps: Steps of BIM and PGD, each of 2.5 epsilon / steps.
         restarts: Random starts of PGD; an image counts as fooled if any of them fools.
         queries: Iterations of Square.
         batch_size: Images at a time.
-        seed: Of every attack anew.
+        seed: Seed that each attack starts from.
         objective: One of ``OBJECTIVES``: the margin of log-odds, or the cross-entropy of the model's raw outputs, as
             the libraries' defaults have it.
     """
@@ -127,69 +37,6 @@ class AttackSettings:
     batch_size: int = 128
     seed: int = 0
     objective: str = 'margin'
-
-
-@dataclass
-class Target:
-    """A model to attack.
-
-    Args:
-        name: What tables call it.
-        estimator: ART's view of it, which gives what the attack's objective takes.
-        classifier: Pixels to log-odds, which results are measured by.
-    """
-
-    name: str
-    estimator: Any
-    classifier: LogOdds
-
-    @torch.no_grad()
-    def log_odds(self, pixels: np.ndarray, batch_size: int) -> Tensor:
-        """Give the log-odds ``[n, classes]`` of images ``[n, c, h, w]``."""
-        device = next(self.classifier.parameters()).device
-        batches = torch.from_numpy(pixels).split(batch_size)
-        return torch.cat([self.classifier(batch.to(device)).cpu() for batch in batches])
-
-
-def make_target(name: str, classifier: BaseClassifier, images: Tensor, objective: str = 'margin') -> Target:
-    """Wrap a classifier for ART's attacks.
-
-    Args:
-        name: What tables call it.
-        classifier: An mmpretrain classifier, in evaluation.
-        images: Images ``[b, c, h, w]`` as the pipeline leaves them.
-        objective: One of ``OBJECTIVES``.
-
-    Returns:
-        The target.
-
-    Raises:
-        UserError: ART is not installed; images are not bytes, whose perturbation in pixels has no meaning; or the
-            predictions' scores are neither the outputs nor their softmax or sigmoid.
-    """
-    art = import_extra('art.estimators.classification', 'robustness')
-    if images.dtype != torch.uint8:
-        raise UserError(
-            f'attacks need images in bytes, and the test pipeline of {name} leaves {images.dtype}: what it computes of '
-            'pixels (such as Standardize) belongs into the data preprocessor, or leave the attacks out with --modes.'
-        )
-    device = next(classifier.parameters()).device
-    small = images[:2].to(device)
-    log_odds = LogOdds(classifier, small)
-    attacked = log_odds if objective == 'margin' else LogOdds(classifier, small, raw=True)
-    with torch.no_grad():
-        classes = log_odds(small / 255).shape[1]
-    # ART moves the model to the current GPU, whichever GPU the model is on.
-    with torch.cuda.device(device) if device.type == 'cuda' else nullcontext():
-        estimator = art.PyTorchClassifier(
-            attacked,
-            loss=MarginObjective() if objective == 'margin' else nn.CrossEntropyLoss(),
-            input_shape=tuple(images.shape[1:]),
-            nb_classes=classes,
-            clip_values=(0.0, 1.0),
-            device_type='cpu' if device.type == 'cpu' else 'gpu',
-        )
-    return Target(name, estimator, log_odds)
 
 
 def _noise(target: Target, pixels: np.ndarray, labels: np.ndarray, eps: float, settings: AttackSettings) -> np.ndarray:
@@ -241,7 +88,7 @@ def _square(target: Target, pixels: np.ndarray, labels: np.ndarray, eps: float, 
 
 
 Attack = Callable[[Target, np.ndarray, np.ndarray, float, AttackSettings], np.ndarray]
-# Random signs are no attack, but what one has to beat. Square asks for outputs alone; the others for gradients.
+# Random signs are the baseline that an attack has to beat. Square needs outputs alone, the others need gradients.
 ATTACKS: dict[str, Attack] = {'noise': _noise, 'fgsm': _fgsm, 'bim': _bim, 'pgd': _pgd, 'square': _square}
 TITLES = {'noise': 'random signs', 'fgsm': 'FGSM', 'bim': 'BIM', 'pgd': 'PGD', 'square': 'Square (black box)'}
 
@@ -257,7 +104,7 @@ def run_attack(
         pixels: float32 images ``[n, c, h, w]`` in [0, 1].
         labels: True classes ``[n]``.
         eps: Largest change of a pixel.
-        settings: How.
+        settings: Settings of the attacks.
 
     Returns:
         float32 images ``[n, c, h, w]``.
@@ -268,7 +115,7 @@ def run_attack(
 
 
 def one_hot(labels: np.ndarray, target: Target) -> np.ndarray:
-    """Give labels ``[n]`` as float32 ``[n, classes]``."""
+    """Return labels ``[n]`` as float32 ``[n, classes]``."""
     return np.eye(target.estimator.nb_classes, dtype=np.float32)[labels]
 
 
@@ -299,17 +146,17 @@ def attack_models(
     epsilons: Sequence[float],
     settings: AttackSettings,
 ) -> dict[str, Any]:
-    """Attack every model by every attack at every epsilon, and every other model with what PGD made against it.
+    """Attack every model by every attack at every epsilon, and test PGD's images on every other model.
 
     Args:
         targets: The models.
         pixels: float32 images ``[n, c, h, w]`` in [0, 1].
         labels: True classes ``[n]``.
         epsilons: Largest changes of a pixel, rising.
-        settings: How.
+        settings: Settings of the attacks.
 
     Returns:
-        ``clean``: measurements by model. ``white_box``: by model, attack and epsilon (the position in ``epsilons``).
+        ``clean``: measurements by model. ``white_box``: by model, attack and position in ``epsilons``.
         ``transfer``: by model attacked, model tested and epsilon. ``unbounded``: PGD at an epsilon of 1, by model.
         ``zero_gradients``: by model, images on which the gradient is zero. ``largest_excess``: by model, how far a
         pixel came out of its bounds.
@@ -351,111 +198,3 @@ def count_zero_gradients(target: Target, pixels: np.ndarray, labels: np.ndarray,
         gradient = target.estimator.loss_gradient(pixels[part], targets[part])
         count += int((np.abs(gradient).max(axis=(1, 2, 3)) == 0).sum())
     return count
-
-
-@dataclass
-class Check:
-    """One sign that an attack's results can be trusted.
-
-    Args:
-        model: Name of the model.
-        claim: What has to hold.
-        passed: Whether it does.
-        found: What was measured.
-    """
-
-    model: str
-    claim: str
-    passed: bool
-    found: str
-
-    def __str__(self) -> str:
-        """Give the line that is printed."""
-        return f'{"PASS" if self.passed else "FAIL"}  {self.model}: {self.claim} ({self.found})'
-
-
-def check_attacks(results: dict[str, Any], epsilons: Sequence[float], images: int) -> list[Check]:
-    """Look for signs of masked gradients, under which attacks fail and models only look robust.
-
-    The signs are those of Athalye, Carlini, Wagner, *Obfuscated gradients give a false sense of security*, ICML 2018,
-    Sec. 3.1: one-step attacks that do better than iterative ones, black-box attacks that do better than white-box ones,
-    unbounded attacks that do not always succeed, random search that finds what gradients do not, and distortion that
-    does not raise the success. Orders hold at every epsilon, or the check fails.
-
-    Args:
-        results: Of :func:`attack_models`.
-        epsilons: Largest changes of a pixel, rising.
-        images: Number of images.
-
-    Returns:
-        The checks, model by model.
-    """
-    checks = []
-    for model, attacks in results['white_box'].items():
-        accuracy = {name: [entry['accuracy'] for entry in entries] for name, entries in attacks.items()}
-        losses = [results['clean'][model]['loss'], *(entry['loss'] for entry in attacks['pgd'])]
-        zero = results['zero_gradients'][model]
-        excess = results['largest_excess'][model]
-        checks.append(Check(model, 'the gradient is not zero on any image', zero == 0, f'zero on {zero} of {images}'))
-        checks.append(
-            Check(
-                model, 'perturbations stay within epsilon and [0, 1]', excess < 1e-6, f'by {max(excess, 0):.1e} beyond'
-            )
-        )
-        rises = all(first < second for first, second in zip(losses, losses[1:], strict=False))
-        checks.append(
-            Check(model, "PGD's loss rises with epsilon", rises, ' < '.join(f'{loss:.2f}' for loss in losses))
-        )
-        for strong, weak in (('fgsm', 'noise'), ('bim', 'fgsm'), ('pgd', 'fgsm'), ('pgd', 'square')):
-            checks.append(
-                _compare(
-                    model, f'{TITLES[strong]} fools as many as {TITLES[weak]} or more', accuracy[strong], accuracy[weak]
-                )
-            )
-        for other, entries in results['transfer'].items():
-            if other != model:
-                transferred = [entry['accuracy'] for entry in entries[model]]
-                claim = f'PGD fools as many as what PGD made against {other} or more'
-                checks.append(_compare(model, claim, accuracy['pgd'], transferred))
-        left = results['unbounded'][model]['accuracy']
-        checks.append(
-            Check(model, 'PGD without a bound fools on every image', left == 0, f'{left:.2f} % withstand epsilon 1')
-        )
-    return checks
-
-
-def _compare(model: str, claim: str, strong: Sequence[float], weak: Sequence[float]) -> Check:
-    pairs = list(zip(strong, weak, strict=True))
-    found = ', '.join(f'{left:.1f} : {right:.1f} %' for left, right in pairs)
-    return Check(model, claim, all(left <= right for left, right in pairs), f'accuracy {found}')
-
-
-def viewpoint_accuracy(info: np.ndarray, correct: np.ndarray) -> dict[str, Any]:
-    """Sum up predictions on smallNORB, or data of its form, by viewpoint.
-
-    Args:
-        info: int ``[n, 4]``, the info file's row of every image.
-        correct: bool ``[n]``, whether it was recognised.
-
-    Returns:
-        By ``azimuth`` and ``elevation``: ``familiar`` and ``novel``, accuracies in per cent at the viewpoints of the
-        experiments of Hinton et al. 2018, and ``curve``, from the angle in degrees to the accuracy.
-    """
-    results = {}
-    for name, column, familiar, degrees in (
-        ('azimuth', AZIMUTH, FAMILIAR_AZIMUTHS, lambda value: 10 * value),
-        ('elevation', ELEVATION, FAMILIAR_ELEVATIONS, lambda value: 30 + 5 * value),
-    ):
-        values = info[:, column]
-        known = np.isin(values, familiar)
-        results[name] = {
-            'familiar': percentage(correct[known]),
-            'novel': percentage(correct[~known]),
-            'curve': {degrees(value): percentage(correct[values == value]) for value in np.unique(values).tolist()},
-        }
-    return results
-
-
-def percentage(correct: np.ndarray) -> float | None:
-    """Give the part that is true, in per cent; None of nothing."""
-    return 100 * float(np.mean(correct)) if len(correct) else None

@@ -1,4 +1,4 @@
-"""Attacks on linear classifiers, whose worst case is known in closed form, and what is made of their results."""
+"""Attacks on linear classifiers, whose worst case is known in closed form."""
 
 import numpy as np
 import pytest
@@ -11,16 +11,13 @@ from mmpretrain.registry import MODELS
 from rescaps_plugin.analysis.robustness.attacks import (
     ATTACKS,
     AttackSettings,
-    LogOdds,
     attack_models,
-    check_attacks,
     count_zero_gradients,
-    make_target,
-    margin,
     measure,
     run_attack,
-    viewpoint_accuracy,
 )
+from rescaps_plugin.analysis.robustness.checks import check_attacks
+from rescaps_plugin.analysis.robustness.targets import LogOdds, make_target, margin
 from rescaps_plugin.classification.predictions import CapsulePredictions
 from rescaps_plugin.cli.errors import UserError
 
@@ -194,61 +191,3 @@ def test_saturated_activations_have_no_gradient_in_float32_and_one_in_float64(im
 def test_images_that_are_no_bytes_are_refused(images):
     with pytest.raises(UserError, match='images in bytes, and the test pipeline of linear leaves torch.float32'):
         make_target('linear', build(True), images.float())
-
-
-def results_of(**changes):
-    """Results of two models that pass every check, with some accuracies changed."""
-    accuracy = {'noise': [99, 98], 'fgsm': [80, 60], 'bim': [70, 40], 'pgd': [70, 38], 'square': [90, 70]} | changes
-    attacks = {name: [dict(accuracy=value, loss=-0.1 * value) for value in values] for name, values in accuracy.items()}
-    return {
-        'clean': {'a': dict(accuracy=99, loss=-9.9)},
-        'white_box': {'a': attacks},
-        'transfer': {'b': {'a': [dict(accuracy=95, loss=0), dict(accuracy=90, loss=0)]}},
-        'unbounded': {'a': dict(accuracy=0, loss=5)},
-        'zero_gradients': {'a': 0},
-        'largest_excess': {'a': 1e-8},
-    }
-
-
-def test_checks_say_what_was_found():
-    checks = check_attacks(results_of(), (0.1, 0.2), 100)
-    assert all(check.passed for check in checks)
-    lines = list(map(str, checks))
-    assert "PASS  a: PGD's loss rises with epsilon (-9.90 < -7.00 < -3.80)" in lines
-    assert 'PASS  a: PGD fools as many as FGSM or more (accuracy 70.0 : 80.0 %, 38.0 : 60.0 %)' in lines
-
-
-@pytest.mark.parametrize(
-    ('change', 'claim'),
-    [
-        (dict(pgd=[70, 61]), 'PGD fools as many as FGSM'),
-        (dict(square=[90, 37]), 'PGD fools as many as Square'),
-        (dict(bim=[81, 40]), 'BIM fools as many as FGSM'),
-        (dict(noise=[79, 98]), 'FGSM fools as many as random signs'),
-        (dict(pgd=[38, 38]), "PGD's loss rises"),
-        (
-            dict(transfer={'b': {'a': [dict(accuracy=69, loss=0), dict(accuracy=90, loss=0)]}}),
-            'what PGD made against b',
-        ),
-        (dict(unbounded={'a': dict(accuracy=1, loss=5)}), 'PGD without a bound'),
-        (dict(zero_gradients={'a': 1}), 'the gradient is not zero'),
-        (dict(largest_excess={'a': 1e-3}), 'perturbations stay within'),
-    ],
-)
-def test_each_check_can_fail(change, claim):
-    (name,) = change
-    results = results_of(**change) if name in ATTACKS else {**results_of(), **change}
-    (failed,) = [check for check in check_attacks(results, (0.1, 0.2), 100) if not check.passed]
-    assert failed.claim.startswith(claim) or claim in failed.claim
-    assert str(failed).startswith('FAIL  a: ')
-
-
-def test_accuracy_by_viewpoint():
-    # elevation, azimuth: two familiar and two novel of each
-    info = np.array([[0, 0, 0, 0], [0, 2, 34, 0], [0, 3, 6, 0], [0, 8, 28, 1], [0, 8, 28, 0]])
-    found = viewpoint_accuracy(info, np.array([True, False, True, False, True]))
-    assert found['azimuth']['familiar'] == 50 and found['azimuth']['novel'] == pytest.approx(200 / 3)
-    assert found['azimuth']['curve'] == {0: 100, 60: 100, 280: 50, 340: 0}
-    assert found['elevation']['curve'] == {30: 100, 40: 0, 45: 100, 70: 50}
-    only = viewpoint_accuracy(info[:2], np.array([True, True]))
-    assert only['azimuth'] == {'familiar': 100, 'novel': None, 'curve': {0: 100, 340: 100}}

@@ -1,0 +1,82 @@
+"""Candidates of a benchmark: networks and layers, by the names that the command line gives them.
+
+A candidate is named the way Python calls it, followed by the forms it runs in::
+
+    resnet18                                        a model registered in timm
+    ResidualPoseRouting(8, routing="pointwise")     a layer of rescaps_plugin.layers
+    path/to/file.py:ClassName(types=4)              a module of any Python file
+    rescaps_cifar+deploy+channels_last+bf16         a candidate in other forms
+"""
+
+import ast
+import difflib
+import importlib.util
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from rescaps_plugin import layers
+from rescaps_plugin.cli.errors import UserError
+
+PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+COMPILED = ('compile', 'cudagraphs')
+FORMS = ('deploy', 'channels_last', *COMPILED, 'tf32', *PRECISIONS)
+
+
+def parse_candidate(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
+    """Read the name of a candidate.
+
+    Args:
+        name: The name, as the module's docstring describes it.
+
+    Returns:
+        What builds it, and the forms it runs in.
+
+    Raises:
+        UserError: If the name is malformed or names nothing; it lists close matches.
+    """
+    target, arguments, suffix = re.fullmatch(r'(.+?)(\(.*\)|)((?:\+\w*)*)', name, re.DOTALL).groups()
+    forms = suffix.split('+')[1:]
+    for form in forms:
+        if form not in FORMS:
+            raise UserError(f'{name}: unknown form {form!r}; it may be {", ".join(FORMS)}.')
+    try:
+        call = ast.parse(f'_{arguments or "()"}', mode='eval').body
+        values = [ast.literal_eval(value) for value in call.args]
+        keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f'{name}: arguments must be Python literals, as in NAME(8, routing="pointwise").') from error
+
+    path, _, attribute = target.rpartition(':')
+    if path:
+        known, where, create = (found := _load_file(path)), path, found.get(attribute)
+    else:
+        known, where = [*layers.__all__, *timm.list_models()], 'timm or rescaps_plugin.layers'
+        registered = partial(timm.create_model, target) if timm.is_model(target) else None
+        create = getattr(layers, target) if target in layers.__all__ else registered
+    if not callable(create):
+        close = ', '.join(difflib.get_close_matches(attribute, known))
+        raise UserError(
+            f'{attribute!r} is nothing to build from {where}.' + (f' Close matches: {close}.' if close else '')
+        )
+    return partial(create, *values, **keywords), forms
+
+
+def _load_file(path: str) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise UserError(f'{path} does not exist.')
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+def is_compiled(forms: Sequence[str]) -> bool:
+    """Return whether a candidate of these forms is compiled."""
+    return any(form in forms for form in COMPILED)

@@ -1,0 +1,47 @@
+"""The body of ``tools/benchmark.py``."""
+
+import time
+from argparse import Namespace
+
+from rescaps_plugin.analysis.benchmark.comparison import run_comparison
+from rescaps_plugin.analysis.benchmark.report import save
+from rescaps_plugin.analysis.benchmark.sweep import run_sweep
+from rescaps_plugin.analysis.machine import describe_run
+from rescaps_plugin.cli.outputs import check_folder_writable
+
+
+def run(args: Namespace, command: str) -> None:
+    """Time a data loader, measure the growth of cost, or compare candidates.
+
+    Args:
+        args: Arguments of ``tools/benchmark.py``.
+        command: The command line, for the record.
+
+    Raises:
+        UserError: The folder cannot be written, the config cannot be used, a candidate is unknown, or nothing could be
+            measured.
+    """
+    deadline = time.monotonic() + args.time_limit
+    check_folder_writable(args.out, '--out')
+    if args.loader:
+        _run_loader(args, command)
+        return
+    forms = ('+channels_last' if args.channels_last else '') + (f'+{args.amp}' if args.amp else '')
+    names = [name + forms for name in args.names]
+    if args.sweep:
+        run_sweep(args, names, command, deadline)
+        return
+    reference = (args.reference or args.names[0]) + forms
+    if reference not in names:
+        names.insert(0, reference)
+    run_comparison(args, names, reference, command, deadline)
+
+
+def _run_loader(args: Namespace, command: str) -> None:
+    # Here, so that a comparison of timm models does without mmengine.
+    from rescaps_plugin.analysis.benchmark.loader import make_loader_page, measure_loader
+
+    speed = measure_loader(args.loader, args.cfg_options, str(args.out), args.min_time)
+    page = make_loader_page(args.loader, speed)
+    save(args.out, {**describe_run(speed.device, args.threads, command), **speed._asdict()}, page)
+    print(page, end='')

@@ -1,0 +1,227 @@
+"""Networks of equal width and growing depth: their training, and their accuracy and gradients by depth.
+
+A *run* is the record of one training: ``method``, ``depth``, ``accuracy`` in per cent, and by iteration ``losses`` and
+``norms``, the norm of the loss's gradient with respect to the poses of every block.
+"""
+
+import json
+import math
+import statistics
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+
+from rescaps_plugin.analysis.gradients import PoseGradientHook
+from rescaps_plugin.cli.config import inner_datasets, load_config, require
+from rescaps_plugin.cli.outputs import write_whole
+from rescaps_plugin.training.runner import build_runner
+
+POSE_ENTRIES = 16
+# Arguments that change the result of a training.
+SETTINGS = ('config', 'types', 'layers', 'epochs', 'batch_size', 'indices', 'seed')
+METHODS = {'rpr': 'RPR, p + p w', 'none': 'RPR without its identity, p w', 'em': 'EM routing'}
+
+NOTES = """\
+Gradient: the norm of the loss's gradient with respect to the poses of the first block, divided by that of the last
+block; 1 means that it arrives undiminished. At start: the first step. In training: the median of the second half of the
+steps.
+"""
+
+
+def train_once(args: Namespace, method: str, depth: int) -> dict[str, Any]:
+    """Train a network, unless that was done before under the same settings.
+
+    Args:
+        args: Arguments of ``tools/analyse_depth.py``.
+        method: One of :data:`METHODS`.
+        depth: Number of blocks.
+
+    Returns:
+        The run.
+    """
+    settings = {name: value for name, value in vars(args).items() if name in SETTINGS}
+    record = args.out / f'{method}-{depth}.json'
+    if record.is_file():
+        run = json.loads(record.read_text(encoding='utf-8'))
+        if run['settings'] == settings:
+            return run
+    run = dict(train(args, method, depth), settings=settings)
+    write_whole(record, json.dumps(run).encode())
+    return run
+
+
+def train(args: Namespace, method: str, depth: int) -> dict[str, Any]:
+    """Train a network; see :func:`train_once`."""
+    cfg = load_config(args.config)
+    require(cfg, 'model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'data_preprocessor')
+    if args.indices:
+        for dataset in inner_datasets(cfg.train_dataloader.dataset):
+            dataset.indices = args.indices
+    cfg.train_dataloader.batch_size = args.batch_size
+    whole = cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = args.epochs
+    schedulers = cfg.get('param_scheduler') or []
+    for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
+        # One without an end follows the length of the training.
+        scheduler.update({end: scheduler[end] * args.epochs / whole for end in ('begin', 'end') if end in scheduler})
+    cfg.model, names = make_model(cfg, method, depth, args.types, args.layers)
+    cfg.work_dir = str(args.out / f'{method}-{depth}')
+    cfg.log_level = 'WARNING'
+    cfg.randomness.seed = args.seed
+    cfg.default_hooks.checkpoint = None
+    hook = PoseGradientHook({name: POSE_ENTRIES * args.types for name in names})
+    runner = build_runner(cfg, hook)
+    runner.train()
+    accuracy = runner.message_hub.get_scalar('val/accuracy/top1').current()
+    return dict(method=method, depth=depth, accuracy=float(accuracy), losses=hook.losses, norms=hook.norms)
+
+
+def make_model(cfg: Config, method: str, depth: int, types: int, layers: int) -> tuple[dict[str, Any], list[str]]:
+    """Make the config of a model.
+
+    Args:
+        cfg: Config of the data.
+        method: One of :data:`METHODS`.
+        depth: Number of blocks.
+        types: Capsule types of every block.
+        layers: ResP layers of a block.
+
+    Returns:
+        The config, and the name of every block in the model.
+    """
+    image = _load_image_shape(cfg.train_dataloader.dataset)
+    strides = (2,) + (1,) * (depth - 1)
+    network = dict(in_chans=image[0], img_size=image[1:], num_classes=cfg.data_preprocessor.num_classes)
+    if method == 'em':
+        # The stem has a stride of 2, as the first block of ResCaps. The inverse temperature is the paper's, 0.01, times
+        # how many fewer children than the paper's 32 types at 4x4 positions the classes have.
+        positions = math.prod((size + 1) // 2 for size in image[1:])
+        network.update(
+            model_name='em_caps_tiny',
+            capsule_types=(types,) * (depth + 1),
+            strides=(1,) * depth,
+            padding=1,
+            inverse_temperature=0.01 * 32 * 4 * 4 / (types * positions),
+        )
+        names = [f'model.layers.{index}' for index in range(depth)]
+    else:
+        network.update(
+            model_name='rescaps_tiny',
+            capsule_types=(types,) * depth,
+            strides=strides,
+            num_layers=layers,
+            residual='identity' if method == 'rpr' else 'none',
+        )
+        names = [f'model.blocks.{index}' for index in range(depth)]
+    return dict(type='TimmCapsuleClassifier', loss=dict(type='SpreadLoss'), **network), names
+
+
+def _load_image_shape(dataset: dict) -> tuple[int, ...]:
+    """Return channels, height and width of an image of a data set."""
+    from mmpretrain.registry import DATASETS
+
+    sample = DATASETS.build(dict(inner_datasets(dataset)[0], indices=1))[0]
+    return tuple(sample['inputs'].shape)
+
+
+def gradient_ratio(norms: Sequence[float]) -> float | None:
+    """Return the gradient norm at the first block over that at the last; None where the last is 0."""
+    return norms[0] / norms[-1] if norms[-1] > 0 else None
+
+
+def late_gradient_ratio(run: dict[str, Any]) -> float | None:
+    """Return the median of :func:`gradient_ratio` over the second half of the steps of a run."""
+    ratios = [gradient_ratio(norms) for norms in run['norms'][len(run['norms']) // 2 :]]
+    found = [value for value in ratios if value is not None and math.isfinite(value)]
+    return statistics.median(found) if found else None
+
+
+def _summarise(runs: Sequence[dict[str, Any]]) -> str:
+    """Summarise the runs in a few sentences."""
+    parts = []
+    for method in dict.fromkeys(run['method'] for run in runs):
+        own = sorted((run for run in runs if run['method'] == method), key=lambda run: run['depth'])
+        shallow, deep = max(own, key=lambda run: run['accuracy']), own[-1]
+        start, late = gradient_ratio(deep['norms'][0]), late_gradient_ratio(deep)
+        parts.append(
+            f'{METHODS[method]}: best at {shallow["depth"]} blocks ({shallow["accuracy"]:.1f} %), at {deep["depth"]} '
+            f"blocks {deep['accuracy']:.1f} %, where the first block gets {_write(start)} of the last one's gradient "
+            f'at the start and {_write(late)} in training'
+        )
+    return '. '.join(parts) + '.'
+
+
+def _write(value: float | None) -> str:
+    return '–' if value is None else f'{value:.2g}'
+
+
+def make_page(runs: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
+    """Write runs as Markdown.
+
+    Args:
+        runs: The runs.
+        about: ``command``, ``date``, ``machine`` and ``protocol``.
+
+    Returns:
+        The page.
+    """
+    methods = list(dict.fromkeys(run['method'] for run in runs))
+    found = {(run['method'], run['depth']): run for run in runs}
+    heads = [f'{METHODS[method]}: accuracy [%], gradient at start, in training' for method in methods]
+    lines = [
+        '# Depth',
+        '',
+        _summarise(runs),
+        '',
+        f'| blocks | {" | ".join(heads)} |',
+        f'| --- {"| --- " * len(heads)}|',
+    ]
+    for depth in sorted({run['depth'] for run in runs}):
+        cells = []
+        for method in methods:
+            run = found.get((method, depth))
+            if run is None:
+                cells.append('–')
+            else:
+                start, late = gradient_ratio(run['norms'][0]), late_gradient_ratio(run)
+                cells.append(f'{run["accuracy"]:.2f}, {_write(start)}, {_write(late)}')
+        lines.append(f'| {depth} | {" | ".join(cells)} |')
+    machine = ', '.join(f'{name} {value}' for name, value in about['machine'].items())
+    lines += ['', NOTES, f'{about["protocol"]} {about["date"]}, {machine}.', '', f'    {about["command"]}', '']
+    return '\n'.join(lines)
+
+
+def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw accuracy and gradient ratio by depth, and the gradient at every block of the deepest networks."""
+    figure = Figure(figsize=(12, 3.6), layout='constrained')
+    accuracy, gradient, blocks = figure.subplots(1, 3)
+    for color, method in enumerate(dict.fromkeys(run['method'] for run in runs)):
+        own = sorted((run for run in runs if run['method'] == method), key=lambda run: run['depth'])
+        depths, style = [run['depth'] for run in own], dict(color=f'C{color}')
+        accuracy.plot(depths, [run['accuracy'] for run in own], 'o-', label=METHODS[method], **style)
+        deep = [run for run in own if run['depth'] > 1]
+        for ratios, line, when in (
+            ([gradient_ratio(run['norms'][0]) for run in deep], 'o-', 'at start'),
+            ([late_gradient_ratio(run) for run in deep], 'x--', 'in training'),
+        ):
+            points = [(run['depth'], value) for run, value in zip(deep, ratios, strict=True) if value]
+            if points:
+                gradient.plot(*zip(*points, strict=True), line, label=f'{METHODS[method]}, {when}', **style)
+        norms = own[-1]['norms']
+        late = torch.tensor(norms[len(norms) // 2 :]).median(dim=0).values.tolist()
+        numbers = range(1, own[-1]['depth'] + 1)
+        blocks.plot(numbers, norms[0], 'o-', label=f'{METHODS[method]}, at start', **style)
+        blocks.plot(numbers, late, 'x--', label=f'{METHODS[method]}, in training', **style)
+    accuracy.set(xlabel='blocks', ylabel='test accuracy [%]', title='accuracy')
+    gradient.set(xlabel='blocks', yscale='log', title="gradient, first block's poses / last's")
+    blocks.set(xlabel='block', yscale='log', title='gradient norm at poses, deepest networks')
+    for axis in (accuracy, gradient, blocks):
+        axis.title.set_fontsize(10)
+        axis.legend(fontsize=6.5)
+        axis.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path, dpi=100)

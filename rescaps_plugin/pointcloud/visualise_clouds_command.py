@@ -1,0 +1,48 @@
+"""The body of ``tools/visualise_clouds.py``."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+
+from rescaps_plugin.cli.outputs import choose_out_dir
+from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.losses import chamfer_distance
+from rescaps_plugin.pointcloud.drawing import capsule_colors, draw_clouds, write_page
+from rescaps_plugin.pointcloud.inference import build_dataset, open_model, predict
+
+
+def run(args: Namespace) -> None:
+    """Draw clouds of a test set beside their reconstructions by models.
+
+    Args:
+        args: Arguments of ``tools/visualise_clouds.py``.
+
+    Raises:
+        UserError: A model or the test set cannot be opened, or the folder cannot be written.
+    """
+    loaded = [open_model(config, checkpoint, args) for config, checkpoint in args.models]
+    first = loaded[0][0]
+    out_dir = choose_out_dir(args.out_dir, first.work_dir, 'clouds')
+
+    dataset = build_dataset(first, 'test')
+    samples = [dataset[index] for index in evenly_spaced(len(dataset), args.clouds)]
+    rows = {'input': [sample['inputs'].numpy() for sample in samples]}
+    titles, colors = {}, {}
+    classes = dataset.metainfo.get('classes')
+    if classes:
+        titles['input'] = [classes[sample['data_samples'].gt_label] for sample in samples]
+    for (config, _), (_, model) in zip(args.models, loaded, strict=True):
+        alone = sum(other.routing == model.routing for _, other in loaded) == 1
+        name = model.routing if alone else Path(config).stem
+        predicted = torch.stack([sample.pred_points for _, sample in predict(model, samples)])
+        distances = chamfer_distance(predicted, torch.stack([sample['inputs'] for sample in samples]))
+        rows[name] = list(predicted.numpy())
+        titles[name] = [f'{1000 * distance:.2f}' for distance in distances]
+        colors[name] = capsule_colors(predicted.shape[1], model.decoder.latent_capsules)
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    draw_clouds(rows, out_dir / 'clouds.png', titles=titles, up=args.up)
+    draw_clouds(rows, out_dir / 'capsules.png', colors, titles, args.up)
+    write_page(rows, out_dir / 'clouds.html', colors, args.up)
+    print(f'wrote clouds.png, capsules.png and clouds.html to {out_dir}')

@@ -1,0 +1,35 @@
+"""The body of ``tools/eval_sod.py``."""
+
+from argparse import Namespace
+
+from rich.progress import track
+
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.cli.outputs import check_folder_writable
+from rescaps_plugin.saliency.evaluation import list_maps, score_files
+from rescaps_plugin.saliency.report import unique_names, write_report
+
+
+def run(args: Namespace) -> None:
+    """Score folders of saved saliency maps against masks, and write tables and curves.
+
+    Args:
+        args: Arguments of ``tools/eval_sod.py``.
+
+    Raises:
+        UserError: A package is missing, two methods have one name, a map or a mask cannot be used, or the folder cannot
+            be written.
+    """
+    import_extra('py_sod_metrics', 'saliency')
+    check_folder_writable(args.out_dir, '--out-dir')
+    names = args.names or unique_names(args.maps)
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise UserError(f'--names: {name} names two methods')
+    masks, methods = list_maps(args.maps, args.masks, args.common, args.resize)
+    scores = {}
+    for name, maps in zip(names, methods, strict=True):
+        progress = track(score_files(maps, masks, args.resize, args.workers), name, total=len(masks))
+        scores[name] = list(progress)
+    write_report(scores, args.out_dir, title=f'{args.masks}: {len(masks)} images')

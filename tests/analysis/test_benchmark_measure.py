@@ -1,0 +1,128 @@
+"""Measurements of modules whose parameters, multiply-adds and memory are known."""
+
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
+
+from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Bench, Conditions, Quantity, shares_of_time
+from rescaps_plugin.cli.errors import UserError
+from tests.analysis import measured
+
+CONDITIONS = Conditions((3, 8, 8), min_time=0.001)
+
+
+@pytest.fixture
+def modules():
+    return Path(measured.__file__)
+
+
+def test_profile_counts_kernels_once():
+    """A GPU's kernels are in a profile twice: in the operator that launched them, and by themselves."""
+    names = ('aten::cudnn_convolution', 'aten::norm')
+    conv, norm = (FunctionEvent(number, name, 0, 0, 9, use_device='cuda') for number, name in enumerate(names))
+    conv.append_kernel('implicit_gemm', 0, 30)
+    norm.append_kernel('reduce', 0, 10)
+    on_gpu = dict(device_type=DeviceType.CUDA, use_device='cuda')
+    kernels = [FunctionEvent(2, 'implicit_gemm', 0, 10, 40, **on_gpu), FunctionEvent(3, 'reduce', 0, 40, 50, **on_gpu)]
+    events = [conv, norm, *kernels]
+    shares = shares_of_time(events, 'cuda')
+    assert (shares['convolutions'], shares['normalisation'], shares['rest']) == (0.75, 0.25, 0)
+    assert shares_of_time(events, 'cpu')['convolutions'] == 0.5
+
+
+def test_profile(modules):
+    notes = Bench(f'{modules}:Notes', Conditions((3, 64, 64))).profile('train', 8)
+    assert sum(notes.values()) == pytest.approx(1)
+    assert notes['convolutions'] > 0 and notes['matrix products'] == notes['normalisation'] == 0
+    assert min(Bench('rescaps_tiny', Conditions((3, 32, 32))).profile('train', 2).values()) > 0
+    sigmoids = Bench(f'{modules}:Saves(layers=8)', CONDITIONS).profile('infer', 8)
+    assert sigmoids['convolutions'] == 0 and sigmoids['rest'] > 0.9
+    assert set(notes) == set(sigmoids) == {*OPERATIONS, 'rest'}
+
+
+@pytest.mark.parametrize('name', ['resnet18(colour="red")', 'rescaps_tiny(residual="two")', 'ResidualPoseRouting(8)'])
+def test_candidate_that_does_not_run(name):
+    with pytest.raises(UserError, match='cannot be built or run on inputs of 3x8x8: .+'):
+        Bench(name, CONDITIONS)
+
+
+def test_parameters_and_macs():
+    resnet = Bench('resnet18(num_classes=7)', Conditions((3, 32, 32)))
+    expected = timm.create_model('resnet18', num_classes=7)
+    assert resnet.measure(Quantity('parameters')) == sum(parameter.numel() for parameter in expected.parameters())
+
+    layer = Bench('ResidualPoseRouting(2, out_types=3, routing="window")+deploy', Conditions((32, 5, 4)))
+    activations, outputs = 9 * 2, 3 * 17
+    macs = 20 * (9 * 32 * (activations + outputs) + activations * outputs)
+    assert layer.measure(Quantity('MACs')) == macs
+
+
+def test_forms_and_steps(modules):
+    bench = Bench(f'{modules}:Notes+channels_last+bf16', CONDITIONS._replace(input_grad=True))
+    notes = bench.module
+    bench.step('train', 4)()
+    assert notes.training and notes.x.shape == (4, 3, 8, 8) and notes.x.requires_grad
+    assert notes.y.dtype == torch.bfloat16 and notes.y.requires_grad
+    assert notes.x.is_contiguous(memory_format=torch.channels_last)
+    assert notes.conv.weight.grad is None and notes.x.grad is None
+
+    seen = notes.x
+    bench.step('infer', 4)()
+    assert not notes.training and not notes.x.requires_grad and not notes.y.requires_grad
+    torch.testing.assert_close(notes.x, seen)
+
+    plain = Bench(f'{modules}:Notes', CONDITIONS)
+    plain.step('train', 4)()
+    torch.testing.assert_close(plain.module.x, seen)
+    torch.testing.assert_close(plain.module.conv.weight, notes.conv.weight)
+    assert plain.module.x.is_contiguous() and plain.module.y.dtype == torch.float32 and not plain.module.x.requires_grad
+
+
+def test_training_step_computes_every_gradient(modules):
+    bench = Bench(f'{modules}:Notes', CONDITIONS)
+    gradients = []
+    bench.module.conv.weight.register_post_accumulate_grad_hook(lambda weight: gradients.append(weight.grad.clone()))
+    bench.step('train', 2)()
+    x, y = bench.module.x, bench.module.y.detach().requires_grad_()
+    loss = (y.square().sum() + y.mean().square()) / 2
+    (output_grad,) = torch.autograd.grad(loss, y)
+    expected = torch.nn.grad.conv2d_weight(x, bench.module.conv.weight.shape, output_grad, padding=1)
+    torch.testing.assert_close(gradients, [expected])
+
+
+def test_time_is_seconds_of_one_step(modules):
+    start = time.perf_counter()
+    seconds = Bench(f'{modules}:Sleeps', CONDITIONS).measure(Quantity('time', 'infer', 2))
+    assert 0.02 <= seconds <= time.perf_counter() - start
+
+
+def test_compiled_steps(modules):
+    bench = Bench(f'{modules}:Counts+compile', Conditions((8,)))
+    assert len(bench.module.runs) == 1
+    bench.prepare([Quantity('parameters'), Quantity('time', 'train', 4), Quantity('memory', 'train', 4)])
+    grown = []
+    bench.module.linear.weight.register_post_accumulate_grad_hook(lambda weight: grown.append(weight.grad.norm()))
+    assert bench.measure(Quantity('time', 'train', 4)) > 0 and grown and grown[0] > 0
+    assert len(bench.module.runs) == 1
+    # Not seen in a compiled graph.
+    assert bench.measure(Quantity('MACs')) == 64
+
+    branches = Bench(f'{modules}:Branches+compile', CONDITIONS)
+    with pytest.raises(torch._dynamo.exc.Unsupported):
+        branches.prepare([Quantity('time', 'infer', 2)])
+
+
+def test_tf32_is_off_unless_asked_for(modules):
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
+    for form, allowed in (('', False), ('+tf32', True), ('+bf16', False)):
+        bench = Bench(f'{modules}:Counts{form}', Conditions((8,), min_time=0.001))
+        bench.measure(Quantity('time', 'train', 2))
+        # cuDNN's algorithms are those of its heuristics.
+        assert len(bench.module.runs) > 1 and set(bench.module.runs) == {(allowed, allowed, False)}
+    after = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
+    assert after == before

@@ -1,0 +1,19 @@
+"""Published orderings are judged by what was measured."""
+
+import pytest
+
+pytest.importorskip('mmengine')
+
+from mmengine.config import Config
+
+from rescaps_plugin.analysis.paper_tables import judge
+
+
+@pytest.mark.parametrize(
+    ('better', 'verdict'),
+    [({0: 2.0, 1: 3.0}, 'holds'), ({0: 1.0, 1: 8.0}, 'holds on average'), ({0: 9.0, 1: 9.0}, 'does not hold')],
+)
+def test_orderings_are_judged_by_mean_and_seed(better, verdict):
+    metric = Config(dict(metric=dict(better='less', unit='%', digits=1))).metric
+    found, reason = judge(metric, better, {0: 4.0, 1: 7.0})
+    assert found.startswith(verdict) and 'against 5.5 %' in reason

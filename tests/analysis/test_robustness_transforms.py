@@ -1,0 +1,22 @@
+"""Accuracy under transforms, without the data themselves."""
+
+from mmengine.config import Config
+
+from rescaps_plugin.analysis.robustness import transforms
+from rescaps_plugin.analysis.robustness.models import Model
+
+
+def test_affnist_stands_beside_mnist_placed_as_in_training(repository, monkeypatch):
+    cfg = Config.fromfile(repository / 'configs/rescaps/affnist_small.py')
+    seen = []
+
+    def measure_accuracy(models, datasets, args, label):
+        seen.extend(datasets)
+        return {'affnist': [99.0, 90.0]}
+
+    monkeypatch.setattr(transforms, 'measure_accuracy', measure_accuracy)
+    found = transforms.measure_affine([Model('affnist', cfg, '', None, None)], None)
+    familiar, affine = seen
+    assert (familiar['type'], familiar['split']) == ('IDXMNIST', 'test')
+    assert familiar['pipeline'][0]['type'] == 'RandomAffinePlacement' and affine['type'] == 'AffNIST'
+    assert found['accuracy']['affnist'] == {'familiar': 99.0, 'transformed': 90.0, 'draws': [90.0]}
