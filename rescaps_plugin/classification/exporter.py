@@ -65,7 +65,7 @@ class ClassifierExporter(Exporter):
         return Scores(deployed, self.example)
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give ``(channels, height, width)``: of the size asked for, or else of the test set's first image."""
+        """Return ``(channels, height, width)``: of the size asked for, or else of the test set's first image."""
         if not self.args.input_size:
             return super().find_input_shape()
         stem = next((module for module in self.model.modules() if isinstance(module, nn.Conv2d)), None)

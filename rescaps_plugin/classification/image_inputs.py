@@ -39,7 +39,7 @@ class ImageFiles(Sequence):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict:
-        """Give a sample.
+        """Return a sample.
 
         Raises:
             ImageError: The file cannot be decoded whole.
@@ -86,7 +86,7 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
 
 
 def reads_bgr(cfg: Config) -> bool:
-    """Tell whether the data preprocessor gets colours in OpenCV's order, blue first."""
+    """Return whether the data preprocessor gets colours in OpenCV's order, BGR."""
     options = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     pipeline = inner_datasets(loader.get('dataset', {}))[0].get('pipeline', ())

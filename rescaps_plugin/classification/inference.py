@@ -65,7 +65,7 @@ def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Conf
 
 
 def insert_transforms(dataset: dict, transforms: Sequence[dict]) -> dict:
-    """Give the config of a data set whose images are transformed when the pipeline is done with them.
+    """Return the config of a data set whose images are transformed when the pipeline is done with them.
 
     Args:
         dataset: Config of the data set, such as ``cfg.test_dataloader.dataset``, or of a wrapper around some.

@@ -81,7 +81,7 @@ def parse_value(text: str) -> Any:
 
 
 def _evaluate(node: ast.expr) -> Any:
-    """Give the value of an expression of literals, ``dict`` calls and unquoted words; ValueError if it has others."""
+    """Return the value of an expression of literals, ``dict`` calls and unquoted words; ValueError if it has others."""
     if isinstance(node, ast.Constant) and isinstance(node.value, (str, bool, int, float, type(None))):
         return node.value
     word = ast.unparse(node)

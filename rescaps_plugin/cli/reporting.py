@@ -89,5 +89,5 @@ def _interrupts() -> Iterator[None]:
 
 
 def _without_worker_traceback(message: str) -> str:
-    """Give the last line of what a worker of a data loader wrote in place of its error's message."""
+    """Return the last line of what a worker of a data loader wrote in place of its error's message."""
     return message.strip().splitlines()[-1] if message.startswith('Caught ') else message

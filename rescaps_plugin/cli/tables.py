@@ -40,7 +40,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def recover(name: str) -> str:
-    r"""Give a file's name as Unicode whatever encoding the locale says that names have.
+    r"""Return a file's name as Unicode whatever encoding the locale says that names have.
 
     Python keeps bytes that are not of that encoding as lone surrogates, which no file or terminal takes. Those that are
     UTF-8 become what they mean, others escapes such as ``\xff``.
@@ -54,7 +54,7 @@ def recover(name: str) -> str:
 
 
 def show(text: object) -> str:
-    r"""Give a name or other text from outside as it may be printed.
+    r"""Return a name or other text from outside as it may be printed.
 
     Control characters, of which a terminal would take some for commands, become escapes such as ``\x1b``; see also
     :func:`recover`.
@@ -65,7 +65,7 @@ def show(text: object) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Give a text of at most ``length`` letters."""
+    """Return a text of at most ``length`` letters."""
     return text if len(text) <= length else f'{text[: length - 1]}…'
 
 

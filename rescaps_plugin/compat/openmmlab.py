@@ -34,7 +34,7 @@ def install() -> None:
 
 
 def complete_transformer() -> None:
-    """Give ``mmcv.cnn.bricks.transformer`` the operator that it went without, if it was imported before.
+    """Return ``mmcv.cnn.bricks.transformer`` the operator that it went without, if it was imported before.
 
     It takes ``MultiScaleDeformableAttention`` from ``mmcv.ops`` where that can be imported. ``mmseg.models`` imports it
     from there.

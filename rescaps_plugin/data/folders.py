@@ -59,7 +59,7 @@ def find_files(
 
 
 def walk_files(folder: str | Path) -> Iterator[str]:
-    """Give the paths of the files of a folder and below, of each folder once, whatever links lead to it.
+    """Return the paths of the files of a folder and below, of each folder once, whatever links lead to it.
 
     Hidden files and folders are left out, and what :func:`is_foreign` tells of.
     """
@@ -80,7 +80,7 @@ def walk_files(folder: str | Path) -> Iterator[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or left by an operating system."""
+    """Return whether a file or folder is hidden, or left by an operating system."""
     return name.startswith('.') or name in FOREIGN_FOLDERS
 
 

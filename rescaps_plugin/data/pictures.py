@@ -19,7 +19,7 @@ def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
         bgr: Whether blue is the first of three channels.
 
     Returns:
-        uint8 picture ``[height, width, 3]``, red first.
+        uint8 picture ``[height, width, 3]``, RGB.
     """
     pixels = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else np.atleast_3d(image)
     if pixels.shape[2] != 3:
@@ -33,9 +33,9 @@ def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
 
 
 def leaves_bgr(pipeline: Sequence[Mapping], to_rgb: bool) -> bool:
-    """Tell whether a pipeline leaves images with blue first.
+    """Return whether a pipeline leaves images with BGR.
 
-    Files are loaded with blue first, and ``NumpyToPIL`` and ``PILToNumpy`` may exchange red and blue. Arrays that a
+    Files are loaded with BGR, and ``NumpyToPIL`` and ``PILToNumpy`` may exchange red and blue. Arrays that a
     data set has in memory are in the order that the data preprocessor expects.
 
     Args:

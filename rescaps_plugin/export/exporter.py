@@ -89,10 +89,10 @@ class Exporter(ABC):
 
     @abstractmethod
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Give what PyTorch predicts for a batch, in the training form."""
+        """Return what PyTorch predicts for a batch, in the training form."""
 
     def comparable(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Give a file's outputs in the form of :meth:`reference`, in which the tolerance is meant."""
+        """Return a file's outputs in the form of :meth:`reference`, in which the tolerance is meant."""
         return outputs
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Exporter(ABC):
         return {}
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give the shape of a sample, that of the test set's first by default."""
+        """Return the shape of a sample, that of the test set's first by default."""
         return tuple(self.preprocess(self.test_set[0])[0].shape[1:])
 
     @property
@@ -158,7 +158,7 @@ class Exporter(ABC):
         return data['inputs'], data['data_samples'][0].cpu()
 
     def batches(self, dataset: Sequence[dict], indices: Sequence[int], size: int) -> Iterator[tuple[Tensor, list]]:
-        """Give inputs ``[size, ...]`` of a data set, the last batch perhaps fewer, and their annotations."""
+        """Return inputs ``[size, ...]`` of a data set, the last batch perhaps fewer, and their annotations."""
         for start in range(0, len(indices), size):
             pairs = [self.preprocess(dataset[index]) for index in indices[start : start + size]]
             for sample, _ in pairs:
@@ -170,7 +170,7 @@ class Exporter(ABC):
             yield torch.cat([sample for sample, _ in pairs]), [annotation for _, annotation in pairs]
 
     def calibration_inputs(self, count: int) -> Iterator[Tensor]:
-        """Give samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
+        """Return samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
         indices = torch.randperm(len(self.calibration_set), generator=torch.Generator().manual_seed(0))[:count].tolist()
         return (inputs for inputs, _ in self.batches(self.calibration_set, indices, self.batch_size))
 
@@ -270,7 +270,7 @@ class Exporter(ABC):
 
 
 def preprocessor_options(cfg: Config) -> ConfigDict:
-    """Give what a config says of the data preprocessor."""
+    """Return what a config says of the data preprocessor."""
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or ConfigDict()
 
 
@@ -280,5 +280,5 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def megabytes(path: Path) -> str:
-    """Give the size of a file."""
+    """Return the size of a file."""
     return f'{path.stat().st_size / 1e6:.2f} MB'

@@ -19,7 +19,7 @@ SPACING = 2.4
 
 
 def capsule_colors(count: int, capsules: int) -> np.ndarray:
-    """Give the colours of reconstructed points by the latent capsule they come from.
+    """Return the colours of reconstructed points by the latent capsule they come from.
 
     Args:
         count: Number of points of a :class:`~rescaps_plugin.pointcloud.point_caps.PointGenerators`.
@@ -33,7 +33,7 @@ def capsule_colors(count: int, capsules: int) -> np.ndarray:
 
 
 def height_colors(points: np.ndarray, up: str) -> np.ndarray:
-    """Give uint8 colours ``[n, 3]`` of points ``[n, 3]`` by their height."""
+    """Return uint8 colours ``[n, 3]`` of points ``[n, 3]`` by their height."""
     height = points[:, 'xyz'.index(up)]
     low, high = height.min(), height.max()
     return np.rint(255 * colormaps['viridis']((height - low) / max(high - low, 1e-12))[:, :3]).astype(np.uint8)

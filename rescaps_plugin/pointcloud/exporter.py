@@ -50,7 +50,7 @@ class AutoencoderExporter(Exporter):
         return Autoencoding(deployed)
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give ``(points, 3)``: of the number asked for, or else of the test set's first cloud."""
+        """Return ``(points, 3)``: of the number asked for, or else of the test set's first cloud."""
         return (*self.args.input_size, 3) if self.args.input_size else super().find_input_shape()
 
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +61,7 @@ class AutoencoderExporter(Exporter):
         return f'points are at most {distance:.1e} away'
 
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list[float]:
-        """Give the Chamfer distance of each cloud and its reconstruction."""
+        """Return the Chamfer distance of each cloud and its reconstruction."""
         pairs = zip(outputs[0], inputs, strict=True)
         return [chamfer_distance(reconstruction[None], points[None]).item() for reconstruction, points in pairs]
 

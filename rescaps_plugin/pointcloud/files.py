@@ -60,7 +60,7 @@ def choose_points(points: np.ndarray, count: int | None, random: np.random.Rando
 
 
 def is_cloud(path: str | Path) -> bool:
-    """Tell whether a file of a folder is meant as a cloud or mesh: by its name, of texts by their first lines too."""
+    """Return whether a file of a folder is meant as a cloud or mesh: by its name, of texts by their first lines too."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES or is_foreign(path.name) or not path.is_file():
         return False

@@ -168,7 +168,7 @@ def read_ply(content: bytes) -> Shape:
 
 
 def _read_ply_header(content: bytes) -> tuple[str, list[_Element], bytes]:
-    """Give the kind of body, the elements in their order, and the body."""
+    """Return the kind of body, the elements in their order, and the body."""
     found = re.match(rb'ply[ \t]*(\r\n|\r|\n)', content)
     if found is None:
         raise ValueError('it does not begin with a line ply')
@@ -458,7 +458,7 @@ class _GLBScene:
 
 
 def _place_node(node: dict) -> np.ndarray:
-    """Give the transform ``[4, 4]`` of a node of glTF to its parent."""
+    """Return the transform ``[4, 4]`` of a node of glTF to its parent."""
     if 'matrix' in node:
         return np.array(node['matrix'], np.float64).reshape(4, 4).T
     x, y, z, w = node.get('rotation', (0, 0, 0, 1))

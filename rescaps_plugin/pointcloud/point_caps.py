@@ -50,7 +50,7 @@ class LargestProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, sign: Tensor) -> Tensor:
-        """Give products ``[b, o]`` of ``x`` [b, n, c] and ``weight`` [o, c]; ``sign`` [o] is 1 or -1."""
+        """Return products ``[b, o]`` of ``x`` [b, n, c] and ``weight`` [o, c]; ``sign`` [o] is 1 or -1."""
         rows = max(1, (CPU_SCORES if x.device.type == 'cpu' else GPU_SCORES) // x.shape[1])
         chunks = (sign[:, None] * weight).split(rows)
         largest = [(chunk @ cloud.T).max(dim=1) for cloud in x for chunk in chunks]
@@ -60,7 +60,7 @@ class LargestProducts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Give the gradients of ``x`` and ``weight``."""
+        """Return the gradients of ``x`` and ``weight``."""
         x, weight, index = ctx.saved_tensors
         grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
         for cloud, winner, grad_cloud, grad_product in zip(x, index, grad_x, grad[:, :, None], strict=True):
@@ -113,7 +113,7 @@ class PrimaryPointCaps(nn.Module):
             return squash(entry.unflatten(1, (-1, self.capsule_dim)))[0]
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give mean and variance of the products, ``[o]``; in training those of the batch, noted down as BN does."""
+        """Return mean and variance of the products, ``[o]``; in training those of the batch, noted down as BN does."""
         norm, linear = self.norm, self.linear
         if not self.training:
             return norm.running_mean, norm.running_var
@@ -361,7 +361,7 @@ class PointCapsAE(BaseModel):
         self.register_buffer('grid', grid, persistent=False)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Give the latent capsules ``[b, latent_capsules, latent_dim]`` of clouds ``[b, n, 3]``.
+        """Return the latent capsules ``[b, latent_capsules, latent_dim]`` of clouds ``[b, n, 3]``.
 
         Raises:
             ValueError: If the clouds are not ``[b, n, 3]``.
@@ -376,7 +376,7 @@ class PointCapsAE(BaseModel):
         return self.latent(self.primary(features))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give clouds ``[b, num_points, 3]`` from latent capsules ``[b, latent_capsules, latent_dim]``."""
+        """Return clouds ``[b, num_points, 3]`` from latent capsules ``[b, latent_capsules, latent_dim]``."""
         shape = (latent.shape[0], *self.grid.shape[1:])
         grid = torch.rand(shape, device=self.grid.device) if self.training else self.grid.expand(shape)
         return self.decoder(latent, grid)

@@ -90,7 +90,7 @@ def _unpack(data: memoryview) -> bytes:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Give type and content of each element."""
+    """Return type and content of each element."""
     place = 0
     while place < len(data):
         kind, size = np.frombuffer(data[place : place + 8], f'{order}u4').tolist()
@@ -115,7 +115,7 @@ def _numbers(element: tuple[int, memoryview], order: str) -> list:
 
 
 def _array_header(parts: Iterator[tuple[int, memoryview]], order: str) -> tuple[int, list[int], str]:
-    """Give class, shape and name of an array, of whose parts these are the first."""
+    """Return class, shape and name of an array, of whose parts these are the first."""
     flags, shape, name = _numbers(next(parts), order)[0], _numbers(next(parts), order), bytes(next(parts)[1])
     if flags & COMPLEX:
         raise ValueError('an array is of complex numbers')

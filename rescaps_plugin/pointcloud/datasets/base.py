@@ -58,7 +58,7 @@ class PointCloudDataset(BaseDataset, ABC):
 
     @abstractmethod
     def load_points(self, index: int, random: np.random.RandomState) -> np.ndarray:
-        """Give the ``num_points`` points ``[num_points, 3]`` of cloud ``index``, by draws from ``random`` if any."""
+        """Return the ``num_points`` points ``[num_points, 3]`` of cloud ``index``, by draws from ``random`` if any."""
 
     def describe(self, index: int) -> str:
         """Say where cloud ``index`` comes from, for error messages."""
