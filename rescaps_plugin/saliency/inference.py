@@ -78,7 +78,7 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
         UserError: The config's model is not a salient object detector, or the checkpoint belongs to another model.
     """
     if cfg.get('default_scope') != 'mmseg':
-        raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it may be mmseg.')
+        raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it must be mmseg.')
     model = MODELS.build(cfg.model)
     channels = getattr(getattr(model, 'decode_head', None), 'out_channels', None)
     if not isinstance(model, BaseSegmentor) or channels not in (1, 2):
@@ -248,7 +248,9 @@ def check_video(path: Path) -> None:
         or start[::188] == TRANSPORT_PACKETS
     )
     if not known:
-        raise ImageError(f'{path}: no frame of this video can be read: it is no AVI, Matroska, MPEG, MP4 or WebM file')
+        raise ImageError(
+            f'{path}: no frame of this video can be read: it is not an AVI, Matroska, MPEG, MP4 or WebM file'
+        )
 
 
 def is_truncated(path: Path) -> bool:

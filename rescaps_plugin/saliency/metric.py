@@ -157,7 +157,7 @@ def saliency_of(logits: Tensor) -> Tensor:
         ValueError: The number of channels is not 1 or 2, or a value is outside [0, 1].
     """
     if logits.shape[0] not in (1, 2):
-        raise ValueError(f'a saliency map comes of 1 or 2 channels, the model has {logits.shape[0]}')
+        raise ValueError(f'a saliency map needs 1 or 2 channels, the model has {logits.shape[0]}')
     logits = logits.float()
     saliency = logits[0] if logits.shape[0] == 1 else logits.softmax(dim=0)[1]
     # NaN fails both comparisons.

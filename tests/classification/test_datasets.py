@@ -324,11 +324,11 @@ def test_affnist_other_mat(tmp_path):
     ('labels', 'message'),
     [
         (np.array([[0, 1j, 2]]), 'an array is of complex numbers'),
-        (np.array(['0', '1', '2']), 'label_int is no array of numbers'),
+        (np.array(['0', '1', '2']), 'label_int is not an array of numbers'),
         (np.array([[0, np.nan, 2]]), 'label_int must hold digits 0 to 9, found nan'),
         (np.array([[0, 258, 2]]), 'label_int must hold digits 0 to 9, found 258'),
-        (np.array([['0', 1, 2]], object), 'label_int is no array of numbers'),
-        (dict(a=1), 'label_int is no array of numbers'),
+        (np.array([['0', 1, 2]], object), 'label_int is not an array of numbers'),
+        (dict(a=1), 'label_int is not an array of numbers'),
     ],
 )
 def test_affnist_labels_that_are_no_numbers(tmp_path, labels, message):

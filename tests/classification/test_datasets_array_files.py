@@ -119,7 +119,7 @@ def test_damaged_gzip(path_of):
 
 @pytest.mark.parametrize('read, make', [(read_idx, idx_bytes), (read_norb, norb_bytes)])
 def test_a_gzip_bomb_takes_no_memory(path_of, read, make):
-    """What is packed behind the array that the header announces is not unpacked."""
+    """What is packed behind the array that the header declares is not unpacked."""
     resource = pytest.importorskip('resource')
     packer, zeros = zlib.compressobj(1, zlib.DEFLATED, 31), bytes(2**24)
     content = packer.compress(make(np.zeros((10, 3), np.uint8)))
@@ -134,7 +134,7 @@ def test_a_gzip_bomb_takes_no_memory(path_of, read, make):
 def test_a_header_of_too_much(path_of, monkeypatch):
     data = np.zeros((100, 50), np.uint8)
     monkeypatch.setattr(array_files, 'MAX_UNPACKED', 5000)
-    with pytest.raises(DataError, match=r'its header announces 5012 bytes; of a gzipped file up to 5000'):
+    with pytest.raises(DataError, match=r'its header declares 5012 bytes; of a gzipped file up to 5000'):
         read_idx(path_of(gzip.compress(idx_bytes(data)), True))
     assert read_idx(path_of(idx_bytes(data), False)).shape == data.shape
 
@@ -154,7 +154,7 @@ def test_too_many_dimensions(path_of, read, data, found, zipped):
 
 def test_an_empty_array_of_impossible_sides(path_of):
     data = struct.pack('>BBBB5I', 0, 0, 8, 5, 0, *[2**32 - 1] * 4)
-    with pytest.raises(DataError, match='announces an impossible array'):
+    with pytest.raises(DataError, match='declares an impossible array'):
         read_idx(path_of(data, False))
 
 

@@ -43,7 +43,7 @@ def test_annotations_and_unlabelled_folders_are_mmpretrains(tmp_path):
 def test_what_is_missing_is_named_with_its_source(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load(tmp_path)
-    expected = f'{tmp_path / "train"} is missing; it is to hold a folder of images (.avif, .bmp, .gif, .jp2, .jpeg,'
+    expected = f'{tmp_path / "train"} is missing; expected a folder of images (.avif, .bmp, .gif, .jp2, .jpeg,'
     assert str(error.value).startswith(expected) and str(error.value).endswith(SOURCE)
     make(tmp_path / 'train', *LETTERS)
     with pytest.raises(FileNotFoundError, match=f'train.txt is missing; .* an image and its label. {SOURCE}'):
@@ -102,9 +102,9 @@ def test_images_of_every_kind_are_found(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'x/0.png\n', 'every line is to be an image and the number of its class'),
-        (b'x/0.png one\n', 'every line is to be an image and the number of its class'),
-        (b'x/\xff.png 1\n', 'every line is to be .*, in UTF-8'),
+        (b'x/0.png\n', 'every line must be an image and the number of its class'),
+        (b'x/0.png one\n', 'every line must be an image and the number of its class'),
+        (b'x/\xff.png 1\n', 'every line must be .*, in UTF-8'),
         (b'x/0.png 3\nx/2.png -1\n', r'labels must be 0 to 2, found \[-1, 3\]'),
     ],
 )

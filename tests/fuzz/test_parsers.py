@@ -197,11 +197,11 @@ def test_hdf5(folder, content):
     [
         ('idx3-ubyte', idx_header((2**31, 2**31, 2**31)) + b'\0', 'truncated or damaged'),
         ('dat.mat', np.array([0x1E3D4C55, 3, 2**31, 2**31, 2**31], '<u4').tobytes() + b'\0', 'truncated or damaged'),
-        ('a.off', b'OFF 99999999999 1 0\n0 0 0\n', 'not a whole .off file'),
+        ('a.off', b'OFF 99999999999 1 0\n0 0 0\n', 'not a valid .off file'),
         ('b.off', b'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n', 'face'),
         ('c.off', b'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n', 'face'),
         ('d.ply', b'ply\nformat binary_little_endian 1.0\nelement vertex 1152921504606846976\nproperty float x\n'
-         b'property float y\nproperty float z\nend_header\n', 'not a whole .ply file'),
+         b'property float y\nproperty float z\nend_header\n', 'not a valid .ply file'),
     ],
 )  # fmt: skip
 def test_headers_that_claim_too_much(tmp_path, name, content, message):

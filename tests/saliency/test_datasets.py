@@ -106,7 +106,7 @@ def test_range_and_list_choose(tmp_path):
     with pytest.raises(PairError, match='list.txt: 0009 is not in .*images'):
         stems(ann_file='list.txt')
     (tmp_path / 'list.txt').write_bytes(b'\xff\n')
-    with pytest.raises(PairError, match='list.txt: lines of UTF-8 were expected'):
+    with pytest.raises(PairError, match='list.txt: expected lines of UTF-8'):
         stems(ann_file='list.txt')
     with pytest.raises(FileNotFoundError, match='the list .*nowhere.txt does not exist'):
         stems(ann_file='nowhere.txt')

@@ -127,7 +127,7 @@ def test_broken_files_are_named_and_the_others_reconstructed(predict, tmp_path):
         predict(*(tmp_path / name for name in ('words.npy', 'whole.npy', 'empty.off', 'point.npy')))
     message = str(stop.value.code)
     assert '3 inputs could not be read' in message
-    assert 'words.npy: not a whole .npy file: points must be real numbers, found <U1' in message
+    assert 'words.npy: not a valid .npy file: points must be real numbers, found <U1' in message
     assert 'empty.off: it has no vertices' in message
     assert 'point.npy: a cloud needs an extent' in message
     assert [row['file'] for row in rows(tmp_path)] == ['0000_whole.ply']

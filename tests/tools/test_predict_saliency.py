@@ -214,7 +214,7 @@ def test_playlists_are_no_videos(predict, tmp_path):
     (tmp_path / 'c.mp4').write_bytes(b'GIF89a' + bytes(200))
     with pytest.raises(SystemExit) as stop:
         predict(*(tmp_path / f'{name}.mp4' for name in 'abc'))
-    assert stop.value.code.count('it is no AVI, Matroska, MPEG, MP4 or WebM file') == 3
+    assert stop.value.code.count('it is not an AVI, Matroska, MPEG, MP4 or WebM file') == 3
 
 
 def test_frames_beyond_the_limit_are_refused(predict, tmp_path, monkeypatch):

@@ -153,7 +153,7 @@ class SODDataset(BaseSegDataset):
         try:
             lines = list_from_file(self.ann_file, backend_args=self.backend_args)
         except UnicodeDecodeError as error:
-            raise PairError(f'{self.ann_file}: lines of UTF-8 were expected ({error})') from error
+            raise PairError(f'{self.ann_file}: expected lines of UTF-8 ({error})') from error
         stems = []
         for line in lines:
             entry = line.strip()
