@@ -4,10 +4,12 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 
 REPOSITORY = Path(__file__).parents[1]
@@ -18,9 +20,10 @@ settings.load_profile('repeatable')
 
 
 @pytest.fixture(autouse=True)
-def own_default_scope(monkeypatch):
-    """MMEngine keeps the default scope of the last config that ran in this process; give it back after the test."""
+def own_mmengine_state(monkeypatch):
+    """Start without the default scope and the message hub that the last run in this process left in MMEngine."""
     monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
+    monkeypatch.setattr(MessageHub, '_instance_dict', OrderedDict())
 
 
 @pytest.fixture(scope='session')

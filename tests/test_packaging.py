@@ -22,8 +22,13 @@ import rescaps_plugin
 @pytest.fixture(scope='module')
 def wheel(repository, tmp_path_factory):
     source = tmp_path_factory.mktemp('source') / 'rescaps'
-    ignored = shutil.ignore_patterns('.*', '__pycache__', 'data', 'work_dirs', 'build', 'dist', '*.egg-info')
-    shutil.copytree(repository, source, ignore=ignored)
+    ignored = shutil.ignore_patterns('.*', '__pycache__', 'work_dirs', 'build', 'dist', '*.egg-info')
+
+    def ignore(folder, names):
+        top = {'data'} if folder == str(repository) else set()
+        return ignored(folder, names) | top
+
+    shutil.copytree(repository, source, ignore=ignore)
     folder = tmp_path_factory.mktemp('wheel')
     options = ['--quiet', '--no-deps', '--no-build-isolation', '--wheel-dir', str(folder)]
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', *options, str(source)], check=True)

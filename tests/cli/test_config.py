@@ -57,9 +57,9 @@ class TestLoadConfig:
         code = (
             'import sys; sys.path[:0] = sys.argv[1:]\n'
             'from mmengine.config import config; mine = config.is_installed\n'
-            'import compat; compat.find_packages(); assert config.is_installed is mine\n'
+            'import openmmlab; openmmlab.find_packages(); assert config.is_installed is mine\n'
         )
-        paths = [tmp_path, repository / 'rescaps_plugin' / 'engine']
+        paths = [tmp_path, repository / 'rescaps_plugin' / 'compat']
         subprocess.run([sys.executable, '-c', code, *map(str, paths)], check=True)
 
 

@@ -37,8 +37,8 @@ class TestStandIn:
         (tmp_path / 'mmcv' / '__init__.py').touch()
         (tmp_path / 'mmcv' / '_ext.py').write_text('real = True\n')
         # by its file, which also shows that it needs nothing but the standard library
-        code = 'import compat; compat.install(); import mmcv._ext; assert mmcv._ext.real'
-        finished = run_python(code, tmp_path, repository / 'rescaps_plugin' / 'engine')
+        code = 'import openmmlab; openmmlab.install(); import mmcv._ext; assert mmcv._ext.real'
+        finished = run_python(code, tmp_path, repository / 'rescaps_plugin' / 'compat')
         assert finished.returncode == 0, finished.stderr
 
     def test_plugin_waits_for_mmseg_to_be_imported(self, repository):

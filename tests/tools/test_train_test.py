@@ -22,7 +22,7 @@ pytest.importorskip('mmpretrain')
 from mmengine import load
 from mmengine.logging import HistoryBuffer
 
-from tests.engine.test_checkpoint import Exploit
+from tests.training.test_checkpoints import Exploit
 
 CONFIG = """
 _base_ = {runtime!r}

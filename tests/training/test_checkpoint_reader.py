@@ -19,13 +19,13 @@ pytest.importorskip('mmengine')
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
-from tests.engine.test_checkpoint import Exploit
 from torch import nn
 
 from rescaps_plugin.training import checkpoints as checkpoint_module
 from rescaps_plugin.training.checkpoint_reader import CheckpointError, find_damage, read_weights, trust_checkpoint
 from rescaps_plugin.training.checkpoints import load_from_local, safe_loaders
 from rescaps_plugin.training.plain_checkpoint import from_plain
+from tests.training.test_checkpoints import Exploit
 
 WEIGHTS = {'weight': torch.arange(12.0).reshape(3, 4)}
 

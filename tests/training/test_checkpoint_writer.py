@@ -11,7 +11,6 @@ pytest.importorskip('mmengine')
 
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook
-from tests.engine.test_checkpoint import make_runner
 
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import write_whole
@@ -19,6 +18,7 @@ from rescaps_plugin.training import checkpoint_writer as saving
 from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook
 from rescaps_plugin.training.resume import ResumeHook
 from rescaps_plugin.training.work_dir import LOCK, last_checkpoint, own_work_dir
+from tests.training.test_checkpoints import make_runner
 
 
 def test_writes_and_leaves_nothing_else(tmp_path):

@@ -10,11 +10,11 @@ pytest.importorskip('mmengine')
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
-from tests.engine.test_checkpoint import Line, make_runner
 from torch import nn
 
 from rescaps_plugin.training.divergence_guard import DivergedError, NaNGuardHook
 from rescaps_plugin.training.work_dir import last_checkpoint
+from tests.training.test_checkpoints import Line, make_runner
 
 
 class Breaking(Line):

@@ -7,10 +7,9 @@ import torch
 
 pytest.importorskip('mmengine')
 
-from tests.engine.test_checkpoint import make_runner
-
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
 from rescaps_plugin.training.resume import ResumeHook
+from tests.training.test_checkpoints import make_runner
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import torch
 pytest.importorskip('mmengine')
 
 from mmengine.hooks import Hook, RuntimeInfoHook
-from tests.engine.test_checkpoint import make_runner, same
 
 from rescaps_plugin.training.runner import _Careful
 from rescaps_plugin.training.runtime_info import PendingRuntimeInfoHook
+from tests.training.test_checkpoints import make_runner, same
 
 
 class Recorded(Hook):
