@@ -1,19 +1,19 @@
-"""Errors that are the user's to mend: the tools print their message, without a traceback."""
+"""Errors that users can fix: the tools print their message without a traceback."""
 
 import difflib
 import re
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: a path, a flag, a config, a checkpoint. Its message says how to mend it."""
+    """Invalid user input, such as a path, a flag, a config or a checkpoint. The message tells how to fix it."""
 
 
 def explain_unknown_type(message: str) -> str | None:
-    """Say which registered types are like the one that MMEngine does not find; None if the message is another."""
+    """Explain MMEngine's error of an unregistered type, with similar types; None if the message is a different one."""
     found = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
     if found is None:
         return None
-    # Here, for whoever reads this has MMEngine, and tools for timm models alone do without.
+    # Imported here, so that tools for timm models do not need MMEngine.
     from mmengine import registry as registries
 
     name, kind = found[1].lstrip('\'"'), found[2]

@@ -1,4 +1,4 @@
-"""Pictures of network inputs, as every tool that draws shows them."""
+"""Convert network inputs to pictures for plotting."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from torch import Tensor
 
 
 def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
-    """Turn a network's input into a picture that matplotlib and Pillow show in its colours.
+    """Convert a network's input to an RGB picture for matplotlib and Pillow.
 
-    Bytes are shown as they are. Other values have no range of their own: their least is black and their largest white.
+    uint8 values are kept. Other types have no fixed range and are scaled so that the minimum is black and the maximum
+    white.
 
     Args:
-        image: Tensor ``[channels, height, width]`` as a pipeline packs it, or array ``[height, width, channels]`` or
-            ``[height, width]`` as a pipeline's transforms have it. Of other channels than three, the first is shown.
-        bgr: Whether blue is the first of three channels.
+        image: Tensor ``[channels, height, width]`` packed by a pipeline, or array ``[height, width, channels]`` or
+            ``[height, width]`` from a transform. If there are not three channels, the first is shown.
+        bgr: Whether three channels are BGR.
 
     Returns:
         uint8 picture ``[height, width, 3]``, RGB.
@@ -33,17 +34,17 @@ def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
 
 
 def leaves_bgr(pipeline: Sequence[Mapping], to_rgb: bool) -> bool:
-    """Return whether a pipeline leaves images with BGR.
+    """Return whether a pipeline outputs BGR images.
 
-    Files are loaded with BGR, and ``NumpyToPIL`` and ``PILToNumpy`` may exchange red and blue. Arrays that a
-    data set has in memory are in the order that the data preprocessor expects.
+    Files are loaded as BGR, and ``NumpyToPIL`` and ``PILToNumpy`` can swap red and blue. Arrays of data sets in memory
+    have the channel order that the data preprocessor expects.
 
     Args:
-        pipeline: Configs of its transforms.
-        to_rgb: Whether the data preprocessor exchanges red and blue.
+        pipeline: Configs of the transforms.
+        to_rgb: Whether the data preprocessor swaps red and blue.
 
     Returns:
-        Whether the first of three channels is blue.
+        Whether three channels are BGR.
     """
     if not any(step['type'] == 'LoadImageFromFile' for step in pipeline):
         return to_rgb

@@ -1,4 +1,4 @@
-"""``tools/export.py`` for any kind of model: a trained model's file, and how it does on the config's own data."""
+"""Base class of the exporters: write a trained model to a file, and compare and evaluate the file."""
 
 from __future__ import annotations
 
@@ -25,30 +25,29 @@ from rescaps_plugin.cli.outputs import replacing
 from rescaps_plugin.export.formats import Export, Format, Run
 from rescaps_plugin.export.quantization import quantize
 
-# Samples of the test set that --check compares, and the difference that it allows.
+# Number of test samples compared by --check, and the largest allowed difference.
 CHECK_SAMPLES = 64
 TOLERANCE = 1e-4
-# Samples at a time, in a file that takes any number.
+# Batch size for files with a dynamic batch dimension.
 BATCH_SIZE = 16
 
 
 class Exporter(ABC):
-    """Writes the trained model of a config, in its deploy form, into a file, and compares the file with PyTorch.
+    """Writes the deploy form of a config's trained model to a file, and compares the file with PyTorch.
 
-    A sample is what a data set consists of, an image or a cloud. Subclasses say what their kind of model takes, gives
-    and is measured by.
+    A sample is an image or a cloud. Subclasses define the inputs, outputs and metrics of their kind of model.
 
     Args:
         cfg: The config.
         args: Arguments of the tool.
 
     Raises:
-        UserError: The config's model is of another kind, the checkpoint is not of the model, or the model does not
-            take inputs of the size asked for; data that ``--check`` and ``--int8`` need are missing or of another size.
+        UserError: The config's model is of another kind, the checkpoint belongs to another model, or the model does not
+            take inputs of the given size; or data for ``--check`` or ``--int8`` are missing or of another size.
     """
 
     task: str
-    # What a sample is, its size as --input-size takes it, and how samples become a batch.
+    # Name of a sample, names of its dimensions in --input-size, and the function that collates samples.
     sample: str
     size_names: tuple[str, ...]
     collate: Callable[[list[dict]], dict] = staticmethod(default_collate)
@@ -62,7 +61,7 @@ class Exporter(ABC):
             given = ' '.join(map(str, args.input_size))
             raise UserError(f'--input-size of {self.sample}s is {" ".join(self.size_names)}, not {given}')
         self.batch_size = BATCH_SIZE if args.dynamic_batch else 1
-        # What is missing shows here, and not when the model has been traced and written.
+        # Missing data are found here, and not after the model has been traced and written.
         data = [self.test_set] if args.check else []
         data += [self.calibration_set] if args.int8 else []
         self.model = self.load_model()
@@ -81,23 +80,23 @@ class Exporter(ABC):
 
     @abstractmethod
     def load_model(self) -> nn.Module:
-        """Build the config's model and load the checkpoint: in its training form, in eval mode."""
+        """Build the config's model and load the checkpoint; in training form and eval mode."""
 
     @abstractmethod
     def build_network(self, deployed: nn.Module) -> nn.Module:
-        """Make the network that is written, which gives :attr:`output_names`, of the model in its deploy form."""
+        """Build the network to export, with outputs :attr:`output_names`, from the model in its deploy form."""
 
     @abstractmethod
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return what PyTorch predicts for a batch, in the training form."""
+        """Return PyTorch's predictions for a batch, in the training form."""
 
     def comparable(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return a file's outputs in the form of :meth:`reference`, in which the tolerance is meant."""
+        """Convert a file's outputs to the form of :meth:`reference`, to which the tolerance applies."""
         return outputs
 
     @abstractmethod
     def agreement(self, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
-        """Say how far outputs mean the same as those that are expected."""
+        """Describe the agreement between outputs and expected outputs."""
 
     @abstractmethod
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list:
@@ -105,19 +104,19 @@ class Exporter(ABC):
 
     @abstractmethod
     def summarise(self, scores: Sequence) -> str:
-        """Say what the scores of a test set amount to."""
+        """Format the metrics of a test set from its scores."""
 
     def describe(self) -> dict[str, Any]:
-        """Say of what goes in and comes out what :attr:`metadata` does not say of every kind of model."""
+        """Return the part of :attr:`metadata` that is specific to the kind of model."""
         return {}
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Return the shape of a sample, that of the test set's first by default."""
+        """Return the shape of a sample; by default that of the first test sample."""
         return tuple(self.preprocess(self.test_set[0])[0].shape[1:])
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says of itself."""
+        """Metadata stored in the file."""
         return {
             'task': self.task,
             'input_size': self.input_shape,
@@ -128,7 +127,7 @@ class Exporter(ABC):
         }
 
     def describe_images(self, rgb: bool) -> dict[str, Any]:
-        """Say of images ``[c, h, w]`` what the data preprocessor makes of them; ``rgb``: whether red comes first."""
+        """Describe the preprocessing of images ``[c, h, w]``; ``rgb``: whether the channels are RGB."""
         channels = self.input_shape[0]
         options = preprocessor_options(self.cfg)
         return {
@@ -143,7 +142,7 @@ class Exporter(ABC):
 
     @cached_property
     def calibration_set(self) -> Sequence[dict]:
-        """The training set's samples, prepared as in a test."""
+        """The training set with the test pipeline."""
         require(self.cfg, 'train_dataloader')
         config = self.cfg.train_dataloader.dataset
         while 'dataset' in config:  # wrappers that repeat or balance a data set
@@ -153,32 +152,32 @@ class Exporter(ABC):
         return DATASETS.build(with_pipeline(config, find_test_pipeline(self.cfg)))
 
     def preprocess(self, sample: dict) -> tuple[Tensor, BaseDataElement]:
-        """Make a sample of a data set into an input ``[1, ...]`` as the network takes it, and its annotation."""
+        """Convert a sample of a data set to an input ``[1, ...]`` of the network, and its annotation."""
         data = self.model.data_preprocessor(self.collate([sample]))
         return data['inputs'], data['data_samples'][0].cpu()
 
     def batches(self, dataset: Sequence[dict], indices: Sequence[int], size: int) -> Iterator[tuple[Tensor, list]]:
-        """Return inputs ``[size, ...]`` of a data set, the last batch perhaps fewer, and their annotations."""
+        """Iterate over inputs ``[size, ...]`` of a data set and their annotations; the last batch may be smaller."""
         for start in range(0, len(indices), size):
             pairs = [self.preprocess(dataset[index]) for index in indices[start : start + size]]
             for sample, _ in pairs:
                 if sample.shape[1:] != self.input_shape:
                     raise UserError(
-                        f'the test pipeline gives {self.sample}s of {shape_text(sample.shape[1:])}, and the file takes '
-                        f'{shape_text(self.input_shape)}: --check and --int8 need {self.sample}s of the size exported.'
+                        f'the test pipeline outputs {self.sample}s of {shape_text(sample.shape[1:])}, the file takes '
+                        f'{shape_text(self.input_shape)}: --check and --int8 need {self.sample}s of the exported size.'
                     )
             yield torch.cat([sample for sample, _ in pairs]), [annotation for _, annotation in pairs]
 
     def calibration_inputs(self, count: int) -> Iterator[Tensor]:
-        """Return samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
+        """Iterate over batches of training samples, drawn with a fixed seed."""
         indices = torch.randperm(len(self.calibration_set), generator=torch.Generator().manual_seed(0))[:count].tolist()
         return (inputs for inputs, _ in self.batches(self.calibration_set, indices, self.batch_size))
 
     def export(self, form: Format, path: Path) -> None:
-        """Write the file; with ``--check``, keep it only if it gives what PyTorch gives.
+        """Write the file; with ``--check``, keep it only if its outputs equal PyTorch's.
 
         Raises:
-            UserError: PyTorch cannot write the model, or the check fails.
+            UserError: PyTorch cannot export the model, or the check fails.
         """
         export = Export(
             self.network,
@@ -197,7 +196,7 @@ class Exporter(ABC):
 
     @torch.inference_mode()
     def export_int8(self, form: Format, source: Path) -> None:
-        """Write the int8 file beside the one in fp32; with ``--check``, measure both on the whole test set."""
+        """Write the int8 file next to the fp32 file; with ``--check``, evaluate both on the whole test set."""
         path = source.with_stem(f'{source.stem}_int8')
         with replacing(path) as draft:
             quantize(source, draft, self.calibration_inputs(self.args.calibration_images))
@@ -208,16 +207,16 @@ class Exporter(ABC):
 
     @torch.inference_mode()
     def check(self, run: Run) -> str:
-        """Compare a file's outputs for samples of the test set, at even distances, with PyTorch's.
+        """Compare a file's outputs with PyTorch's for evenly spaced samples of the test set.
 
         Args:
-            run: Runs the file; where it takes any batch size, on one sample and on several.
+            run: Function that runs the file. With a dynamic batch size it is run on one sample and on several.
 
         Returns:
-            What the comparison found.
+            Description of the result.
 
         Raises:
-            UserError: They differ by more than the tolerance.
+            UserError: The outputs differ by more than the tolerance.
         """
         count = min(CHECK_SAMPLES, len(self.test_set))
         indices = [index * len(self.test_set) // count for index in range(count)]
@@ -237,23 +236,23 @@ class Exporter(ABC):
             f'largest difference to PyTorch {difference:.1e} on {count} {self.sample}s of the test set, '
             f'{self.agreement(outputs, expected)}'
         )
-        if not difference <= TOLERANCE:  # nor NaN
-            raise UserError(f'--check: {found}. The difference may be {TOLERANCE:.0e}; the file was not kept.')
+        if not difference <= TOLERANCE:  # also true for NaN
+            raise UserError(f'--check: {found}. The tolerance is {TOLERANCE:.0e}; the file was not kept.')
         return found
 
     @torch.inference_mode()
     def evaluate(self, runs: dict[str, Run]) -> Iterator[str]:
-        """Score files on the whole test set, batch by batch in turn, and take their time.
+        """Evaluate and time files on the whole test set, alternating between files for every batch.
 
         Args:
-            runs: What runs each file, by name.
+            runs: Functions that run the files, by name.
 
         Yields:
-            A line about each.
+            A line of results for each file.
         """
         scores = {name: [] for name in runs}
         seconds = dict.fromkeys(runs, 0.0)
-        for run in runs.values():  # the first time costs what no other does
+        for run in runs.values():  # warm-up
             run(self.example)
         for inputs, truth in self.batches(self.test_set, range(len(self.test_set)), self.batch_size):
             for name, run in runs.items():
@@ -270,15 +269,15 @@ class Exporter(ABC):
 
 
 def preprocessor_options(cfg: Config) -> ConfigDict:
-    """Return what a config says of the data preprocessor."""
+    """Return the data preprocessor's part of a config."""
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or ConfigDict()
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """Write a shape as ``3x32x32``."""
+    """Format a shape as ``3x32x32``."""
     return 'x'.join(map(str, shape))
 
 
 def megabytes(path: Path) -> str:
-    """Return the size of a file."""
+    """Format the size of a file in MB."""
     return f'{path.stat().st_size / 1e6:.2f} MB'

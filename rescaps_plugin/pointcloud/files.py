@@ -136,7 +136,7 @@ def read_geometry(path: str | Path) -> Geometry:
         raise FileNotFoundError(f'{path} does not exist')
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise CloudError(f'{path}: a cloud or mesh file may have {MAX_FILE_BYTES} bytes, it has {size}')
+        raise CloudError(f'{path}: cloud and mesh files are limited to {MAX_FILE_BYTES} bytes, found {size}')
     content = path.read_bytes()
     try:
         points, faces = READERS[path.suffix.lower()](content)

@@ -26,11 +26,11 @@ def names(paths, root):
 def test_folders_at_any_depth_and_what_is_skipped_of_them(folder, capsys):
     found = find_files([str(folder)], 'images', ('.png',))
     assert names(found, folder) == ['a.png', 'b.PNG', 'sub/d.png']
-    assert capsys.readouterr().err == f'INPUT {folder}: skipped 2 files, no images: c.gif, notes.txt\n'
+    assert capsys.readouterr().err == f'INPUT {folder}: skipped 2 files, not images: c.gif, notes.txt\n'
     for number in range(8):
         (folder / f'{number}.txt').touch()
     find_files([str(folder)], 'images', ('.png', '.gif'))
-    assert 'skipped 9 files, no images: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, ...' in capsys.readouterr().err
+    assert 'skipped 9 files, not images: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, ...' in capsys.readouterr().err
 
 
 def test_accept_decides_where_the_suffix_does_not(folder):

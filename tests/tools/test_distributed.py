@@ -144,4 +144,4 @@ def test_one_process_dies(tmp_path, repository):
     ends = run_together('train', 'small.py', folder=tmp_path, prepare=('signal_rank', 1, 'iteration', 3))
     assert ends[1].code == -9
     assert ends[0].code == 1
-    assert 'error: another process of this job is gone' in ends[0].output.strip().split('\n')[-1]
+    assert 'error: another process of this job ended' in ends[0].output.strip().split('\n')[-1]

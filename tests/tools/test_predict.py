@@ -230,7 +230,7 @@ def test_images_of_any_name_and_kind(files_model, tmp_path, predict, capsys):
     rows = predict(*files_model, folder)
     assert {row['class'] for row in rows} == {'green'}
     assert [os.path.basename(row['image']) for row in rows] == ['$c_$.gif', 'a.avif', 'b.webp', r'\xff.jpg']
-    assert 'skipped 1 files, no images: notes.txt' in capsys.readouterr().err
+    assert 'skipped 1 files, not images: notes.txt' in capsys.readouterr().err
 
 
 def test_names_outside_the_locale(files_model, images, tmp_path, run_tool, repository, channel_means):
@@ -268,7 +268,7 @@ def test_no_readable_image(files_model, tmp_path, predict):
     ('arguments', 'message'),
     [
         (['{config}', '{checkpoint}', 'nowhere/cat.png'], 'INPUT nowhere/cat.png does not exist'),
-        (['{config}', '{checkpoint}', 'empty'], 'INPUT empty holds no images.*\\.jpg'),
+        (['{config}', '{checkpoint}', 'empty'], 'INPUT empty contains no images.*\\.jpg'),
         (['{config}', 'nowhere.pth', 'images'], 'checkpoint nowhere.pth does not exist'),
         (['nowhere.py', '{checkpoint}', 'images'], 'config nowhere.py does not exist'),
         (['{config}', '{checkpoint}', 'images', '--max-images', '0'], 'must be at least 1, not 0'),
