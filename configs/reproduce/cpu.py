@@ -1,5 +1,5 @@
-# What a core of a CPU does in an hour or so (saliency in half an hour a run): the same for every method of a table, and
-# decided before any result was seen. Nothing is tuned: learning rates and losses are those of each method's own config.
+# CPU protocol: about an hour per run on one core (saliency half an hour), the same for every method of a table. It was
+# fixed before any result was known. Nothing is tuned: learning rates and losses are those of each method's own config.
 _base_ = './tables.py'
 
 protocol = (
@@ -67,7 +67,7 @@ configs = dict(
     resnet18='configs/resnet_cifar/resnet18_{data}.py',
 )
 
-# Ranges with strides run through all classes where files are sorted by class.
+# Ranges with a stride cover all classes if files are sorted by class.
 changes = dict(
     mnist=[subset((0, 60000, 20), (0, 10000, 10))],
     affnist=[subset((0, 60000, 20), (0, 10000, 10)), dict(test_dataloader=dict(dataset=dict(per_digit=1)))],
@@ -81,10 +81,10 @@ experiments = {
     }
     for data in changes
 }
-# The paper takes twice as many types for CIFAR.
+# The paper uses twice as many types for CIFAR.
 experiments['cifar10']['capsnet']['options'].append(dict(model=dict(capsule_types=8)))
 
-# KiCad-NORB has 5,400 views from familiar azimuths, as many from familiar elevations, and 10,800 from novel ones.
+# KiCad-NORB has 5,400 views with familiar azimuths, as many with familiar elevations, and 10,800 with novel ones.
 for axis in ('azimuth', 'elevation'):
     experiments[axis] = {
         method: dict(

@@ -1,4 +1,4 @@
-# The real thing, for GPUs: every network, data set and schedule as the configs have them.
+# Full protocol, for GPUs: networks, data sets and schedules of the configs.
 _base_ = './tables.py'
 
 protocol = "The configs as they are: networks of the paper's size on the whole data, 100 epochs (point clouds: 200)."
@@ -54,7 +54,8 @@ experiments['saliency'] = {
     )
     for name in names
 }
-# Latent capsules learned on ShapeNet Core classify ModelNet40: one training serves both tables, and needs both data.
+# Latent capsules trained on ShapeNet Core classify ModelNet40: both tables use one training, which needs both data
+# sets.
 svm = dict(
     command=[
         'tools/transfer_svm.py',

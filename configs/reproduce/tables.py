@@ -1,8 +1,8 @@
-# The paper's tables: which methods stand in which rows, what the columns measure, what was published, and which method
-# the paper says is better. A budget (paper.py, cpu.py, yours) adds the experiments. Published numbers are those of the
-# paper's text; what its tables alone say is left out.
+# The paper's tables: methods of the rows, metrics of the columns, published numbers, and orderings that the paper
+# claims. A budget (paper.py, cpu.py, or your own) adds the experiments. Published numbers are only those in the paper's
+# text, not those that appear only in its tables.
 
-# unit, decimals, which is better; the value is offset + scale * field * times / per
+# Unit, decimals, direction of improvement; the value is offset + scale * field * times / per.
 metrics = dict(
     error=dict(unit='%', digits=2, better='less', field=('tests', '{test}', 'accuracy/top1'), scale=-1, offset=100),
     accuracy=dict(unit='%', digits=2, better='more', field=('tests', '{test}', 'accuracy/top1')),
@@ -263,7 +263,7 @@ tables = dict(
         ],
         orderings=[dict(column='accuracy of a linear SVM', better='pointcaps_rpr', than=('pointcaps',))],
     ),
-    # Hinton et al. 2018 and Hahn et al. 2019 compare routings so; not a table of the paper.
+    # The comparison of Hinton et al. 2018 and Hahn et al. 2019; not a table of the paper.
     viewpoints=dict(
         title='Novel viewpoints',
         rows=everyone,
