@@ -17,7 +17,7 @@ RANKS = {
     'zoo': 4,
     'analysis': 5, 'demo': 5,
 }  # fmt: skip
-# What runs where only PyTorch and timm are installed, and the packages that it may import.
+# Folders that need only PyTorch and timm, and the packages that they may import.
 BARE = {
     'layers': {'torch'},
     'losses': {'torch', 'pytorch3d'},

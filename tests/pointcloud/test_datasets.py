@@ -234,13 +234,13 @@ def test_files_of_different_sizes(modelnet):
 
 
 @pytest.mark.parametrize(('argument', 'value'), [('split', 'val'), ('num_points', 0), ('num_points', '8')])
-def test_impossible_arguments(modelnet, argument, value):
+def test_invalid_arguments(modelnet, argument, value):
     with pytest.raises(ValueError, match=f'ModelNet40: {argument} must be .*{value}'):
         ModelNet40(str(modelnet), **{argument: value})
 
 
 def test_digit_clouds_are_the_digits():
-    """Counted per pixel, points are the ink; and no point is outside the body."""
+    """The points per pixel follow the ink, and no point is outside the solid."""
     dataset = DigitClouds(split='test', num_points=20000)
     assert len(dataset) == 360 and len(DigitClouds(num_points=1)) == 1437
     x, y, z = dataset[5]['points'].T
@@ -248,12 +248,12 @@ def test_digit_clouds_are_the_digits():
     density, _, _ = np.histogram2d(-y, x, bins=8, range=[[-4, 4], [-4, 4]])
     np.testing.assert_allclose(density / density.sum(), image / image.sum(), atol=0.005)
     thickness = image[np.floor(4 - y).astype(int), np.floor(x + 4).astype(int)] / 16
-    # Coordinates are rounded to float32, at the border of a pixel to the wrong side.
+    # At the border of a pixel, rounding to float32 can put a point on the wrong side.
     assert (np.abs(z) <= thickness + 1e-6).mean() > 0.999
     assert abs(z.mean()) < 0.02 and np.abs(z).max() > 0.95
 
 
-def test_digit_clouds_are_the_same_every_time():
+def test_digit_clouds_are_reproducible():
     first, second = (DigitClouds(split='test', num_points=64) for _ in range(2))
     np.testing.assert_array_equal(first[7]['points'], second[7]['points'])
     assert not np.array_equal(first[7]['points'], DigitClouds(split='test', num_points=64, seed=1)[7]['points'])
@@ -283,7 +283,7 @@ def test_folder_of_meshes(tmp_path):
 
 @pytest.fixture
 def shapes(tmp_path):
-    """Two classes, of both splits."""
+    """Two classes with both splits."""
     for name in ('bed', 'chair'):
         for split in ('train', 'test'):
             folder = tmp_path / name / split
@@ -293,7 +293,7 @@ def shapes(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['.cache/train', '__MACOSX/train', '@eaDir'])
-def test_folders_of_systems_are_no_classes(shapes, name):
+def test_folders_of_operating_systems_are_ignored(shapes, name):
     (shapes / name).mkdir(parents=True)
     (shapes / 'bed' / 'train' / '._a.npy').write_bytes(b'\0\5\x16\7')
     dataset = PointCloudFolder(str(shapes), num_points=32)
@@ -301,7 +301,7 @@ def test_folders_of_systems_are_no_classes(shapes, name):
     assert [sample['gt_label'] for sample in dataset] == [0, 1]
 
 
-def test_folders_that_are_no_class_are_refused_or_left_out_by_name(shapes):
+def test_unrelated_folders_are_refused_unless_classes_are_set(shapes):
     (shapes / 'built').mkdir()
     (shapes / 'processed' / 'raw').mkdir(parents=True)
     with pytest.raises(CloudError, match='built, processed cannot be classes, without a subfolder train or test'):

@@ -1,4 +1,4 @@
-"""Clouds and meshes from files: what comes out of them, and what is said of broken ones."""
+"""Clouds and meshes from files: contents, and errors of broken files."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_mesh_formats(tmp_path, suffix):
 
 
 @pytest.mark.parametrize('suffix', ['.npy', '.obj', '.ply', '.xyz'])
-def test_clouds_come_as_they_are(tmp_path, suffix):
+def test_clouds_are_read_unchanged(tmp_path, suffix):
     cloud = np.random.RandomState(0).rand(7, 3)
     path = tmp_path / f'cloud{suffix}'
     if suffix == '.npy':

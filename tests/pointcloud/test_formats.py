@@ -1,4 +1,4 @@
-"""Readers of mesh and cloud formats: against trimesh's writers, on the variants that people have, and under attack."""
+"""Readers of mesh and cloud formats: trimesh's writers, format variants, and malicious files."""
 
 import io
 import json
@@ -63,13 +63,13 @@ def test_meshes_that_trimesh_writes(case):
     np.testing.assert_allclose(in_order(vertices[faces]), in_order(sphere().triangles), atol=2e-5)
 
 
-# OBJ declares nothing.
+# OBJ has no counts.
 @pytest.mark.parametrize('case', [case for case in WRITTEN if case != 'obj'])
 def test_meshes_that_end_early_are_refused(case, tmp_path):
     suffix, content = WRITTEN[case]
     content = content.rstrip() if suffix in ('.off', '.ply') else content
     path = tmp_path / f'a{suffix}'
-    # Digits of the last number are the one thing that nothing declares.
+    # Only truncation within the last number cannot be detected.
     for end in np.random.RandomState(0).choice(len(content) - 4, 60, replace=False):
         path.write_bytes(content[:end])
         with pytest.raises(CloudError, match=re.escape(str(path))):
@@ -93,7 +93,7 @@ def test_meshes_that_end_early_are_refused(case, tmp_path):
         '\ufeffOFF\n' + TETRAHEDRON.replace(' ', '\t'),
     ],
 )
-def test_off_as_it_is_written(content):
+def test_off_variants(content):
     vertices, faces = load('.off', content)
     np.testing.assert_array_equal(vertices, POINTS)
     assert faces.tolist() == TRIANGLES
@@ -137,7 +137,7 @@ def test_ply_with_other_elements_and_types():
 
 
 def test_obj_indices_count_back_from_the_face():
-    """As files of several objects have them; and normals, groups, a line that goes on."""
+    """As in files of several objects; also normals, groups, and a continued line."""
     first = 'o a\n' + ''.join(f'v {line}\n' for line in CORNERS.splitlines()) + 'vn 0 0 1\nf -4//1 -3//1 \\\n-2//1\n'
     vertices, faces = load('.obj', f'mtllib none.mtl\n{first}usemtl red\n{first}')
     assert len(vertices) == 8 and faces.tolist() == [[0, 1, 2], [4, 5, 6]]
@@ -178,7 +178,7 @@ def glb_tree(count=4, **changes):
     }
 
 
-def test_glb_scenes_stand_where_their_nodes_say():
+def test_glb_node_transforms_are_applied():
     scene = trimesh.Scene()
     place = trimesh.transformations.compose_matrix(scale=[1, 2, 3], angles=[0.1, 0.2, 0.3], translate=[5, 6, 7])
     scene.add_geometry(sphere(), transform=place)
@@ -246,7 +246,7 @@ def test_tables(case, tmp_path):
         ('0 0 0\n1 1 1\0\n', 'bytes of zero'),
     ],
 )
-def test_tables_that_are_none(content, message):
+def test_invalid_tables(content, message):
     with pytest.raises(ValueError, match=message):
         load('.csv', content)
 
@@ -288,7 +288,7 @@ def test_arrays():
     ],
 )
 @pytest.mark.parametrize('suffix', ['.npy', '.npz'])
-def test_arrays_that_are_no_clouds(tmp_path, suffix, array, message):
+def test_invalid_arrays(tmp_path, suffix, array, message):
     path = tmp_path / f'a{suffix}'
     path.write_bytes(npy(array) if suffix == '.npy' else npz(points=array))
     with pytest.raises(CloudError, match=f'{path}: .*{message}'):
@@ -376,7 +376,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize('case', ATTACKS)
-def test_attacks_are_one_line_with_the_name(case, tmp_path, monkeypatch):
+def test_malicious_files_are_refused_by_name(case, tmp_path, monkeypatch):
     resource = pytest.importorskip('resource')
     suffix, content, message = ATTACKS[case]
     if case in ('glb, one mesh used without end', 'npz, a bomb'):
@@ -390,8 +390,8 @@ def test_attacks_are_one_line_with_the_name(case, tmp_path, monkeypatch):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 
-def test_what_files_refer_to_is_not_opened(tmp_path, monkeypatch):
-    """Materials, textures and buffers: here, pipes that nobody writes to."""
+def test_external_files_are_not_opened(tmp_path, monkeypatch):
+    """Materials, textures and buffers, here pipes without a writer."""
     for name in ('a.mtl', 'a.png', 'a.bin'):
         os.mkfifo(tmp_path / name)
     obj = f'mtllib {tmp_path}/a.mtl\nusemtl a\n' + ''.join(f'v {line}\n' for line in CORNERS.splitlines())
