@@ -64,7 +64,7 @@ def check_image(content: bytes, source: str | Path) -> tuple[str, str]:
     except UnidentifiedImageError as error:
         raise ImageError(f'{source}: not an image in a supported format: {", ".join(FORMATS)}') from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f'{source}: refused before unpacking: {error}') from error
+        raise ImageError(f'{source}: too large to decode: {error}') from error
     except Exception as error:  # damage can fail a decoder in any way
         raise ImageError(f'{source}: truncated or damaged image file ({type(error).__name__}: {error})') from error
 

@@ -177,7 +177,7 @@ class PictureReader:
         try:
             size = [int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
             if math.prod(size) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise ImageError(f'{path}: refused, its frames have {size[0]} x {size[1]} pixels')
+                raise ImageError(f'{path}: its frames of {size[0]} x {size[1]} pixels exceed the size limit')
             count = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
             # Some files have no frame count or frame rate.
             kept = set(spread(count, limit)) if limit is not None and count else None

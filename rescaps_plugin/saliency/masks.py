@@ -131,9 +131,9 @@ def check_pairs(first: Mapping[str, object], second: Mapping[str, object], first
     ):
         alone = sorted(here.keys() - there.keys())
         if alone:
-            more = f', and so do {len(alone) - 1} more' if len(alone) > 1 else ''
+            more = f' (and {len(alone) - 1} more)' if len(alone) > 1 else ''
             folder = Path(_first_path(next(iter(there.values())))).parent
-            raise PairError(f'{_first_path(here[alone[0]])}: this {kind} lacks its {other} in {folder}{more}')
+            raise PairError(f'{_first_path(here[alone[0]])}: this {kind} has no {other} in {folder}{more}')
 
 
 def _first_path(paths: str | Sequence[str]) -> str:

@@ -115,12 +115,12 @@ def test_stem_range_and_ann_file(tmp_path):
 def test_files_without_counterpart_are_named(tmp_path):
     write_pairs(tmp_path)
     (tmp_path / 'masks' / '10.png').unlink()
-    with pytest.raises(PairError, match=r'10\.jpg: this image lacks its mask in .*masks$'):
+    with pytest.raises(PairError, match=r'10\.jpg: this image has no mask in .*masks$'):
         SODDataset(str(tmp_path))
     for name in ('0', '1', '10'):
         Image.new('L', (4, 4)).save(tmp_path / 'masks' / f'{name}.png')
     Image.new('L', (4, 4)).save(tmp_path / 'masks' / '3.png')
-    with pytest.raises(PairError, match=r'0\.png: this mask lacks its image in .*images, and so do 1 more'):
+    with pytest.raises(PairError, match=r'0\.png: this mask has no image in .*images \(and 1 more\)'):
         SODDataset(str(tmp_path))
     # Files outside the range need not exist.
     for name, width in (('1', 8), ('10', 10)):
@@ -185,7 +185,7 @@ def test_masks_of_other_sizes_can_be_skipped(misfits, caplog):
     finally:
         logger.removeHandler(caplog.handler)
     assert [Path(dataset.get_data_info(index)['img_path']).stem for index in range(len(dataset))] == ['1', '3']
-    assert 'leaves out 2 of 4 images' in caplog.text and str(misfits / 'masks/4.png') in caplog.text
+    assert 'skips 2 of 4 images' in caplog.text and str(misfits / 'masks/4.png') in caplog.text
     with pytest.raises(PairError, match='2 of 2 images'):
         (misfits / 'list.txt').write_text('2\n4\n')
         SODDataset(str(misfits), ann_file='list.txt', mismatch='skip')

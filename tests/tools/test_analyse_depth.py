@@ -14,7 +14,7 @@ def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, ca
     monkeypatch.chdir(repository)
     tool = load_tool('analyse_depth')
     settings = ['--depths', '1', '2', '--epochs', '1', '--indices', '128', '--types', '2', '--layers', '1']
-    # EM is left out of the deeper one.
+    # EM is omitted at the larger depth.
     tool.main([*settings, '--em-depth', '1', '--out', str(tmp_path)])
     record = json.loads((tmp_path / 'depth.json').read_text())
     assert [(run['method'], run['depth']) for run in record['runs']] == [
@@ -26,7 +26,7 @@ def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, ca
     ]
     for run in record['runs']:
         norms = torch.tensor(run['norms'])
-        # 128 samples in batches of 32; a norm for every block.
+        # 128 samples in batches of 32; one norm per block.
         assert norms.shape == (4, run['depth']) and (norms > 0).all() and norms.isfinite().all()
         assert 0 <= run['accuracy'] <= 100 and len(run['losses']) == 4
     page = (tmp_path / 'depth.md').read_text()
@@ -34,7 +34,7 @@ def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, ca
     with Image.open(tmp_path / 'depth.png') as plot:
         assert len(plot.convert('RGB').getcolors(1 << 24)) > 10
 
-    # What was trained is not trained again, unless the settings differ.
+    # Finished trainings are not repeated, unless the settings differ.
     monkeypatch.setattr(tool, 'train', lambda *arguments: pytest.fail('trained again'))
     tool.main([*settings, '--em-depth', '1', '--out', str(tmp_path)])
     with pytest.raises(pytest.fail.Exception, match='trained again'):
@@ -42,11 +42,11 @@ def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, ca
     assert 'RPR without its identity' in capsys.readouterr().out
 
 
-def test_figures_are_read_off_the_norms(load_tool):
+def test_statistics_of_the_norms(load_tool):
     tool = load_tool('analyse_depth')
     run = dict(norms=[[4.0, 1.0], [9.0, 1.0], [1.0, 2.0], [3.0, 2.0], [5.0, 2.0], [0.0, 0.0]])
     assert tool.ratio(run['norms'][0]) == 4
-    # The second half without the step that has no gradient: 1.5 and 2.5.
+    # The second half, without the step that has no gradient: 1.5 and 2.5.
     assert tool.late_ratio(run) == 2
     assert tool.late_ratio(dict(norms=[[0.0, 0.0]])) is None
 

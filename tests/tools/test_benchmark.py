@@ -1,4 +1,4 @@
-"""``tools/benchmark.py`` on modules whose parameters, multiply-adds and memory are known."""
+"""``tools/benchmark.py`` on modules with known parameters, multiply-adds and memory."""
 
 import json
 import os
@@ -152,7 +152,7 @@ def tool(load_tool):
 
 @pytest.fixture
 def error(tool, capsys):
-    """Run the tool, which has to fail before it starts a process; gives the message."""
+    """Run the tool, which must fail before it starts a process, and return the message."""
 
     def run(*arguments):
         with pytest.raises(SystemExit) as stopped:
@@ -185,7 +185,7 @@ def test_command(run_tool, modules, tmp_path):
     assert tiny['quantities']['parameters']['repeats'] == [parameters]
     assert tiny['quantities']['parameters']['ratio']['median'] == parameters
     assert len(tiny['quantities']['inference, batch 2']['repeats']) == 2
-    # The deploy form does not train, and nothing trains on a batch of 1.
+    # The deploy form is not trained, and no candidate is trained with a batch of 1.
     trained = {kind for kind in saves['quantities'] if 'training' in kind}
     assert set(saves['quantities']) - set(tiny['quantities']) == trained
     assert trained - {'added memory, training step, batch 4'} == {'training step, batch 2'}
@@ -201,9 +201,9 @@ def test_command(run_tool, modules, tmp_path):
 
 @pytest.mark.skipif(not PeakMemory.measurable('cpu'), reason=f'{RESET_PEAK} cannot be written')
 def test_added_memory_is_that_of_the_tensors_alive(modules):
-    # Maps above 32 MiB, which the C library always takes from the system and gives back.
+    # Maps above 32 MiB, which the C library allocates from and returns to the system.
     map_size = 9 * 1024 * 1024 * 4
-    # In inference the input and output of a layer; in training all outputs and the gradients of one's input and output.
+    # Inference: input and output of a layer; training: all outputs, and gradients of a layer's input and output.
     maps = {('infer', 1): 2, ('train', 1): 5, ('train', 2): 10}
     quantities = [Quantity('memory', *step) for step in maps]
     conditions = Conditions((9, 1024, 1024))
@@ -225,7 +225,7 @@ def test_sweep(run_tool, modules, tmp_path):
     assert (routing['name'], saves['name']) == tuple(names)
     times = routing['curves']['inference']
     assert list(times['n']['medians']) == ['2', '4'] and list(times['batch']['medians']) == ['1', '2']
-    # All else is held at the first values: batch 2 and 2 types.
+    # The others are kept at their first values: batch 2 and 2 types.
     assert times['n']['medians']['2'] == times['batch']['medians']['2']
     assert list(routing['curves']['training step']['batch']['medians']) == ['2']
 
@@ -257,7 +257,7 @@ def test_input_size_of_a_point(tool):
 
 
 def test_profile_counts_kernels_once():
-    """A GPU's kernels are in a profile twice: in the operator that launched them, and by themselves."""
+    """GPU kernels are in a profile twice: in the operator that launched them, and as separate events."""
     names = ('aten::cudnn_convolution', 'aten::norm')
     conv, norm = (FunctionEvent(number, name, 0, 0, 9, use_device='cuda') for number, name in enumerate(names))
     conv.append_kernel('implicit_gemm', 0, 30)
@@ -335,13 +335,13 @@ def test_candidate_that_does_not_run(name):
         Bench(name, CONDITIONS)
 
 
-def test_no_process_outlives_the_command(modules, repository):
+def test_no_process_remains_after_the_command(modules, repository):
     command = [sys.executable, repository / 'tools/benchmark.py', f'{modules}:Stays']
     environment = {**os.environ, 'PYTHONPATH': str(repository)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout.readline() == b'staying\n'
     process.kill()
-    # The pipe ends when the last process that holds it has ended.
+    # The pipe is closed when the last process that holds it has ended.
     process.communicate(timeout=20)
 
 
@@ -432,11 +432,11 @@ def test_rounds_alternate(modules, tmp_path):
     assert measured.left_out == []
     for values in measured.values:
         assert values[quantities[0]] == [0] and len(values[quantities[1]]) == 2
-    # Told of the parameters, and of the times of both rounds.
+    # Messages on the parameters, and on the times of both rounds.
     assert len(set(told)) == 3 and told[-1] == str(measured)
 
 
-def test_candidates_that_fail_are_left_out(modules, capsys):
+def test_failing_candidates_are_omitted(modules, capsys):
     quantities = [Quantity('parameters'), Quantity('time', 'train', 8), Quantity('time', 'infer', 2)]
     names = [*(f'{modules}:Fails(dies={dies})' for dies in (False, True)), f'{modules}:Fails()', f'{modules}:Sleeps']
     measured = measure_all(names, quantities, CONDITIONS, 2)
@@ -488,7 +488,7 @@ def test_compiled_steps(modules):
     bench.module.linear.weight.register_post_accumulate_grad_hook(lambda weight: grown.append(weight.grad.norm()))
     assert bench.measure(Quantity('time', 'train', 4)) > 0 and grown and grown[0] > 0
     assert len(bench.module.runs) == 1
-    # Not seen in a compiled graph.
+    # Not visible in a compiled graph.
     assert bench.measure(Quantity('MACs')) == 64
 
     branches = Bench(f'{modules}:Branches+compile', CONDITIONS)
@@ -496,12 +496,12 @@ def test_compiled_steps(modules):
         branches.prepare([Quantity('time', 'infer', 2)])
 
 
-def test_tf32_is_off_unless_asked_for(modules):
+def test_tf32_is_off_unless_requested(modules):
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
     for form, allowed in (('', False), ('+tf32', True), ('+bf16', False)):
         bench = Bench(f'{modules}:Counts{form}', Conditions((8,), min_time=0.001))
         bench.measure(Quantity('time', 'train', 2))
-        # cuDNN's algorithms are those of its heuristics.
+        # cuDNN selects algorithms by its heuristics.
         assert len(bench.module.runs) > 1 and set(bench.module.runs) == {(allowed, allowed, False)}
     after = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
     assert after == before
@@ -527,7 +527,7 @@ def test_targets(tool):
     assert '| `fast` | `slow` | speed, training step, batch 4 | 4x | ≥ 3x | reached |' in page
     assert '| `fast` | `slow` | training step, batch 4 | 0.25x | ≤ 0.2x | missed |' in page
     assert '\n- gone\n' in page
-    # A row for each of more candidates than quantities.
+    # One row per candidate, as there are more candidates than quantities.
     assert '|  | training step, batch 4 |' in make_page(described, [step])
     assert '| `fast` | 2.00 s, 2.00/s, **0.25x** |' in make_page(described, [Quantity('parameters'), step], short=True)
 
@@ -575,7 +575,7 @@ def test_preset_gpu_compares_the_same_arithmetic(repository, monkeypatch):
 def test_summary():
     summary = summarise([2, 9, 4, 8, 10], [1, 3, 4, 2, 5])
     assert (summary['low'], summary['median'], summary['high']) == (4, 8, 9)
-    # Ratios are of the same round: 2, 3, 1, 4, 2.
+    # Ratios within rounds: 2, 3, 1, 4, 2.
     assert summary['ratio'] == {'median': 2, 'low': 2, 'high': 3}
     assert summarise([3], [])['ratio'] is None and summarise([3], [0])['ratio'] is None
 

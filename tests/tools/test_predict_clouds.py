@@ -31,7 +31,7 @@ def rows(tmp_path):
 
 
 def test_clouds_come_back_in_their_units(predict, tmp_path):
-    """A cloud far away and a hundred times larger is reconstructed there, as large."""
+    """A distant cloud of a hundred times the size is reconstructed at its position and size."""
     folder = tmp_path / 'shapes'
     folder.mkdir()
     cloud = np.random.RandomState(0).randn(64, 3)
@@ -47,7 +47,7 @@ def test_clouds_come_back_in_their_units(predict, tmp_path):
     radius = np.linalg.norm(cloud - cloud.mean(axis=0), axis=1).max()
     unit = [torch.tensor(each - cloud.mean(axis=0))[None] / radius for each in (points['0001_near.ply'], cloud)]
     assert float(near['chamfer']) == pytest.approx(1000 * chamfer_distance(*unit).item(), rel=1e-3)
-    # A colour for each of the 16 latent capsules.
+    # One colour for each of the 16 latent capsules.
     assert len({tuple(color) for color in made['0000_box.ply'].colors}) == 16
     assert (tmp_path / 'out' / 'predictions.png').is_file()
 
@@ -69,7 +69,7 @@ def test_clouds_far_from_the_origin_come_back_there(predict, tmp_path):
 
 
 def test_clouds_of_any_size(predict, tmp_path, capsys):
-    """Small ones are taken whole; of large ones as many points are drawn as the model has, and that is said."""
+    """Small clouds are used completely; large ones are sampled to the model's number of points, with a message."""
     random = np.random.RandomState(0)
     for count in (2, 5, 64, 200):
         np.save(tmp_path / f'{count:03d}.npy', random.randn(count, 3))
@@ -81,7 +81,7 @@ def test_clouds_of_any_size(predict, tmp_path, capsys):
     found = {row['cloud'].split('/')[-1]: row for row in rows(tmp_path)}
     assert [*found] == [*names]
     assert [found[name]['points'] for name in names] == ['64', '2', '64', '5', '64', '64', '64']
-    # Equal geometry scores the same, wherever it stands in the list.
+    # Equal geometry has equal scores, independent of the order.
     assert found['200.npy']['chamfer'] == found['same.npy']['chamfer']
     assert found['box.off']['chamfer'] == found['same.off']['chamfer']
     output = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""tools/prepare_affnist.py on MNIST's test files filled with other digits."""
+"""``tools/prepare_affnist.py`` on test files in MNIST's format with synthetic digits."""
 
 import hashlib
 import struct
@@ -12,7 +12,7 @@ from rescaps_plugin.classification.datasets.array_files import idx_header
 
 @pytest.fixture(scope='module')
 def mnist(tmp_path_factory):
-    """Strokes in place of digits: each a bar of its own length, thickness and place."""
+    """Synthetic digits: bars of random length, thickness and position."""
     folder = tmp_path_factory.mktemp('mnist')
     rng = np.random.RandomState(0)
     images = np.zeros((10000, 28, 28), np.uint8)
@@ -49,13 +49,13 @@ def test_command(run_tool, mnist, tmp_path):
     dataset = AffNIST(str(tmp_path / 'made'), per_digit=1)
     original = IDXMNIST(str(mnist), split='test')
     np.testing.assert_array_equal(dataset.get_gt_labels(), original.get_gt_labels())
-    # Scaling by up to 1.2 each way is all that changes the ink.
+    # Only scaling, by up to 1.2 in each direction, changes the ink.
     ratio = dataset.images.sum(axis=(1, 2)) / original.images.sum(axis=(1, 2), dtype=int)
     assert 0.6 < ratio.min() < 0.75 and 1.3 < ratio.max() < 1.5
     assert ratio.mean() == pytest.approx(1, abs=0.01)
 
 
-def test_images_depend_on_seed_digit_and_number_alone(prepare, load_tool, tmp_path, few_digits):
+def test_images_depend_only_on_seed_digit_and_number(prepare, load_tool, tmp_path, few_digits):
     made = {}
     for name, options in dict(few=('--per-digit', '2'), more=('--per-digit', '5'), other=('--seed', '1')).items():
         prepare(['mnist', str(tmp_path / name), *options])
@@ -67,7 +67,7 @@ def test_images_depend_on_seed_digit_and_number_alone(prepare, load_tool, tmp_pa
     assert (few != other).any(axis=(1, 2)).mean() > 0.99
     transform_digits = load_tool('prepare_affnist').transform_digits
     np.testing.assert_array_equal(list(transform_digits(few_digits[0][:30], 0, 1)), few[200:230])
-    # The set is the same on every machine and with every version of its libraries.
+    # The data set is the same on every machine and with every version of the libraries.
     assert hashlib.sha256(few.tobytes()).hexdigest()[:16] == 'dda966b757d70cde'
 
 

@@ -1,4 +1,4 @@
-"""``tools/reproduce.py``: runs that survive anything, and tables that say what was measured."""
+"""``tools/reproduce.py``: resumable runs, and tables of the results."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from rescaps_plugin.analysis import experiments
 from rescaps_plugin.analysis.experiments import Experiment, Run, RunError
 from rescaps_plugin.cli.errors import UserError
 
-# Stands for tools/train.py: an epoch at a time, into a checkpoint that a resumed training goes on from.
+# Mock of tools/train.py: writes a checkpoint per epoch, from which a resumed training continues.
 TRAIN = """
 import os, sys, time
 from pathlib import Path
@@ -37,7 +37,7 @@ while (epoch := len(checkpoint.read_text()) if checkpoint.exists() else 0) < 3:
     checkpoint.write_text('e' * (epoch + 1))
     (work_dir / 'last_checkpoint').write_text(str(checkpoint))
 """
-# Stands for tools/test.py: the accuracy is the seed's, and that of novel views lower.
+# Mock of tools/test.py: the accuracy depends on the seed, and is lower for novel views.
 TEST = """
 import json, sys
 from pathlib import Path
@@ -88,7 +88,7 @@ experiments = dict(
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """A folder with stand-ins for the tools, a config and a budget."""
+    """A folder with mocks of the tools, a config and a budget."""
     (tmp_path / 'tools').mkdir()
     for name, text in (('tools/train.py', TRAIN), ('tools/test.py', TEST), ('measure.py', MEASURE)):
         (tmp_path / name).write_text(text)
@@ -114,7 +114,7 @@ def calls(folder):
 def test_tables_state_what_was_measured(reproduce, stage):
     reproduce('--table', 'A', '--seeds', '2')
     page = (stage / 'tables/table_A.md').read_text()
-    # Seeds 0 and 1 give 90 and 91 %; 5 seconds for 10 of 20 iterations.
+    # 90 and 91 % with seeds 0 and 1; 5 seconds for 10 of 20 iterations.
     assert '| Ours | 9.5 ± 0.7 | 29.5 ± 0.7 | 10.0 ± 0.0 | – |' in page
     assert '| Theirs | 9.5 ± 0.7 *1.25* | 29.5 ± 0.7 | 10.0 ± 0.0 | – |' in page
     assert '| Absent' not in page
@@ -129,20 +129,20 @@ def test_tables_state_what_was_measured(reproduce, stage):
     assert commands[0].startswith('python tools/train.py runs/digits-ours-') and '--seed 0 --resume' in commands[0]
 
 
-def test_what_is_done_is_not_done_again(reproduce, stage):
+def test_finished_runs_are_not_repeated(reproduce, stage):
     reproduce('--table', 'A', '--methods', 'ours')
     assert calls(stage) == {'ours': ['train']}
-    # Another table over the same experiment, and another seed, find it done.
+    # Another table with the same experiment, and another seed, reuse finished runs.
     reproduce('--table', 'A', 'B')
     assert calls(stage) == {'ours': ['train'], 'theirs': ['train']}
     assert '| Ours | 55.5 |' in (stage / 'tables/table_B.md').read_text()
-    # A changed experiment is another one; the old runs stay.
+    # A changed experiment is a new one; the old runs are kept.
     (stage / 'config.py').write_text((stage / 'config.py').read_text().replace('width=3', 'width=4'))
     reproduce('--table', 'B', '--methods', 'ours')
     assert len(list(stage.glob('runs/digits-ours-*'))) + len(list(stage.glob('runs/again-ours-*'))) == 2
 
 
-def test_a_failure_is_told_and_the_rest_goes_on(reproduce, stage, capsys):
+def test_failures_are_reported_and_other_runs_continue(reproduce, stage, capsys):
     (stage / 'fail').touch()
     with pytest.raises(SystemExit) as stopped:
         reproduce('--table', 'A')
@@ -155,7 +155,7 @@ def test_a_failure_is_told_and_the_rest_goes_on(reproduce, stage, capsys):
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGTERM, signal.SIGKILL], ids=['term', 'kill'])
-def test_killed_runs_go_on(stage, repository, signal_number):
+def test_killed_runs_are_resumed(stage, repository, signal_number):
     (stage / 'wait').touch()
     code = (
         'import sys; from pathlib import Path; from rescaps_plugin.analysis import experiments as e\n'
@@ -175,7 +175,7 @@ def test_killed_runs_go_on(stage, repository, signal_number):
     assert process.wait() != 0
     (stage / 'wait').unlink()
     if signal_number == signal.SIGKILL:
-        # The training that is left alone still holds the run.
+        # The orphaned training still locks the run.
         with pytest.raises(RunError, match='another process is at it'):
             run.execute()
         os.kill(int((run.folder / 'pid').read_text()), signal.SIGKILL)
@@ -195,7 +195,7 @@ def test_options_change_a_config(stage):
     definition = dict(config='config.py', options=['other.py', dict(model=dict(depth=2))])
     config = Experiment('x', definition).config
     assert config.model == dict(width=3, depth=2)
-    # A named config's fields replace, a dictionary is merged.
+    # Fields of a config replace others, dictionaries are merged.
     assert config.test_dataloader == dict(batch_size=2, pin_memory=torch.cuda.is_available())
     assert config.custom_hooks == [dict(type='CostHook')]
     same, other = Experiment('x', definition), Experiment('x', dict(config='config.py'))
@@ -231,7 +231,7 @@ def test_orderings_are_judged_by_mean_and_seed(load_tool, better, verdict):
 
 
 @pytest.mark.parametrize('budget', ['cpu', 'paper'])
-def test_budgets_hold_together(repository, budget):
+def test_budgets_are_consistent(repository, budget):
     spec = Config.fromfile(repository / f'configs/reproduce/{budget}.py')
     assert {'I', 'II', 'III', 'IV', 'V', 'VI', 'VII', 'VIII', 'IX', 'X', 'XI', 'XII'} < set(spec.tables)
     for table in spec.tables.values():
@@ -250,7 +250,7 @@ def test_budgets_hold_together(repository, budget):
 
 
 def test_cpu_budget_is_the_same_for_all(repository):
-    """Methods of one data set share schedule, samples, batches and tests."""
+    """All methods of a data set have the same schedule, samples, batches and tests."""
     spec = Config.fromfile(repository / 'configs/reproduce/cpu.py')
     shared = ('train_cfg', 'param_scheduler', 'train_dataloader', 'test_dataloader')
     for data in ('mnist', 'cifar10', 'azimuth'):

@@ -154,7 +154,7 @@ def _read_array(path: str, parse: Callable[[str, np.ndarray], _Header]) -> np.nd
         found = f'more than {header.total}' if path.endswith('.gz') and len(data) > header.total else len(data)
         raise DataError(
             f'{path}: expected {header.total} bytes for the {header.dtype.name} array {header.shape} that its header '
-            f'declares, found {found}; the file is truncated or damaged, get it again'
+            f'declares, found {found}; the file is truncated or damaged, get a new copy'
         )
     try:
         return data[header.offset :].view(header.dtype).reshape(header.shape)
@@ -176,5 +176,5 @@ def _unpack(path: str, parse: Callable[[str, np.ndarray], _Header]) -> tuple[_He
             # The extra byte shows whether the file ends here, and makes gzip verify the checksum.
             data = file.read(header.total + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f'{path}: truncated or damaged gzip file ({error}); get it again') from error
+        raise DataError(f'{path}: truncated or damaged gzip file ({error}); get a new copy') from error
     return header, np.frombuffer(data, np.uint8)

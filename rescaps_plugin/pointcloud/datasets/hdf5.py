@@ -90,7 +90,7 @@ class _HDF5Clouds(PointCloudDataset):
         except CloudError:
             raise
         except Exception as error:  # h5py raises arbitrary exceptions on damaged files
-            raise CloudError(f'{path}: truncated or not an HDF5 file ({error}); get it again') from error
+            raise CloudError(f'{path}: truncated or not an HDF5 file ({error}); get a new copy') from error
         if points.ndim != 3 or points.shape[2] != 3 or points.dtype.kind != 'f':
             raise CloudError(f'{path}: data must be floats [n, points, 3], found {points.dtype} {list(points.shape)}')
         count = len(points)

@@ -132,14 +132,14 @@ class SODDataset(BaseSegDataset):
             pairs = {stem: pair for stem, pair in pairs.items() if stem not in misfits}
         if refused:
             raise PairError(
-                f'{self.name}: {len(refused)} of {len(images)} images and their masks do not fit:\n'
-                f"{list_misfits(refused.values())}\nmismatch='skip' leaves them out, mismatch='resize' brings masks to "
-                'the size of their images.'
+                f'{self.name}: {len(refused)} of {len(images)} images do not match their masks:\n'
+                f"{list_misfits(refused.values())}\nmismatch='skip' skips them, mismatch='resize' resizes masks to the "
+                'size of their images.'
             )
         if misfits:
-            done = dict(skip='leaves out', resize='resizes the masks of')[self.mismatch]
+            done = dict(skip='skips', resize='resizes the masks of')[self.mismatch]
             print_log(
-                f'{self.name} {done} {len(misfits)} of {len(images)} images, whose masks do not fit:\n'
+                f'{self.name} {done} {len(misfits)} of {len(images)} images, which do not match their masks:\n'
                 f'{list_misfits(misfits.values())}',
                 logger='current',
                 level=logging.WARNING,
