@@ -18,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from rescaps_plugin.classification.transforms.warp import warp_affine
-from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, ResidualPoseClassifier, ResidualPoseRouting
+from rescaps_plugin.layers import (
+    PrimaryCaps,
+    PrimaryVectorCaps,
+    ResidualPoseClassifier,
+    ResidualPoseRouting,
+    split_capsules,
+)
 from rescaps_plugin.layers.window import WindowRouting, full_precision
 
 # Prefixes of mmpretrain's models and of timm's in them, which say nothing.
@@ -27,7 +33,7 @@ PREFIXES = ('backbone.', 'model.')
 
 @dataclass
 class CapsuleLayout:
-    """Which channels are whose, of a map that a layer reads or gives.
+    """Layout of the capsule map that a layer reads or returns, see :mod:`rescaps_plugin.layers.capsule_map`.
 
     Args:
         types: Capsule types ``n``.
@@ -40,15 +46,15 @@ class CapsuleLayout:
     activations: bool
 
     def poses(self, x: Tensor) -> Tensor:
-        """Give the poses ``[b, n, d, h, w]`` of a map ``[b, n * (d + 1), h, w]``."""
-        return x[:, : self.types * self.dim].unflatten(1, (self.types, self.dim))
+        """Return the poses ``[b, n, d, h, w]`` of a map ``[b, n * (d + 1), h, w]``."""
+        return split_capsules(x, self.types, (self.dim,))[0]
 
     def activation(self, x: Tensor) -> Tensor:
-        """Give the activations ``[b, n, h, w]`` of a map."""
-        return x[:, self.types * self.dim :]
+        """Return the activations ``[b, n, h, w]`` of a map."""
+        return split_capsules(x, self.types, (self.dim,))[1]
 
     def capsules(self, x: Tensor) -> Tensor:
-        """Give all that a map says of every type: ``[b, n, d + 1, h, w]``, fewer where a part is missing."""
+        """Return pose and activation of every type, ``[b, n, d + 1, h, w]``; fewer entries where one is missing."""
         return torch.cat([self.poses(x), self.activation(x)[:, :, None]], dim=2) if self.activations else self.poses(x)
 
     def channels(self, kind: int) -> list[int]:
@@ -72,8 +78,7 @@ def output_layout(layer: nn.Module) -> CapsuleLayout | None:
     if isinstance(layer, PrimaryVectorCaps):
         return CapsuleLayout(layer.capsule_types, layer.dim, True)
     if isinstance(layer, PrimaryCaps) and layer.activation is not None:
-        types = layer.activation.out_channels
-        return CapsuleLayout(types, layer.pose.out_channels // types, True)
+        return CapsuleLayout(layer.capsule_types, layer.pose.out_channels // layer.capsule_types, True)
     return None
 
 

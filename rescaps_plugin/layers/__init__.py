@@ -1,5 +1,6 @@
 """Capsule arithmetic in plain PyTorch: no other dependency."""
 
+from rescaps_plugin.layers.capsule_map import split_capsules
 from rescaps_plugin.layers.dynamic import DynamicRouting, PrimaryVectorCaps
 from rescaps_plugin.layers.em import EMRouting
 from rescaps_plugin.layers.primary import PrimaryCaps
@@ -21,4 +22,5 @@ __all__ = [
     'ResidualPoseRouting',
     'SelfRouting',
     'create_routing',
+    'split_capsules',
 ]

@@ -22,7 +22,7 @@ def squash(x: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
         dim: Axis of the vectors' entries. Defaults to -1.
 
     Returns:
-        The squashed vectors, and their lengths without that axis; both have finite gradients at zero.
+        The squashed vectors, and their lengths, without that axis. Both have finite gradients at zero.
     """
     length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
     square = length.square()
@@ -93,16 +93,17 @@ class DynamicRouting(WindowRouting):
         out_dim: Entries of an output pose that is a vector; ``None`` is ``p * p``. Defaults to None.
         coupling_grad: Whether gradients flow through the couplings too. Without, these count as constants, and
             gradients flow through the votes of the last iteration alone. Defaults to True.
-        transform_std: Standard deviation that transforms start with; ``None`` is ``1 / sqrt(in_dim)``, which keeps the
-            length of votes. Over thousands of children parents then start saturated, so class capsules want less:
-            0.1 in the paper's networks. Defaults to None.
+        transform_std: Initial standard deviation of the transforms; ``None`` is ``1 / sqrt(in_dim)``, which keeps the
+            length of votes. Parents of thousands of children then start saturated, so class capsules need less: 0.1 in
+            the paper's networks. Defaults to None.
 
     Shape:
         - input: a capsule map ``[b, in_types * (in_dim + 1), h, w]`` or its poses ``[b, in_types * in_dim, h, w]``
-        - output: a capsule map ``[b, out_types * (out_dim + 1), h', w']``
+        - output: a capsule map ``[b, out_types * (out_dim + 1), h', w']``, activations in [0, 1)
 
     Raises:
         ValueError: If a size is not positive.
+        AssertionError: If the input has another number of channels.
 
     Example:
         >>> DynamicRouting(32, 10, kernel_size=6, padding=0, in_dim=8)(torch.rand(1, 32 * 8, 6, 6)).shape
@@ -125,7 +126,7 @@ class DynamicRouting(WindowRouting):
     ) -> None:
         in_dim = pose_size**2 if in_dim is None else in_dim
         out_dim = pose_size**2 if out_dim is None else out_dim
-        super().__init__(in_types, out_types, kernel_size, stride, padding, in_dim, out_dim)
+        super().__init__(in_types, out_types, kernel_size, stride, padding, in_dim, out_dim, input_activations=None)
         check_positive(iterations=iterations)
         self.iterations = iterations
         self.coupling_grad = coupling_grad
@@ -181,6 +182,7 @@ class PrimaryVectorCaps(nn.Module):
         super().__init__()
         self.capsule_types = capsule_types
         self.dim = dim
+        self.pose_shape = (dim,)
         self.out_channels = capsule_types * (dim + 1)
         self.pose = nn.Conv2d(in_channels, capsule_types * dim, kernel_size, stride, padding)
 

@@ -35,9 +35,8 @@ def _expectation_maximisation(
     """Fit a Gaussian to the votes for every parent: ``[b, l, o, q, d]`` to means ``[b, l, o, 1, d]`` and activations.
 
     Squared distances are expanded into products of matrices, ``sum r (v - m)^2 = sum r v^2 - m^2 sum r``, so that an
-    iteration makes no tensor of the votes' size. Votes come relative to a point amid them, which keeps the differences
-    far from cancellation in float32; TF32 would leave nothing of them. ``min_variance`` keeps the density of votes that
-    agree exactly finite.
+    iteration makes no tensor of the votes' size. Votes are relative to a centre of theirs, so that float32 is precise
+    enough for the differences; TF32 is not. ``min_variance`` keeps the density finite where votes agree exactly.
     """
     squares = votes.square()
     active = activation[:, :, None]
@@ -85,7 +84,7 @@ def _route(
     transform = rows[:, None, None, :, None] * weight[:, :, None, :, :, None, :]
     transform = transform.reshape(offsets, in_types, dim, out_types * dim)
     transform = transform.expand(window, -1, -1, -1).reshape(children, dim, out_types * dim)
-    # Any point does, for it is added back; the mean of active votes is one product away and needs no gradient.
+    # Any centre is correct, since it is added back; the mean of the active votes costs one product, without gradient.
     active = activation.detach()
     centre = (pose.detach() * active[..., None]).transpose(0, 1).flatten(1)
     centre = matmul_full_precision(centre, transform.detach().flatten(0, 1))
@@ -125,11 +124,11 @@ def em_routing(
         child: Their positions in the input map, ``[l * k]``, see ``window_positions``.
         places: Number of positions.
         weight: Transforms, ``[k, n, p, o, p]``, or ``[1, n, p, o, p]`` shared by the offsets.
-        coordinates: What the offsets add to votes, ``[k, p * p]``, or nothing, ``[0, p * p]``.
+        coordinates: Coordinates of the offsets, which are added to votes, ``[k, p * p]``, or none, ``[0, p * p]``.
         beta_u: Cost of a child per entry of the pose, ``[o]``.
         beta_a: Cost of an inactive parent, ``[o]``.
         iterations: Number of M-steps.
-        inverse_temperature: What the inverse temperature ``lambda`` rises to.
+        inverse_temperature: Limit that the inverse temperature ``lambda`` rises to.
 
     Returns:
         Poses ``[b * l, o, p * p]`` and activations ``[b * l, o]`` of the parents.
@@ -174,18 +173,19 @@ class EMRouting(WindowRouting):
         padding: Zero padding, of capsules that are not active; ``None`` is ``kernel_size // 2``. Defaults to None.
         pose_size: Side ``p`` of a pose matrix. Defaults to 4.
         iterations: Number of M-steps. Defaults to 3.
-        inverse_temperature: What ``lambda`` rises to. Defaults to 0.01.
+        inverse_temperature: Limit that ``lambda`` rises to. Defaults to 0.01.
         coordinate_addition: Whether the offsets of the window share their transforms, and add their coordinates to the
             votes' last column instead (rows scaled to (0, 1) to the first entry, columns to the second). With the
             map's own size as ``kernel_size`` this is the paper's class capsules. Defaults to False.
-        transform_std: Standard deviation that transforms start with about the identity. Defaults to 0.1.
+        transform_std: Initial standard deviation of the transforms about the identity. Defaults to 0.1.
 
     Shape:
         - input: a capsule map ``[b, in_types * (p * p + 1), h, w]``
-        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``
+        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, activations in (0, 1)
 
     Raises:
         ValueError: If a size is not positive, or ``pose_size`` too small for coordinates.
+        AssertionError: If the input has another number of channels.
 
     Example:
         >>> EMRouting(4, 8, stride=2)(torch.rand(1, 4 * 17, 12, 10)).shape
@@ -207,6 +207,7 @@ class EMRouting(WindowRouting):
     ) -> None:
         super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
         check_positive(iterations=iterations)
+        self.pose_shape = (pose_size, pose_size)
         if coordinate_addition and pose_size < 2:
             raise ValueError(f'pose_size must be at least 2 with coordinate_addition=True, got {pose_size}')
         self.iterations = iterations

@@ -1,11 +1,12 @@
-"""What the layers share to turn from the training form into the deploy form."""
+"""Conversion of layers from the training form into the deploy form."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Deployable(nn.Module):
-    """A layer with two states: the training form it is built in, and the deploy form that :meth:`fuse` turns it into.
+    """A layer with two forms: the training form, in which it is built, and the deploy form, made by :meth:`fuse`.
 
     Subclasses implement ``_fold``, which replaces their parameters by those of plain convolutions.
     ``timm.utils.reparameterize_model`` finds ``fuse`` by its name.
@@ -32,7 +33,7 @@ class Deployable(nn.Module):
         """Set training mode.
 
         Raises:
-            RuntimeError: On a deployed layer; its parameters no longer are those that training learns.
+            RuntimeError: On a deployed layer, whose parameters are not those of the training form.
         """
         if mode and self.deployed:
             raise RuntimeError(
@@ -50,13 +51,13 @@ def fuse_layers(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def norm_scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Give the ``(scale, shift)`` per channel of a batch normalisation in evaluation: ``y = scale x + shift``."""
+def norm_scale_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the ``(scale, shift)`` per channel of a batch normalisation in evaluation: ``y = scale x + shift``."""
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - scale * norm.running_mean
 
 
-def fold_input_norm(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
+def fold_input_norm(norm: _BatchNorm, conv: nn.Conv2d) -> None:
     """Fold a batch normalisation into the unpadded, ungrouped convolution with bias that reads its output, in place."""
     scale, shift = norm_scale_shift(norm)
     conv.bias += torch.einsum('oihw,i->o', conv.weight, shift)

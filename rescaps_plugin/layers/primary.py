@@ -1,13 +1,8 @@
-"""Primary capsules: the door from feature maps to capsules.
-
-A *capsule map* is a tensor ``[b, n * (p * p + 1), h, w]``: ``n`` capsule types, each with a ``p x p`` pose matrix and
-an activation in (0, 1). The first ``n * p * p`` channels are poses (channel ``n * p * p + i * p + m`` is entry
-``(i, m)`` of type ``n``), the last ``n`` channels are activations. Layers that route by pose alone also take and give
-maps without the activations, ``[b, n * p * p, h, w]``.
-"""
+"""Primary capsules: from feature maps to capsule maps (:mod:`rescaps_plugin.layers.capsule_map`)."""
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rescaps_plugin.layers.fusion import Deployable, fold_input_norm
 
@@ -22,13 +17,14 @@ class PrimaryCaps(Deployable):
         kernel_size: Kernel of both convolutions. Defaults to 1.
         stride: Stride of both convolutions. Defaults to 1.
         padding: Zero padding of both convolutions. Defaults to 0.
-        activation: Whether to build the activation branch. Residual pose routing reads poses alone (Algorithm 1), so
-            there the branch would be dead weight; EM and self-routing need it. Defaults to False.
+        activation: Whether to build the activation branch. EM and self-routing need it; residual pose routing reads
+            poses alone (Algorithm 1). Defaults to False.
         norm: Whether to batch-normalise the input, as the blocks of ResCaps do between each other. Defaults to False.
 
     Shape:
         - input: ``[b, in_channels, h, w]``
-        - output: ``[b, n * (p * p + 1), h', w']`` with activations, ``[b, n * p * p, h', w']`` without.
+        - output: a capsule map ``[b, n * (p * p + 1), h', w']``, activations in (0, 1); without ``activation`` poses
+          alone, ``[b, n * p * p, h', w']``
 
     Example:
         >>> PrimaryCaps(32, capsule_types=8, stride=2, activation=True)(torch.zeros(1, 32, 16, 12)).shape
@@ -47,6 +43,8 @@ class PrimaryCaps(Deployable):
         norm: bool = False,
     ) -> None:
         super().__init__()
+        self.capsule_types = capsule_types
+        self.pose_shape = (pose_size, pose_size)
         self.out_channels = capsule_types * (pose_size**2 + (1 if activation else 0))
         self.norm = nn.BatchNorm2d(in_channels, eps=1e-3) if norm else nn.Identity()
         self.pose = nn.Conv2d(in_channels, capsule_types * pose_size**2, kernel_size, stride, padding)
@@ -61,7 +59,7 @@ class PrimaryCaps(Deployable):
 
     def _fold(self) -> None:
         """Fold the input's normalisation into the convolutions, where that is exact: without zero padding."""
-        if isinstance(self.norm, nn.BatchNorm2d) and self.pose.padding == (0, 0):
+        if isinstance(self.norm, _BatchNorm) and self.pose.padding == (0, 0):
             fold_input_norm(self.norm, self.pose)
             if self.activation is not None:
                 fold_input_norm(self.norm, self.activation)

@@ -2,88 +2,26 @@
 
 Liu, Cheng, Zhang, Xu, Han, *Capsule Networks With Residual Pose Routing*, IEEE TNNLS 2024, Sec. III-IV.
 
-Every layer here multiplies poses by learned matrices, ``p' = p (1 + w)`` (eqs. 8, 9), and convolves the result. Both
-steps are linear, so together they *are* one convolution of ``p``, whose kernel is composed from ``w`` and the
-convolution's own weights; the composition costs the same whatever the batch and image size, and no transformed pose is
-ever stored. Gradients flow through the composition to the parameters of the equations.
-
-Letters: ``b`` batch, ``n`` capsule type, ``i j m`` pose rows and columns, ``d e`` flattened pose entries, ``k`` offset
-in the convolution window (row by row), ``o`` output channel, ``h w`` space.
+The layers compose their pose transforms into their convolutions, see :mod:`rescaps_plugin.layers.pose_kernel`, whose
+letters these are.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescaps_plugin.layers.checks import check_choice, check_positive
-from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, norm_scale_shift
+from rescaps_plugin.layers.checks import accepted_channels, check_channels, check_one_position, check_positive
+from rescaps_plugin.layers.fusion import conv_from_kernel, norm_scale_shift
+from rescaps_plugin.layers.memory_format import in_layout_of
+from rescaps_plugin.layers.pose_kernel import PoseKernel, pose_transform, reset_uniform
 from rescaps_plugin.layers.primary import PrimaryCaps
 
-ROUTINGS = ('window', 'pointwise')
-RESIDUALS = ('identity', 'ones', 'none')
+for _function in (check_channels, check_one_position, in_layout_of):
+    torch.fx.wrap(_function.__name__)
 
 
-def pose_transform(weight: Tensor, one: Tensor, rows: Tensor) -> Tensor:
-    """Give the matrices of ``p -> p (1 + w)`` on flattened poses.
-
-    They are block-diagonal, one block per pose row. Composing with them takes ``p`` times the multiplications of
-    composing row by row, and a seventh of the time: a BLAS has nothing to work with in products of 4x4 matrices.
-
-    Args:
-        weight: ``w``, ``[k, n, p, p]``; one offset stands for all.
-        one: The ``1``, ``[p, p]``.
-        rows: The identity matrix, ``[p, p]``.
-
-    Returns:
-        Matrices ``[k, n, d, e]``, from the entries ``e`` of ``p`` to those of ``p (1 + w)``.
-    """
-    # rows[i, r] (1 + w)[k, n, m, j] at [k, n, i, j, r, m]
-    matrices = (one + weight).transpose(2, 3)[:, :, None, :, None, :]
-    return (rows[:, None, :, None] * matrices).flatten(4, 5).flatten(2, 3)
-
-
-@torch.fx.wrap
-def is_channels_last(x: Tensor) -> bool:
-    """Return whether a map ``[b, c, h, w]``, or a slice of the channels of one, is in channels-last memory format."""
-    return x.stride(1) == 1 and x.shape[2] * x.shape[3] > 1
-
-
-@torch.fx.wrap
-def to_memory_format(x: Tensor, channels_last: bool) -> Tensor:
-    """Return a map ``[b, c, h, w]`` in channels-last or contiguous memory format; itself if it is."""
-    return x.contiguous(memory_format=torch.channels_last) if channels_last else x.contiguous()
-
-
-@torch.fx.wrap
-def compose_kernel(
-    weight: Tensor, transform: Tensor, kernel_size: tuple[int, int], groups: int = 1, channels_last: bool = True
-) -> Tensor:
-    """Compose the kernel that reads ``p`` from the one that reads ``p (1 + w)``.
-
-    Args:
-        weight: Weights on transformed poses, ``[k, n, o / groups, d]``: each type has those of its own group's outputs.
-        transform: What :func:`pose_transform` returns.
-        kernel_size: Height and width of the window.
-        groups: Groups that the types, and the outputs that read them, are in. Defaults to 1.
-        channels_last: Whether the map that the kernel is for is channels-last: the kernel then is, too. On a CPU it
-            always is, which takes half the time: the products are laid out that way, and the convolutions prefer it.
-            Defaults to True.
-
-    Returns:
-        Kernel ``[o, n * e / groups, height, width]``.
-    """
-    products = torch.bmm(weight.flatten(0, 1), transform.expand(weight.shape[0], -1, -1, -1).flatten(0, 1))
-    kernel = products.unflatten(0, (weight.shape[0], groups, -1))
-    if channels_last or weight.device.type == 'cpu':
-        kernel = kernel.permute(1, 3, 0, 2, 4).flatten(3, 4).flatten(0, 1)
-        return kernel.unflatten(1, kernel_size).permute(0, 3, 1, 2)
-    return kernel.permute(1, 3, 2, 4, 0).flatten(2, 3).flatten(0, 1).unflatten(2, kernel_size)
-
-
-class _ResidualPose(Deployable):
-    """What ResP and ResPC share: the pose transform (eq. 9), and the activations read from it (eqs. 10, 11)."""
+class _ResidualPose(PoseKernel):
+    """Base of ResP and ResPC: the pose transform (eq. 9), and the activations read from it (eqs. 10, 11)."""
 
     def __init__(
         self,
@@ -93,49 +31,31 @@ class _ResidualPose(Deployable):
         routing: str,
         residual: str,
         transform_std: float,
+        groups: int = 1,
+        input_activations: bool | None = None,
     ) -> None:
         super().__init__()
-        check_choice('routing', routing, ROUTINGS)
-        check_choice('residual', residual, RESIDUALS)
-        check_positive(capsule_types=capsule_types, kernel_size=kernel_size, pose_size=pose_size)
+        check_positive(capsule_types=capsule_types, kernel_size=kernel_size)
         if routing == 'pointwise' and kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd with routing='pointwise', got {kernel_size}")
-        window = kernel_size**2
-        per_offset = routing == 'window'
-        self.capsule_types = capsule_types
         self.kernel_size = kernel_size
-        self.pose_size = pose_size
-        self.routing = routing
         self.residual = residual
         self.transform_std = transform_std
         self.pose_channels = capsule_types * pose_size**2
-        self.activation_channels = capsule_types * (window if per_offset else 1)
-
-        self.weight = nn.Parameter(torch.empty(window if per_offset else 1, capsule_types, pose_size, pose_size))
-        self.activation_weight = nn.Parameter(
-            torch.empty(window, capsule_types, self.activation_channels if per_offset else 1, pose_size**2)
-        )
+        self._build_poses(capsule_types, (kernel_size, kernel_size), pose_size, routing, residual, groups)
         self.activation_norm = nn.BatchNorm2d(self.activation_channels)
-        one = {'identity': torch.eye, 'ones': lambda p: torch.ones(p, p), 'none': lambda p: torch.zeros(p, p)}
-        self.register_buffer('one', one[residual](pose_size), persistent=False)
-        self.register_buffer('rows', torch.eye(pose_size), persistent=False)
-
-    def _reset_weight(self, weight: nn.Parameter, fan_in: int) -> None:
-        bound = 1 / math.sqrt(fan_in)
-        nn.init.uniform_(weight, -bound, bound)
+        self.accepted_channels, self.channels_error = accepted_channels(
+            type(self).__name__, capsule_types, pose_size**2, input_activations
+        )
 
     def reset_parameters(self) -> None:
         """Draw ``w`` from ``N(0, transform_std^2)`` and the convolutions as ``nn.Conv2d`` draws its own."""
         nn.init.normal_(self.weight, std=self.transform_std)
-        types_read = self.capsule_types if self.routing == 'window' else 1
-        self._reset_weight(self.activation_weight, self.kernel_size**2 * types_read * self.pose_size**2)
+        reset_uniform(self.activation_weight, self._activation_fan_in())
         self.activation_norm.reset_parameters()
 
     def _transform(self) -> Tensor:
         return pose_transform(self.weight, self.one, self.rows)
-
-    def _compose(self, weight: Tensor, transform: Tensor, groups: int = 1, channels_last: bool = True) -> Tensor:
-        return compose_kernel(weight, transform, (self.kernel_size, self.kernel_size), groups, channels_last)
 
 
 class ResidualPoseRouting(_ResidualPose):
@@ -145,7 +65,8 @@ class ResidualPoseRouting(_ResidualPose):
     2. activations ``a = sigmoid(BN(conv(p')))``,
     3. integration ``out = ReLU(BN(conv([p', a])))``.
 
-    The paper's formulas and the release that produced its figures read these steps differently:
+    The ``a`` of step 2, in (0, 1), stay within the layer. The paper's formulas and the release that produced its
+    figures differ in these steps:
 
     - ``routing='window'`` (release): every offset of the ``k x k`` window has its own ``w`` for each type, activations
       are computed for every offset and type from the whole window, and integrated at their own position.
@@ -161,19 +82,21 @@ class ResidualPoseRouting(_ResidualPose):
         padding: Zero padding; ``None`` is ``kernel_size // 2``. Defaults to None.
         pose_size: Side ``p`` of a pose matrix. Defaults to 4.
         routing: ``'window'`` or ``'pointwise'``. Defaults to ``'window'``.
-        residual: What the ``1`` of eq. 8 is: ``'identity'``, the identity matrix, as the paper derives it; ``'ones'``,
-            the all-ones matrix, as the release computes it; ``'none'``, nothing, an ablation that leaves ``p w``.
-            Defaults to ``'identity'``.
-        transform_std: Standard deviation that ``w`` starts with (the release: 1). Defaults to 0.1.
-        pose_only: Whether to give poses alone, for a layer whose output is read by another ResP layer: that ignores
+        residual: The ``1`` of eq. 8: ``'identity'``, the identity matrix, as the paper derives it; ``'ones'``, the
+            all-ones matrix, as the release computes it; ``'none'``, zero, an ablation that leaves ``p w``. Defaults to
+            ``'identity'``.
+        transform_std: Initial standard deviation of ``w`` (the release: 1). Defaults to 0.1.
+        pose_only: Whether to return poses alone, for a layer whose output is read by another ResP layer, which ignores
             activations. Defaults to False.
 
     Shape:
         - input: ``[b, n * p * p, h, w]`` or a capsule map ``[b, n * (p * p + 1), h, w]``, whose activations are ignored
-        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, or with ``pose_only`` its poses
+        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, or with ``pose_only`` its poses. All of it has
+          passed the ReLU of step 3: activations, like poses, are 0 or greater and may exceed 1
 
     Raises:
         ValueError: If a choice is unknown or a size is not positive.
+        AssertionError: If the input has another number of channels.
 
     Example:
         >>> ResidualPoseRouting(8, stride=2)(torch.zeros(1, 8 * 16, 12, 10)).shape
@@ -198,9 +121,8 @@ class ResidualPoseRouting(_ResidualPose):
         check_positive(out_types=out_types, stride=stride)
         self.stride = stride
         self.padding = kernel_size // 2 if padding is None else padding
-        # Windows give activations where the output stands; points give them where the input stands.
+        # The activations of windows have the positions of the output, those of points the positions of the input.
         per_window = routing == 'window'
-        self.register_buffer('own', None if per_window else torch.eye(in_types)[:, :, None], persistent=False)
         self.activation_stride = stride if per_window else 1
         self.activation_padding = self.padding if per_window else kernel_size // 2
         self.out_channels = out_types * (pose_size**2 + (0 if pose_only else 1))
@@ -221,40 +143,32 @@ class ResidualPoseRouting(_ResidualPose):
         """Draw ``w`` from ``N(0, transform_std^2)`` and the convolutions as ``nn.Conv2d`` draws its own."""
         super().reset_parameters()
         fan_in = self.kernel_size**2 * self.capsule_types * (self.pose_size**2 + 1)
-        self._reset_weight(self.pose_weight, fan_in)
-        self._reset_weight(self.mix.weight, fan_in)
+        reset_uniform(self.pose_weight, fan_in)
+        reset_uniform(self.mix.weight, fan_in)
         self.norm.reset_parameters()
 
-    def _activation_weight(self) -> Tensor:
-        """Give the weights that every activation reads all types with, ``[k, n, o, d]``.
-
-        In the pointwise reading all but a type's own are zero. The dense convolution this makes adds a seventeenth to
-        that of the poses, and takes half to nine tenths of the time of one in groups of a single output each.
-        """
-        return self.activation_weight if self.own is None else self.activation_weight * self.own
-
     def forward(self, x: Tensor) -> Tensor:
+        check_channels(x, self.accepted_channels, self.channels_error)
         pose = x[:, : self.pose_channels]
         if self.deployed:
             activation = torch.sigmoid(self.activation_conv(pose))
             return F.relu(self.pose_conv(pose) + self.mix(activation))
         transform = self._transform()
-        channels_last = is_channels_last(x)
         activation = F.conv2d(
             pose,
-            self._compose(self._activation_weight(), transform, channels_last=channels_last),
+            self._activation_kernel(transform, x),
             stride=self.activation_stride,
             padding=self.activation_padding,
         )
-        activation = torch.sigmoid(self.activation_norm(to_memory_format(activation, channels_last)))
-        kernel = self._compose(self.pose_weight, transform, channels_last=channels_last)
-        pose = to_memory_format(F.conv2d(pose, kernel, stride=self.stride, padding=self.padding), channels_last)
+        activation = torch.sigmoid(self.activation_norm(in_layout_of(activation, x)))
+        kernel = self._compose(self.pose_weight, transform, x)
+        pose = in_layout_of(F.conv2d(pose, kernel, stride=self.stride, padding=self.padding), x)
         return F.relu(self.norm(pose + self.mix(activation)))
 
     def _fold(self) -> None:
         transform = self._transform()
         self.activation_conv = conv_from_kernel(
-            self._compose(self._activation_weight(), transform),
+            self._activation_kernel(transform),
             *norm_scale_shift(self.activation_norm),
             self.activation_stride,
             self.activation_padding,
@@ -285,10 +199,16 @@ class ResidualPoseClassifier(_ResidualPose):
             classes saves ``num_classes^2 * p * p`` weights. Defaults to ``'window'``.
         residual: As in :class:`ResidualPoseRouting`. Defaults to ``'identity'``.
         transform_std: As in :class:`ResidualPoseRouting`. Defaults to 0.1.
+        per_position: Whether the layer stands at every position of a map, with the same weights. Defaults to False:
+            the map has one position.
 
     Shape:
-        - input: ``[b, num_classes * p * p, 1, 1]``
-        - output: ``[b, num_classes]``, activations in (0, 1)
+        - input: poses ``[b, num_classes * p * p, 1, 1]``, or with ``per_position`` ``[b, num_classes * p * p, h, w]``
+        - output: activations ``[b, num_classes]``, or with ``per_position`` ``[b, num_classes, h, w]``, in (0, 1)
+
+    Raises:
+        ValueError: If a choice is unknown or a size is not positive.
+        AssertionError: If the input has other channels, or several positions without ``per_position``.
 
     Example:
         >>> ResidualPoseClassifier(10)(torch.zeros(2, 160, 1, 1)).shape
@@ -302,23 +222,29 @@ class ResidualPoseClassifier(_ResidualPose):
         routing: str = 'window',
         residual: str = 'identity',
         transform_std: float = 0.1,
+        per_position: bool = False,
     ) -> None:
-        super().__init__(num_classes, 1, pose_size, routing, residual, transform_std)
-        # Dense weights would be the many that this reading is there to save.
-        self.groups = 1 if routing == 'window' else num_classes
+        # In groups: dense weights would be as many as those of 'window'.
+        groups = num_classes if routing == 'pointwise' else 1
+        super().__init__(num_classes, 1, pose_size, routing, residual, transform_std, groups, input_activations=False)
+        self.per_position = per_position
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
+        check_channels(x, self.accepted_channels, self.channels_error)
+        if not self.per_position:
+            check_one_position(x, 'ResidualPoseClassifier without per_position')
         if self.deployed:
             activation = self.activation_conv(x)
         else:
-            kernel = self._compose(self.activation_weight, self._transform(), self.groups)
+            kernel = self._activation_kernel(self._transform())
             activation = self.activation_norm(F.conv2d(x, kernel, groups=self.groups))
-        return torch.sigmoid(activation).flatten(1)
+        activation = torch.sigmoid(activation)
+        return activation if self.per_position else activation.flatten(1)
 
     def _fold(self) -> None:
         self.activation_conv = conv_from_kernel(
-            self._compose(self.activation_weight, self._transform(), self.groups),
+            self._activation_kernel(self._transform()),
             *norm_scale_shift(self.activation_norm),
             stride=1,
             padding=0,
@@ -328,7 +254,11 @@ class ResidualPoseClassifier(_ResidualPose):
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(model)``."""
-        return f'{self.capsule_types}, pose_size={self.pose_size}, routing={self.routing}, residual={self.residual}'
+        per_position = ', per_position=True' if self.per_position else ''
+        return (
+            f'{self.capsule_types}, pose_size={self.pose_size}, routing={self.routing}, residual={self.residual}'
+            f'{per_position}'
+        )
 
 
 class ResidualPoseBlock(nn.Sequential):
@@ -349,7 +279,8 @@ class ResidualPoseBlock(nn.Sequential):
 
     Shape:
         - input: ``[b, in_channels, h, w]``
-        - output: a capsule map ``[b, capsule_types * (p * p + 1), h', w']``
+        - output: a capsule map ``[b, capsule_types * (p * p + 1), h', w']``, of the last ResP layer: activations are 0
+          or greater and may exceed 1
     """
 
     def __init__(
@@ -368,6 +299,7 @@ class ResidualPoseBlock(nn.Sequential):
     ) -> None:
         super().__init__()
         check_positive(num_layers=num_layers)
+        self.capsule_types = capsule_types
         self.primary = PrimaryCaps(in_channels, capsule_types, pose_size, stride=primary_stride, norm=norm)
         for layer in range(1, num_layers + 1):
             last = layer == num_layers

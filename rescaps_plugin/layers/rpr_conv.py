@@ -1,32 +1,25 @@
-"""Residual pose routing in the place of a convolution, with everything that the place asks for.
+"""Residual pose routing as a drop-in replacement of convolutions.
 
 Liu, Cheng, Zhang, Xu, Han, *Capsule Networks With Residual Pose Routing*, IEEE TNNLS 2024, Sec. III: the steps of
-:class:`~rescaps_plugin.layers.ResidualPoseRouting`, on the channels of any feature map. What normalises and rectifies
-the convolution's output in the network goes on doing so, in the place of the ResP layer's own.
+:class:`~rescaps_plugin.layers.ResidualPoseRouting` on the channels of any feature map. The normalisation and the
+activation function behind the convolution take the place of the ResP layer's own.
 
-Letters as in :mod:`rescaps_plugin.layers.residual_pose`, and ``g`` group.
+Letters as in :mod:`rescaps_plugin.layers.pose_kernel`.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescaps_plugin.layers.checks import check_choice, check_positive
-from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel
-from rescaps_plugin.layers.residual_pose import (
-    ROUTINGS,
-    compose_kernel,
-    is_channels_last,
-    pose_transform,
-    to_memory_format,
-)
+from rescaps_plugin.layers.checks import check_positive
+from rescaps_plugin.layers.fusion import conv_from_kernel
+from rescaps_plugin.layers.memory_format import in_layout_of
+from rescaps_plugin.layers.pose_kernel import PoseKernel, pose_transform, reset_uniform
 
 # torch.fx replaces functions by the names that a module calls them by.
-for _function in (compose_kernel, is_channels_last, to_memory_format):
-    torch.fx.wrap(_function.__name__)
+torch.fx.wrap('in_layout_of')
 
 _RESIDUAL = ('transform', 'activation_weight', 'activation_bias', 'mix')
 
@@ -39,11 +32,11 @@ def _join(first: Tensor, second: Tensor, groups: int, dim: int) -> Tensor:
     return torch.cat([first, second], 1).flatten(0, 1).movedim(0, dim)
 
 
-class RPRConv2d(Deployable, nn.Conv2d):
+class RPRConv2d(PoseKernel, nn.Conv2d):
     """Convolution whose input channels are capsules, routed by residual poses (Liu et al. 2024, eqs. 8-13).
 
-    Channels ``n * p * p`` onwards are the pose of type ``n``. With the convolution's own ``weight`` as the pose part of
-    the integration,
+    The ``p * p`` channels from ``n * p * p`` are the pose of type ``n``. With the convolution's own ``weight`` as the
+    pose part of the integration,
 
     1. poses ``p' = p (1 + w)``, ``1`` the identity matrix,
     2. activations ``a = sigmoid(conv(p'))``,
@@ -56,7 +49,7 @@ class RPRConv2d(Deployable, nn.Conv2d):
 
     It deploys (:meth:`fuse`) to two plain convolutions around a sigmoid, or without activations to one, which has the
     names and the shape of the original. Folding a batch normalisation into ``weight`` and ``bias`` before that
-    (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after it, there is no ``weight`` to be mistaken.
+    (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after it, there is no ``weight`` that it could be folded into.
 
     With fewer than ``p * p`` channels in a group (a stem, a depthwise convolution), or a number that is no multiple,
     there are no capsules: the layer is a plain convolution with no parameters of its own, and ``capsule_types`` is 0.
@@ -70,7 +63,7 @@ class RPRConv2d(Deployable, nn.Conv2d):
         dilation: Spacing of the window. Defaults to 1.
         groups: Groups of capsules; activations are read and integrated within a group. Defaults to 1.
         bias: Whether to add a bias to the output. Defaults to True.
-        padding_mode: What to pad with. Defaults to ``'zeros'``.
+        padding_mode: As in ``nn.Conv2d``. Defaults to ``'zeros'``.
         device: Where to put the parameters. Defaults to None.
         dtype: Type of the parameters. Defaults to None.
         pose_size: Side ``p`` of a pose matrix. Defaults to 4.
@@ -80,7 +73,7 @@ class RPRConv2d(Deployable, nn.Conv2d):
             out as in, the first takes 10/16 more multiplications than the plain convolution, the second 2/16 at stride
             1. Defaults to ``'window'``.
         activation: Whether there are activations. Without, the layer stays linear: ``w`` then changes how ``weight``
-            learns, not what it can express. Defaults to True.
+            learns, not the functions it can represent. Defaults to True.
         deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
 
     Shape:
@@ -113,42 +106,29 @@ class RPRConv2d(Deployable, nn.Conv2d):
         activation: bool = True,
         deploy: bool = False,
     ) -> None:
-        check_choice('routing', routing, ROUTINGS)
         check_positive(pose_size=pose_size)
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype
         )
-        per_window = routing == 'window'
-        entries = pose_size**2
-        group_types, rest = divmod(in_channels // groups, entries)
-        types = 0 if rest else group_types * groups
-        window = math.prod(self.kernel_size)
-        self.pose_size = pose_size
-        self.routing = routing
-        self.capsule_types = types
-        self.activation_channels = types * (window if per_window else 1) if activation else 0
-
-        def parameter(*shape: int) -> nn.Parameter:
-            return nn.Parameter(self.weight.new_empty(shape))
-
-        if types:
-            self.transform = parameter(window if per_window else 1, types, pose_size, pose_size)
-            self.register_buffer('one', self._eye(pose_size), persistent=False)
+        group_types, rest = divmod(in_channels // groups, pose_size**2)
+        place = dict(device=self.weight.device, dtype=self.weight.dtype)
+        self._build_poses(
+            0 if rest else group_types * groups,
+            self.kernel_size,
+            pose_size,
+            routing,
+            groups=groups,
+            activation=activation,
+            name='transform',
+            **place,
+        )
         if self.activation_channels:
-            # From which types of its group each activation is read, and from whether it is a type's own.
-            read = self.activation_channels // groups if per_window else 1
-            self.activation_weight = parameter(window, types, read, entries)
-            self.activation_bias = parameter(self.activation_channels)
-            own = None if per_window else self._eye(group_types)[:, :, None].repeat(groups, 1, 1)
-            self.register_buffer('own', own, persistent=False)
-            mixed = (1, 1) if per_window else self.kernel_size
-            self.mix = parameter(out_channels, self.activation_channels // groups, *mixed)
+            mixed = (1, 1) if routing == 'window' else self.kernel_size
+            self.activation_bias = nn.Parameter(torch.empty(self.activation_channels, **place))
+            self.mix = nn.Parameter(torch.empty(out_channels, self.activation_channels // groups, *mixed, **place))
         self.reset_residual()
         if deploy:
             self.fuse()
-
-    def _eye(self, size: int) -> Tensor:
-        return torch.eye(size, device=self.weight.device, dtype=self.weight.dtype)
 
     @torch.no_grad()
     def reset_residual(self) -> None:
@@ -156,10 +136,8 @@ class RPRConv2d(Deployable, nn.Conv2d):
         if self.capsule_types:
             self.transform.zero_()
         if self.activation_channels:
-            window, types, read, entries = self.activation_weight.shape
-            bound = 1 / math.sqrt(window * entries * (types // self.groups if self.routing == 'window' else 1))
-            self.activation_weight.uniform_(-bound, bound)
-            self.activation_bias.uniform_(-bound, bound)
+            for parameter in (self.activation_weight, self.activation_bias):
+                reset_uniform(parameter, self._activation_fan_in())
             self.mix.zero_()
 
     def reset_parameters(self) -> None:
@@ -177,31 +155,26 @@ class RPRConv2d(Deployable, nn.Conv2d):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _transform(self) -> Tensor:
-        return pose_transform(self.transform, self.one, self.one)
+        return pose_transform(self.transform, self.one, self.rows)
 
-    def _pose_kernel(self, transform: Tensor, channels_last: bool = True) -> Tensor:
-        """Compose ``weight`` with the poses' transform: what it is on ``p`` instead of ``p'``."""
+    def _pose_kernel(self, transform: Tensor, x: Tensor | None = None) -> Tensor:
+        """Compose ``weight``, which reads ``p'``, into the kernel that reads ``p``."""
         weight = self.weight.unflatten(0, (self.groups, -1)).flatten(3, 4)
         weight = weight.unflatten(2, (-1, self.pose_size**2)).permute(4, 0, 2, 1, 3).flatten(1, 2)
-        return compose_kernel(weight, transform, self.kernel_size, self.groups, channels_last)
+        return self._compose(weight, transform, x)
 
-    def _activation_kernel(self, transform: Tensor, channels_last: bool = True) -> Tensor:
-        weight = self.activation_weight if self.own is None else self.activation_weight * self.own
-        return compose_kernel(weight, transform, self.kernel_size, self.groups, channels_last)
-
-    def _joint(self, channels_last: bool = True) -> tuple[Tensor, Tensor]:
-        """Give kernel and bias of the convolution that gives both poses, integrated, and activations of windows."""
+    def _joint(self, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return kernel and bias of the convolution to both integrated poses and activations of windows."""
         transform = self._transform()
         bias = self.activation_bias.new_zeros(self.out_channels) if self.bias is None else self.bias
-        kernels = (self._pose_kernel(transform, channels_last), self._activation_kernel(transform, channels_last))
-        kernel = _join(*kernels, self.groups, 0)
+        kernel = _join(self._pose_kernel(transform, x), self._activation_kernel(transform, x), self.groups, 0)
         return kernel, _join(bias, self.activation_bias, self.groups, 0)
 
-    def _pointwise(self, channels_last: bool = True) -> tuple[Tensor, Tensor]:
-        """Give the kernels of the activations of points, and of the integration of poses and activations."""
+    def _pointwise(self, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the kernels of the activations of points, and of the integration of poses and activations."""
         transform = self._transform()
-        kernel = torch.cat([self._pose_kernel(transform, channels_last), self.mix], 1)
-        return self._activation_kernel(transform, channels_last), kernel
+        kernel = torch.cat([self._pose_kernel(transform, x), self.mix], 1)
+        return self._activation_kernel(transform, x), kernel
 
     def _split(self, joint: Tensor) -> tuple[Tensor, Tensor]:
         """Take poses and activations of every group apart."""
@@ -216,23 +189,21 @@ class RPRConv2d(Deployable, nn.Conv2d):
             return self._conv_forward(x, self.weight, self.bias)
         if self.deployed:
             return self._forward_deployed(x)
-        channels_last = is_channels_last(x)
         if not self.activation_channels:
-            kernel = self._pose_kernel(self._transform(), channels_last)
-            return to_memory_format(self._conv_forward(x, kernel, self.bias), channels_last)
+            return in_layout_of(self._conv_forward(x, self._pose_kernel(self._transform(), x), self.bias), x)
         if self.routing == 'window':
-            joint = to_memory_format(self._conv_forward(x, *self._joint(channels_last)), channels_last)
+            joint = in_layout_of(self._conv_forward(x, *self._joint(x)), x)
             pose, activation = self._split(joint)
             output = pose + F.conv2d(torch.sigmoid(activation), self.mix, groups=self.groups)
-            # Taking groups apart lays maps out anew.
-            return to_memory_format(output, channels_last)
-        activation_kernel, kernel = self._pointwise(channels_last)
+            # Splitting groups changes the memory format.
+            return in_layout_of(output, x)
+        activation_kernel, kernel = self._pointwise(x)
         activation = F.conv2d(
             x, activation_kernel, self.activation_bias, padding='same', dilation=self.dilation, groups=self.groups
         )
-        activation = torch.sigmoid(to_memory_format(activation, channels_last))
+        activation = torch.sigmoid(in_layout_of(activation, x))
         joint = _join(x, activation, self.groups, -3)
-        return to_memory_format(self._conv_forward(joint, kernel, self.bias), channels_last)
+        return in_layout_of(self._conv_forward(joint, kernel, self.bias), x)
 
     def _forward_deployed(self, x: Tensor) -> Tensor:
         if not self.activation_channels:
@@ -273,7 +244,7 @@ class RPRConv2d(Deployable, nn.Conv2d):
 
 
 class RPRPlugin(RPRConv2d):
-    """Residual pose routing between two layers of a network, which it leaves as they are until it has learned.
+    """Residual pose routing to insert between two layers of a network; it starts as the identity.
 
     An :class:`RPRConv2d` of as many channels out as in, whose ``weight`` starts as the identity: so does the layer.
     A backbone with ``plugins=`` calls :meth:`init_weights` once it has initialised its convolutions, and gets the
@@ -336,7 +307,7 @@ class RPRPlugin(RPRConv2d):
             nn.init.zeros_(self.bias)
 
     def init_weights(self) -> None:
-        """Make the layer the identity: what mmengine calls after its initialisers have been through the network."""
+        """Make the layer the identity; mmengine calls this after its initialisers."""
         self.reset_parameters()
 
 
@@ -389,7 +360,7 @@ class RPRNeck(nn.ModuleList):
         self.out_channels = out_channels
 
     def init_weights(self) -> None:
-        """Initialise the levels that start as the identity: what mmengine calls for parts that are not its own."""
+        """Initialise the levels that start as the identity; mmengine calls this after its initialisers."""
         for level in self:
             if isinstance(level, RPRPlugin):
                 level.init_weights()

@@ -1,4 +1,4 @@
-"""Self-routing: a capsule's own pose decides where it goes.
+"""Self-routing: the coefficients of a capsule are computed from its own pose.
 
 Hahn, Pyeon, Kim, *Self-routing capsule networks*, NeurIPS 2019.
 
@@ -20,8 +20,8 @@ def _route(pose: Tensor, activation: Tensor, weight: Tensor, transform: Tensor |
     active = divide_by_mass(mass, activation.sum(dim=0)[:, None])
     if transform is None:
         return mass.new_empty((mass.shape[0], 0)), active
-    # Weighted before it is transformed, a child's pose meets a product of matrices over all children; its votes, as
-    # large, would meet a weighted sum.
+    # Poses are weighted before they are transformed: that takes one product of matrices over all children, and no
+    # tensor of votes.
     weighted = share.permute(2, 1, 0)[..., None] * pose.transpose(0, 1)
     matrix = transform.flatten(0, 1).permute(2, 0, 1, 3).flatten(1, 2)
     total = torch.bmm(weighted.flatten(2), matrix).transpose(0, 1)
@@ -67,14 +67,17 @@ class SelfRouting(WindowRouting):
         stride: Stride of the output. Defaults to 1.
         padding: Zero padding, of capsules that are not active; ``None`` is ``kernel_size // 2``. Defaults to None.
         pose_size: Side ``p`` of a pose matrix, which is read as a vector. Defaults to 4.
-        activation_only: Whether to give activations alone, as class capsules, which no layer reads. Defaults to False.
+        activation_only: Whether to return activations alone, for class capsules, whose poses no layer reads. Defaults
+            to False.
 
     Shape:
         - input: a capsule map ``[b, in_types * (p * p + 1), h, w]``
-        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, or with ``activation_only`` its activations
+        - output: a capsule map ``[b, out_types * (p * p + 1), h', w']``, or with ``activation_only`` its activations,
+          which are in [0, 1]
 
     Raises:
         ValueError: If a size is not positive.
+        AssertionError: If the input has another number of channels.
 
     Example:
         >>> SelfRouting(4, 8, stride=2)(torch.rand(1, 4 * 17, 12, 10)).shape
@@ -92,6 +95,7 @@ class SelfRouting(WindowRouting):
         activation_only: bool = False,
     ) -> None:
         super().__init__(in_types, out_types, kernel_size, stride, padding, pose_size**2, pose_size**2)
+        self.pose_shape = (pose_size, pose_size)
         children = (self.window, in_types, self.in_dim)
         self.weight = nn.Parameter(torch.empty(*children, self.out_types))
         self.transform = (

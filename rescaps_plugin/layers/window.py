@@ -1,9 +1,9 @@
-"""What routings by votes share: windows of child capsules, votes for parents, and coefficients over parents.
+"""Base of the routings by votes: windows of child capsules, and coefficients over their parents.
 
-Every parent capsule stands over a window of the map, and every child in the window casts a vote for it: its pose by a
-learned linear map. Unlike residual pose routing, which is linear up to its activations and so needs no vote, the
-routings compared with it weight every vote on its own. Votes are ``k n d`` numbers for each parent, by far the largest
-tensor of such a layer; each routing here holds as few of that size as its formulas allow.
+Every parent capsule stands over a window of the map, and every child in the window casts a vote for it, a learned
+linear map of its pose. Residual pose routing is linear up to its activations and so needs no votes; the routings here
+weight every vote on its own. Votes are ``k n d`` numbers for each parent, by far the largest tensor of such a layer;
+each routing holds as few tensors of that size as its formulas allow.
 
 Letters: ``b`` batch, ``l`` position of the output (window), ``k`` offset in the window (row by row), ``n`` child type,
 ``q = k n`` child in the window, ``o`` parent type, ``d`` entry of the child's pose, ``e`` entry of the parent's.
@@ -17,25 +17,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescaps_plugin.layers.checks import check_positive
+from rescaps_plugin.layers.capsule_map import split_channels
+from rescaps_plugin.layers.checks import accepted_channels, check_channels, check_positive
+from rescaps_plugin.layers.memory_format import in_layout_of
+
+# torch.fx replaces functions by the names that a module calls them by.
+for _function in (check_channels, in_layout_of):
+    torch.fx.wrap(_function.__name__)
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager:
-    """Give a context in which products of matrices are not rounded to half precision."""
+    """Return a context in which products of matrices are not rounded to half precision."""
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """Give ``x`` in float32, or in float64 if it is that."""
+    """Return ``x`` in float32, or in float64 if it is in float64."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @contextmanager
 def without_tf32() -> Iterator[None]:
-    """Let products of float32 matrices on a GPU take all bits of their numbers."""
+    """Compute products of float32 matrices on a GPU without rounding to TF32."""
     matmul = torch.backends.cuda.matmul
-    # PyTorch has two ways to say it, and refuses to read by the one what was set by the other.
+    # PyTorch has two settings for this, and refuses to read the one where the other was set.
     try:
         before, precision = matmul.allow_tf32, torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -94,7 +100,7 @@ _matmul_without_tf32.register_autograd(_matmul_gradients, setup_context=_save_fa
 def matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
     """Multiply matrices, or equally many of them each, without rounding float32 to TF32 where that is allowed.
 
-    Differences of such products cancel; of TF32's three digits nothing would be left.
+    For products whose differences cancel: TF32 has three digits, of which none would be left.
     """
     if torch.jit.is_scripting():
         return torch.matmul(a, b)
@@ -104,12 +110,12 @@ def matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
 
 
 def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
-    """Divide by the mass that capsules bring together, or, where none is active, by the ``least`` one."""
+    """Divide by the total mass of the capsules, at least ``least``, where none is active."""
     return x / mass.clamp_min(least)
 
 
 def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: int) -> Tensor:
-    """Share every child among all its parents: over the parent types of all windows that it stands in.
+    """Softmax over all parents of each child: over the parent types of all windows that contain it.
 
     Args:
         logits: ``[b, l, o, q]``.
@@ -133,21 +139,14 @@ def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: i
 
 @torch.fx.wrap
 def window_positions(x: Tensor, kernel_size: tuple[int, int], padding: tuple[int, int], stride: int) -> Tensor:
-    """Give the position in ``x`` of every offset of every window, ``[l * k]``: 0 in the padding, else from 1."""
+    """Return the position in ``x`` of every offset of every window, ``[l * k]``: 0 in the padding, else from 1."""
     height, width = x.shape[2], x.shape[3]
     number = torch.arange(1, height * width + 1, device=x.device, dtype=torch.float32).reshape(1, 1, height, width)
     return F.unfold(number, kernel_size, padding=padding, stride=stride)[0].t().flatten().long()
 
 
-@torch.fx.wrap
-def in_layout_of(y: Tensor, x: Tensor) -> Tensor:
-    """Return a map ``[b, c, h, w]`` in the memory format of another: channels-last or contiguous; itself if it is."""
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return y.contiguous(memory_format=torch.channels_last) if channels_last else y.contiguous()
-
-
 class WindowRouting(nn.Module):
-    """A layer whose parents route the votes of the children in a window. Subclasses implement ``forward``.
+    """Base of the layers that route the votes of the children in a window. Subclasses implement ``forward``.
 
     Args:
         in_types: Capsule types of the input.
@@ -157,6 +156,7 @@ class WindowRouting(nn.Module):
         padding: Zero padding, of absent capsules; ``None`` is ``kernel_size // 2``. Defaults to None.
         in_dim: Entries of a child's pose. Defaults to 16.
         out_dim: Entries of a parent's pose. Defaults to 16.
+        input_activations: Whether the input must hold activations; None: with and without. Defaults to True.
 
     Raises:
         ValueError: If a size is not positive.
@@ -171,6 +171,7 @@ class WindowRouting(nn.Module):
         padding: int | None = None,
         in_dim: int = 16,
         out_dim: int = 16,
+        input_activations: bool | None = True,
     ) -> None:
         super().__init__()
         out_types = in_types if out_types is None else out_types
@@ -186,11 +187,12 @@ class WindowRouting(nn.Module):
         self.stride = stride
         self.in_dim = in_dim
         self.out_dim = out_dim
+        # Shape of an output pose: a vector here, a matrix in the routings of matrix capsules.
+        self.pose_shape: tuple[int, ...] = (out_dim,)
         self.window = self.kernel_size[0] * self.kernel_size[1]
         self.out_channels = out_types * (out_dim + 1)
-        self.channels_error = (
-            f'{type(self).__name__} reads poses and activations of {in_types} types of {in_dim} entries: '
-            f'{in_types * (in_dim + 1)} channels'
+        self.accepted_channels, self.channels_error = accepted_channels(
+            type(self).__name__, in_types, in_dim, input_activations
         )
 
     def windows(self, x: Tensor) -> Tensor:
@@ -200,17 +202,16 @@ class WindowRouting(nn.Module):
         return x.permute(3, 1, 0, 4, 2).flatten(2, 3)
 
     def poses(self, x: Tensor) -> Tensor:
-        """Give the children's poses, ``[q, b * l, d]``."""
-        torch._assert(x.shape[1] >= self.in_types * self.in_dim, self.channels_error)
-        return self.windows(x[:, : self.in_types * self.in_dim]).flatten(0, 1)
+        """Return the children's poses, ``[q, b * l, d]``."""
+        check_channels(x, self.accepted_channels, self.channels_error)
+        return self.windows(split_channels(x, self.in_types * self.in_dim)[0]).flatten(0, 1)
 
     def activations(self, x: Tensor) -> Tensor:
-        """Give the children's activations, ``[q, b * l]``; zero in the padding."""
-        torch._assert(x.shape[1] == self.in_types * (self.in_dim + 1), self.channels_error)
-        return self.windows(x[:, self.in_types * self.in_dim :]).flatten(0, 1).squeeze(2)
+        """Return the children's activations, ``[q, b * l]``; zero in the padding."""
+        return self.windows(split_channels(x, self.in_types * self.in_dim)[1]).flatten(0, 1).squeeze(2)
 
     def child_positions(self, x: Tensor) -> Tensor:
-        """Give the position of every child of every window, see :func:`window_positions`."""
+        """Return the position of every child of every window, see :func:`window_positions`."""
         return window_positions(x, self.kernel_size, self.padding, self.stride)
 
     def by_parent(self, weight: Tensor) -> Tensor:
@@ -221,7 +222,7 @@ class WindowRouting(nn.Module):
         return weight.unflatten(-1, (self.out_types, -1))
 
     def capsule_map(self, pose: Tensor, activation: Tensor, x: Tensor) -> Tensor:
-        """Lay parents out as a capsule map: ``[b * l, o, e]`` and ``[b * l, o]`` to ``[b, o * (e + 1), h', w']``."""
+        """Arrange parents as a capsule map: ``[b * l, o, e]`` and ``[b * l, o]`` to ``[b, o * (e + 1), h', w']``."""
         height = (x.shape[2] + 2 * self.padding[0] - self.kernel_size[0]) // self.stride + 1
         width = (x.shape[3] + 2 * self.padding[1] - self.kernel_size[1]) // self.stride + 1
         capsules = torch.cat([pose.flatten(1), activation], dim=1).to(x.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryVectorCaps
 from rescaps_plugin.models.cfgs import cifar_cfg, digits_cfg, mnist_cfg
+from rescaps_plugin.models.network import CapsuleLevel
 from rescaps_plugin.models.routed_caps import RoutedClassifier, RoutedNetwork, checkpoint_filter_fn
 
 __all__ = ['CapsNet', 'Decoder']
@@ -138,6 +139,11 @@ class CapsNet(RoutedNetwork):
         return [self.stem, self.primary]
 
     @torch.jit.ignore
+    def capsule_levels(self) -> list[CapsuleLevel]:
+        """The primary capsules, with types and poses."""
+        return [('primary', self.primary.capsule_types, self.primary.pose_shape)]
+
+    @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Refuse gradient checkpointing: there is one layer of capsules, and nothing to recompute behind it."""
         if enable:
@@ -165,8 +171,7 @@ class CapsNet(RoutedNetwork):
         """
         if self.decoder is None:
             raise ValueError('forward_reconstruction needs a network built with reconstruction=True')
-        capsules = self.head.capsules(self.forward_features(x))
-        pose, activation = capsules[:, : -self.num_classes], capsules[:, -self.num_classes :]
+        pose, activation = self.head.capsules(self.forward_features(x))
         return activation, self.decoder(pose.unflatten(1, (self.num_classes, -1)), target)
 
 

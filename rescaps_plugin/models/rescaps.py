@@ -21,9 +21,10 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier
+from rescaps_plugin.layers.capsule_map import split_capsules
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, fuse_layers, norm_scale_shift
 from rescaps_plugin.models.cfgs import affnist_cfg, cifar_cfg, mnist_cfg, smallnorb_cfg, untrained_cfg
-from rescaps_plugin.models.network import CapsuleNetwork
+from rescaps_plugin.models.network import CapsuleLevel, CapsuleNetwork
 from rescaps_plugin.models.release import is_release_state_dict, map_release_state_dict
 
 __all__ = ['CapsuleClassifier', 'ResCaps', 'ResCapsTrunk']
@@ -107,6 +108,7 @@ class ResCapsTrunk(CapsuleNetwork):
         if len(strides) != len(capsule_types):
             raise ValueError(f'strides must be one for each of {len(capsule_types)} blocks, got {strides!r}')
         self.grad_checkpointing = False
+        self.pose_size = pose_size
         self.stem = Stem(in_chans, stem_channels, stem)
         reduction = self.stem.reduction
         levels = [dict(num_chs=stem_channels, reduction=reduction, module='stem')]
@@ -141,6 +143,11 @@ class ResCapsTrunk(CapsuleNetwork):
     def levels(self) -> list[nn.Module]:
         """The modules behind ``feature_info``: each reads the one before it."""
         return [self.stem, *(self.blocks if len(self.blocks) > 1 else self.blocks[0])]
+
+    @torch.jit.ignore
+    def capsule_levels(self) -> list[CapsuleLevel]:
+        """The blocks, and the types and poses of their capsule maps."""
+        return [(f'blocks.{index}', block.capsule_types, self.pose_size) for index, block in enumerate(self.blocks)]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Give the capsule map of the last block, ``[b, num_features, h, w]``."""
@@ -198,6 +205,8 @@ class CapsuleClassifier(nn.Module):
         if num_classes > 0 and not global_pool:
             raise ValueError("global_pool='' goes with num_classes=0 only: class capsules need one location")
         self.global_pool = global_pool
+        self.num_classes = num_classes
+        self.pose_size = pose_size
         self.avg_pool = nn.AdaptiveAvgPool2d(1) if global_pool == 'avg' else nn.Identity()
         # A kernel of the map's own size is the flattened map times one matrix.
         self.feature_size = to_2tuple(feature_size) if global_pool == 'flatten' else None
@@ -219,11 +228,21 @@ class CapsuleClassifier(nn.Module):
         """Turn every layer into its deploy form, in place, and return the classifier, in eval mode."""
         return fuse_layers(self)
 
-    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+    def _pool(self, x: Tensor) -> Tensor:
         if self.feature_size is not None:
             torch._assert(x.shape[-2] == self.feature_size[0], self.size_error)
             torch._assert(x.shape[-1] == self.feature_size[1], self.size_error)
-        x = self.avg_pool(x)
+        return self.avg_pool(x)
+
+    @torch.jit.ignore
+    def forward_capsules(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return poses ``[b, num_classes, p, p]`` and activations ``[b, num_classes]`` of the class capsules."""
+        x = self.primary(self._pool(x))
+        poses, _ = split_capsules(x, self.num_classes, self.pose_size)
+        return poses.flatten(3), self.routing(x)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self._pool(x)
         if pre_logits:
             return x.flatten(1) if self.global_pool else x
         return self.routing(self.primary(x))

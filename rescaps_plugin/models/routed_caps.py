@@ -19,8 +19,9 @@ from timm.models.resnet import BasicBlock, make_blocks
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
+from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.models.cfgs import cifar_cfg, mnist_cfg, smallnorb_cfg
-from rescaps_plugin.models.network import CapsuleNetwork
+from rescaps_plugin.models.network import CapsuleLevel, CapsuleNetwork
 
 __all__ = ['RoutedCaps', 'RoutedClassifier', 'RoutedNetwork']
 
@@ -78,7 +79,8 @@ class PoseNorm(nn.Module):
         self.norm = nn.BatchNorm2d(pose_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.norm(x[:, : self.pose_channels]), x[:, self.pose_channels :]], dim=1)
+        pose, activation = split_channels(x, self.pose_channels)
+        return torch.cat([self.norm(pose), activation], dim=1)
 
 
 class CapsuleLayer(nn.Module):
@@ -102,7 +104,8 @@ class CapsuleLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.routing(x)
         if self.residual:
-            y = torch.cat([x[:, : self.pose_channels] + y[:, : self.pose_channels], y[:, self.pose_channels :]], dim=1)
+            pose, activation = split_channels(y, self.pose_channels)
+            y = torch.cat([split_channels(x, self.pose_channels)[0] + pose, activation], dim=1)
         return self.norm(y)
 
 
@@ -153,21 +156,31 @@ class RoutedClassifier(nn.Module):
             self.routing = create_routing(
                 routing, in_types, num_classes, kernel_size=feature_size, padding=0, **(own[routing] | kwargs)
             )
+            self.pose_shape = self.routing.pose_shape
+            self.pose_channels = self.routing.out_channels - num_classes
         else:
             self.routing = nn.Flatten() if global_pool else nn.Identity()
 
-    def capsules(self, x: Tensor) -> Tensor:
-        """Give the class capsules ``[b, num_classes * (d + 1)]``."""
+    def capsules(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return poses ``[b, num_classes * d]`` and activations ``[b, num_classes]`` of the class capsules."""
         torch._assert(x.shape[-2] == self.feature_size[0], self.size_error)
         torch._assert(x.shape[-1] == self.feature_size[1], self.size_error)
-        return self.routing(x).flatten(1)
+        return split_channels(self.routing(x).flatten(1), self.pose_channels)
+
+    @torch.jit.ignore
+    def forward_capsules(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the class capsules' poses, which self-routing has none of, and activations ``[b, num_classes]``."""
+        poses, activations = self.capsules(x)
+        if self.pose_channels == 0:
+            return None, activations
+        return poses.unflatten(1, (self.num_classes, *self.pose_shape)), activations
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         if pre_logits:
             return x.flatten(1) if self.global_pool else x
         if self.num_classes == 0:
             return self.routing(x)
-        return self.capsules(x)[:, -self.num_classes :]
+        return self.capsules(x)[1]
 
 
 class RoutedNetwork(CapsuleNetwork):
@@ -277,6 +290,8 @@ class RoutedCaps(RoutedNetwork):
             capsules = PrimaryVectorCaps(channels, types, pose_size**2, **dict(primary, stride=1))
         else:
             capsules = PrimaryCaps(channels, types, pose_size, activation=True, **primary)
+        self.capsule_types = tuple(capsule_types)
+        self.pose_shape = capsules.pose_shape
         reduction = self.stem.reduction
         self.feature_info = [
             dict(num_chs=channels, reduction=reduction, module='stem'),
@@ -318,6 +333,12 @@ class RoutedCaps(RoutedNetwork):
     def levels(self) -> list[nn.Module]:
         """The modules behind ``feature_info``: each reads the one before it."""
         return [self.stem, self.primary, *self.layers]
+
+    @torch.jit.ignore
+    def capsule_levels(self) -> list[CapsuleLevel]:
+        """The primary capsules and the capsule layers, with types and poses."""
+        names = ['primary', *(f'layers.{index}' for index in range(len(self.layers)))]
+        return [(name, types, self.pose_shape) for name, types in zip(names, self.capsule_types, strict=True)]
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:

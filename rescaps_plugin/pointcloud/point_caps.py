@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rescaps_plugin import losses
 from rescaps_plugin.layers import DynamicRouting, ResidualPoseBlock
+from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.dynamic import squash
 from rescaps_plugin.layers.fusion import Deployable, norm_scale_shift
 
@@ -165,9 +166,8 @@ class DynamicLatentCaps(nn.Module):
         nn.init.normal_(self.routing.weight, std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        capsules = self.routing(x.flatten(1)[:, :, None, None])
-        # The last channels of the map are the activations, the lengths of the capsules.
-        return capsules[:, : self.shape[0] * self.shape[1]].reshape(-1, *self.shape)
+        pose, _ = split_channels(self.routing(x.flatten(1)[:, :, None, None]), self.shape[0] * self.shape[1])
+        return pose.reshape(-1, *self.shape)
 
 
 class ResidualPoseLatentCaps(nn.Module):

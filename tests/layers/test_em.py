@@ -197,7 +197,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_map_without_activations_is_refused():
-    with pytest.raises(AssertionError, match='EMRouting reads poses and activations of 2 types of 16 entries: 34'):
+    with pytest.raises(AssertionError, match=r'EMRouting takes 34 channels = 2 types x \(16 .*, got 32'):
         EMRouting(2)(torch.zeros(1, 32, 3, 3))
 
 

@@ -202,6 +202,14 @@ def test_state_of_its_own_loads_strictly_and_gaps_in_it_are_named():
         other.load_state_dict(state)
 
 
+@pytest.mark.parametrize('routing', ROUTINGS)
+def test_unbatched_maps_of_any_width(routing):
+    layer = trained(RPRConv2d(16, 8, 3, padding=1, routing=routing))
+    for width in (1, 3):
+        x = torch.randn(16, 4, width)
+        torch.testing.assert_close(layer(x), layer(x[None])[0])
+
+
 def test_window_activations_of_groups_stay_in_them():
     """What is seen in one group changes nothing in the other."""
     torch.manual_seed(0)

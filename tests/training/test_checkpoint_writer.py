@@ -12,9 +12,9 @@ pytest.importorskip('mmengine')
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import CheckpointHook
 
+from rescaps_plugin.cli import outputs
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import write_whole
-from rescaps_plugin.training import checkpoint_writer as saving
 from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook
 from rescaps_plugin.training.resume import ResumeHook
 from rescaps_plugin.training.work_dir import LOCK, last_checkpoint, own_work_dir
@@ -113,8 +113,8 @@ class TestWorkDirectory:
         process = subprocess.Popen([sys.executable, '-c', ''])
         process.wait()
         drafts = {
-            'dead': f'.epoch_1.pth.{saving._host()}.{process.pid}.0123abcd.part',
-            'alive': f'.epoch_1.pth.{saving._host()}.{os.getpid()}.0123abcd.part',
+            'dead': f'.epoch_1.pth.{outputs._host()}.{process.pid}.0123abcd.part',
+            'alive': f'.epoch_1.pth.{outputs._host()}.{os.getpid()}.0123abcd.part',
             'elsewhere': f'.epoch_1.pth.elsewhere.{process.pid}.0123abcd.part',
             'not ours': '.notes.part',
         }

@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import ResidualPoseBlock, create_routing
+from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, norm_scale_shift
 from rescaps_plugin.layers.window import full_precision
 from rescaps_plugin.saliency.heads.base import SaliencyHead, conv_norm_relu, resize
@@ -142,7 +143,8 @@ class PartCapsules(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.conv(x))
-        return torch.cat([x[:, : self.pose_channels], torch.sigmoid(x[:, self.pose_channels :])], dim=1)
+        pose, activation = split_channels(x, self.pose_channels)
+        return torch.cat([pose, torch.sigmoid(activation)], dim=1)
 
 
 def whole_capsules(in_channels: int, capsule_types: int, routing: dict) -> nn.Module:
@@ -199,7 +201,8 @@ class PartWholeVerification(nn.Module):
         size = level2.shape[2:]
         x = self.merge(torch.cat([resize(level1, size), level2, resize(level3, size)], dim=1))
         if self.capsules is not None:
-            x = self.pose_norm(self.capsules(x)[:, : self.pose_channels])
+            pose, _ = split_channels(self.capsules(x), self.pose_channels)
+            x = self.pose_norm(pose)
         return self.project(x)
 
 

@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier, create_routing
+from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.saliency.heads.base import SaliencyHead, resize
 
 _TWO_STREAM_EM = dict(type='em', streams=2, iterations=2)
@@ -96,12 +97,13 @@ class CapsuleStreams(nn.Module):
             )
             for _ in range(streams)
         )
+        wholes = self.streams[0][-1]
+        self.pose_channels = wholes.out_types * wholes.out_dim
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [stream(primary(x)) for primary, stream in zip(self.primary, self.streams, strict=True)]
         # Poses of all streams first, then their activations.
-        split = [(16 * m.shape[1] // 17, m.shape[1] // 17) for m in maps]
-        poses, activations = zip(*(m.split(sizes, dim=1) for m, sizes in zip(maps, split, strict=True)), strict=True)
+        poses, activations = zip(*(split_channels(m, self.pose_channels) for m in maps), strict=True)
         return torch.cat([*poses, *activations], dim=1)
 
 
@@ -126,7 +128,7 @@ class VotedObjects(nn.Module):
         self.classes = create_routing(routing, capsule_types // 2, CLASSES, kernel_size=1, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classes(self.streams(x))[:, -CLASSES:]
+        return split_channels(self.classes(self.streams(x)), CLASSES * self.classes.out_dim)[1]
 
 
 class ResidualPoseObjects(nn.Module):
@@ -150,11 +152,10 @@ class ResidualPoseObjects(nn.Module):
         parts = ResidualPoseBlock(in_channels, capsule_types, primary_stride=2, **kwargs)
         wholes = ResidualPoseBlock(parts.out_channels, capsule_types // 2, primary_stride=1, norm=True, **kwargs)
         self.blocks = nn.Sequential(parts, wholes, PrimaryCaps(wholes.out_channels, CLASSES, norm=True))
-        self.classes = ResidualPoseClassifier(CLASSES)
+        self.classes = ResidualPoseClassifier(CLASSES, per_position=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(x)
-        return self.classes(x).unflatten(1, (CLASSES, *x.shape[2:]))
+        return self.classes(self.blocks(x))
 
 
 def object_capsules(in_channels: int, capsule_types: int, routing: dict) -> nn.Module:
