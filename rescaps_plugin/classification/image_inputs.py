@@ -74,7 +74,7 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
     channels = 3 if stem is None else stem.in_channels
     if channels not in (1, 3):
         raise UserError(
-            f'the model takes images of {channels} channels; an image file gives 1 or 3. Leave INPUT out to use the '
+            f'the model takes images of {channels} channels; an image file has 1 or 3. Omit INPUT to use the '
             "config's test set."
         )
     color_type, order = 'grayscale' if channels == 1 else 'color', 'bgr' if reads_bgr(cfg) else 'rgb'

@@ -1,4 +1,4 @@
-"""Image files as the world has them: which are read, as what, and what is said of those that are refused."""
+"""Image files: supported formats and their pixel values, and errors of invalid files."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from rescaps_plugin.data.images import ImageError, check_image, read_image, read
 from rescaps_plugin.data.transforms import LoadCheckedImageFromFile
 
 Y, X = np.mgrid[:40, :60]
-# Smooth, so that JPEG keeps it; no symmetry, so that a turned or mirrored picture is another.
+# Smooth, so that JPEG preserves it; asymmetric, so that rotated or mirrored images differ.
 COLORS = np.stack([4 * X, 6 * Y, 2 * (X + Y)], -1).astype(np.uint8)
 PICTURE = Image.fromarray(COLORS)
 GREY = COLORS[:, :, 0]
@@ -45,7 +45,7 @@ def with_opacity(mode):
 
 
 def turned(kind, **options):
-    """A picture whose EXIF says: turn me by a quarter clockwise to see me upright."""
+    """An image with the EXIF orientation of a quarter turn clockwise."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return encode(PICTURE.transpose(Image.Transpose.ROTATE_90), kind, exif=exif, **options)
@@ -57,7 +57,7 @@ def animated(kind, **options):
 
 
 def png_claiming(width, height):
-    """A PNG of 70 bytes whose header claims a size, with pixel data that never end."""
+    """A PNG of 70 bytes whose header declares a size, with incomplete pixel data."""
 
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
@@ -72,17 +72,17 @@ def bmp_claiming(width, height):
 
 
 def with_last_chunk_claiming(length):
-    """A PNG whose pixels are whole, behind them a chunk that is said to be long: Pillow reads it."""
+    """A PNG with complete pixels, followed by a chunk that declares a large length: Pillow reads it."""
     start = PNG.index(b'IDAT') - 4
     return PNG[:start] + struct.pack('>I', length) + PNG[start + 4 : -16]
 
 
 JPEG = encode(PICTURE, 'jpeg', quality=95)
 PNG = encode(PICTURE, 'png')
-# A segment of a JPEG that holds the start and the end of another.
+# A JPEG segment that contains the start and end markers of another image.
 THUMBNAIL = b'\xff\xe1\0\x06\xff\xd8\xff\xd9'
 
-# File, and how far its colours may be from the picture's.
+# File, and tolerance of its colours.
 READ = {
     'jpeg': (JPEG, 6),
     'jpeg, progressive': (encode(PICTURE, 'jpeg', quality=95, progressive=True), 6),
@@ -156,7 +156,7 @@ REFUSED = {
 
 @pytest.fixture
 def save(tmp_path):
-    """Write a file under a name that says nothing of its kind; gives its path."""
+    """Write a file with a name without suffix and return its path."""
 
     def write(content):
         path = tmp_path / 'picture.jpg'
@@ -175,7 +175,7 @@ def test_read(save, case, backend):
     assert np.abs(image.astype(int) - COLORS).max() <= tolerance
 
 
-# Where Pillow decodes, MMCV lays a grey picture with opacity on a ground of its own.
+# With Pillow, MMCV blends grey images with alpha onto a background.
 @pytest.mark.parametrize(
     ('case', 'backend'),
     [
@@ -214,7 +214,7 @@ def test_limit_is_pillows(monkeypatch):
         check_image(PNG, 'a')
 
 
-def test_a_bomb_takes_no_memory(tmp_path):
+def test_decompression_bomb_is_not_decoded(tmp_path):
     resource = pytest.importorskip('resource')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for content in (
@@ -226,7 +226,7 @@ def test_a_bomb_takes_no_memory(tmp_path):
         (tmp_path / 'a').write_bytes(content)
         with pytest.raises(ImageError):
             read_image(tmp_path / 'a')
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes; the first wants 30 GB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes; the first would need 30 GB
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -276,7 +276,7 @@ class TestTransform:
             LoadCheckedImageFromFile()({'img_path': str(save(JPEG[:-2]))})
 
     def test_folders_of_images_are_checked(self, tmp_path):
-        """As a config's pipeline names it, in the data set that reads folders of classes."""
+        """In the pipeline of a config, with a data set of class folders."""
         pytest.importorskip('mmpretrain')
         from mmpretrain.datasets import CustomDataset
 
@@ -297,7 +297,7 @@ sources = st.sampled_from([content for content, _ in READ.values()] + list(READ_
 
 @st.composite
 def mutated(draw):
-    """A file cut short, lengthened, or with some of its bytes replaced."""
+    """A truncated or extended file, or one with replaced bytes."""
     content = bytearray(draw(sources))
     for position, value in draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=8)):
         content[position] = value
@@ -307,7 +307,7 @@ def mutated(draw):
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated() | st.binary(max_size=200))
 @example(READ['tiff'][0][:8])
-def test_damage_gives_an_image_or_the_error(save, content):
+def test_damaged_files_are_read_or_refused(save, content):
     try:
         image = read_image(save(content))
     except ImageError:
@@ -317,7 +317,7 @@ def test_damage_gives_an_image_or_the_error(save, content):
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif', '.avif'])
 @pytest.mark.parametrize('orientation', [1, 3, 6])
-def test_size_in_the_header_is_the_size_that_is_read(tmp_path, suffix, orientation):
+def test_read_size_equals_the_size_of_the_image(tmp_path, suffix, orientation):
     image = Image.new('RGB', (40, 24), (200, 30, 60))
     exif = image.getexif()
     exif[274] = orientation
@@ -326,7 +326,7 @@ def test_size_in_the_header_is_the_size_that_is_read(tmp_path, suffix, orientati
     assert read_size(path) == read_image(path).shape[1::-1] == ((24, 40) if orientation == 6 else (40, 24))
 
 
-def test_size_of_what_is_no_image(tmp_path):
+def test_size_of_invalid_images(tmp_path):
     path = tmp_path / 'a.png'
     path.touch()
     with pytest.raises(ImageError, match=r'a\.png: the file is empty'):
@@ -335,7 +335,7 @@ def test_size_of_what_is_no_image(tmp_path):
     with pytest.raises(ImageError, match=r'a\.png: not an image'):
         read_size(path)
     PICTURE.save(path)
-    path.write_bytes(path.read_bytes()[:100])  # the header alone tells the size
+    path.write_bytes(path.read_bytes()[:100])  # the size is in the header
     assert read_size(path) == PICTURE.size
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ImageError, match=r'a\.png: '):

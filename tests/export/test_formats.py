@@ -1,4 +1,4 @@
-"""Files of a small network, run in their own runtimes and read as a user reads them."""
+"""Exported files of a small network, run in their runtimes, and their metadata."""
 
 import json
 from functools import cache
@@ -32,7 +32,7 @@ def make_export(network):
 
 @pytest.fixture(scope='module')
 def saved(make_export, tmp_path_factory):
-    """Give the file of a format, alone in its folder; each is written once."""
+    """Return the file of a format, alone in its folder; each is written once."""
 
     @cache
     def save(name, dynamic):
@@ -45,7 +45,7 @@ def saved(make_export, tmp_path_factory):
 
 
 def read_metadata(name, path):
-    """Read the text in the way that each runtime documents."""
+    """Read the metadata as documented by each runtime."""
     if name == 'onnx':
         import onnxruntime
 
@@ -61,7 +61,7 @@ def read_metadata(name, path):
 @pytest.mark.filterwarnings('ignore:`torch.jit.*deprecated:FutureWarning')
 @pytest.mark.parametrize('dynamic', [False, True])
 @pytest.mark.parametrize('name', FORMATS)
-def test_file_computes_what_the_network_does(network, saved, name, dynamic):
+def test_file_equals_the_network(network, saved, name, dynamic):
     path = saved(name, dynamic)
     run = FORMATS[name].load(path)
     for batch in (1, 2, 5) if dynamic else (1,):
@@ -92,13 +92,13 @@ def test_onnx_names_and_sizes(saved, dynamic, batch):
 
 
 @pytest.mark.parametrize('name', ['onnx', 'exported'])
-def test_fixed_batch_takes_no_other(saved, name):
+def test_fixed_batch_size(saved, name):
     run = FORMATS[name].load(saved(name, False))
     with pytest.raises(Exception, match='(?i)invalid dimensions|guard failed'):
         run(torch.randn(2, 2, 6, 5))
 
 
-def test_onnx_tells_nothing_of_this_machine(saved):
+def test_onnx_has_no_paths_of_this_machine(saved):
     assert b'.py' not in saved('onnx', False).read_bytes()
 
 
@@ -112,7 +112,7 @@ def test_opset(make_export, tmp_path):
         FORMATS['onnx'].save(make_export(opset=400), path)
 
 
-def test_int8_follows_fp32(network, saved, tmp_path):
+def test_int8_agrees_with_fp32(network, saved, tmp_path):
     import onnx
 
     torch.manual_seed(1)
@@ -120,7 +120,7 @@ def test_int8_follows_fp32(network, saved, tmp_path):
     quantize(fp32, int8, [torch.randn(8, 2, 6, 5) for _ in range(4)])
     images = torch.randn(16, 2, 6, 5)
     difference = (FORMATS['onnx'].load(int8)(images)[0] - network(images)).abs().max()
-    # 7 bits of weights and 8 of activations, and not the fp32 network under another name.
+    # Within the error of 7-bit weights and 8-bit activations, but not equal to fp32.
     assert 1e-5 < difference < 0.02
 
     model = onnx.load(int8)
@@ -140,7 +140,7 @@ def test_int8_is_calibrated_by_the_batches(network, saved, tmp_path):
     for scale in (1, 0.01):
         quantize(fp32, int8, [scale * images])
         errors.append((FORMATS['onnx'].load(int8)(images)[0] - network(images)).abs().max())
-    assert errors[1] > 10 * errors[0]  # all that is beyond the calibrated range is cut off
+    assert errors[1] > 10 * errors[0]  # values beyond the calibrated range are clipped
 
 
 def test_missing_package_is_named(monkeypatch):
@@ -150,7 +150,7 @@ def test_missing_package_is_named(monkeypatch):
     assert find_format('exported') is FORMATS['exported']
 
 
-def test_replacing_creates_folders_and_takes_the_place_at_the_end(tmp_path):
+def test_replacing_creates_folders_and_replaces_at_the_end(tmp_path):
     path = tmp_path / 'a' / 'b' / 'model.bin'
     for content in ('first', 'second'):
         with replacing(path) as draft:
@@ -160,7 +160,7 @@ def test_replacing_creates_folders_and_takes_the_place_at_the_end(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ['model.bin']
 
 
-def test_replacing_leaves_nothing_behind_an_error(tmp_path):
+def test_replacing_keeps_no_file_after_an_error(tmp_path):
     path = tmp_path / 'model.bin'
     with pytest.raises(ZeroDivisionError), replacing(path) as draft:
         draft.write_text('half')

@@ -291,7 +291,7 @@ def test_mistakes(files_model, predict, tmp_path, capsys, arguments, message):
 
 def test_model_of_two_channels_takes_no_files(make_model, images, predict):
     model = make_model(RESIZE, channels=2, weight=torch.eye(2))
-    with pytest.raises(SystemExit, match='takes images of 2 channels; an image file gives 1 or 3'):
+    with pytest.raises(SystemExit, match='takes images of 2 channels; an image file has 1 or 3'):
         predict(*model, images)
 
 

@@ -97,7 +97,7 @@ class SaliencyHead(BaseDecodeHead):
         chosen = [given[index] for index in self.in_index] if max(self.in_index) < len(given) else given
         if chosen != list(self.in_channels):
             raise UserError(
-                f'model.decode_head.in_channels={list(self.in_channels)}, and the backbone gives levels of {given} '
+                f'model.decode_head.in_channels={list(self.in_channels)}, but the backbone outputs levels of {given} '
                 f'channels: set model.decode_head.in_channels={chosen}.'
             )
         return super()._transform_inputs(inputs)
