@@ -6,8 +6,8 @@ protocol = (
     'Reduced, the same for every method: two epochs of the same fixed 3,000 training images (CIFAR-10 3,125, '
     "KiCad-NORB 2,700) in the same order, batches of 32, Adam at the learning rate of the method's own config in "
     'one cycle, the last checkpoint, tested on the same fixed 1,000 test images (KiCad-NORB 900 to 1,080). All '
-    'networks are those of the paper with an eighth of the capsule types: 4 for 32. CapsNet also has an eighth of '
-    "the stem's channels, the ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing "
+    'networks are those of the paper with an eighth of the capsule types (4 instead of 32). CapsNet also has an eighth '
+    "of the stem's channels, the ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing "
     'has eight times the inverse temperature, for an eighth of the votes. Saliency and point clouds: the CPU-sized '
     'configs as they are, the last checkpoint.'
 )
@@ -16,14 +16,14 @@ data_names = dict(
     mnist='MNIST, 3,000 of the training images',
     affnist='affNIST made by tools/prepare_affnist.py, one transform each of 1,000 digits; trained on 3,000 MNIST '
     'digits placed on 40x40 and rotated up to 30 degrees',
-    smallnorb='KiCad-NORB for smallNORB, instances never seen',
+    smallnorb='KiCad-NORB instead of smallNORB, unseen instances',
     cifar10='CIFAR-10 (JPEG), 3,125 of the training images',
     cifar100='CIFAR-100: not in this budget',
-    azimuth='KiCad-NORB, trained on azimuths 300 to 40 degrees, tested on instances never seen, novel views: the rest',
-    elevation='KiCad-NORB, trained on the 3 lowest elevations, tested on instances never seen, novel views: the rest',
-    saliency='ECSSD, 0001 to 0500 for training and 0501 to 0600 for testing, EfficientNet-Lite0 for the backbone',
-    shapenetcore='DigitClouds for ShapeNet Core',
-    modelnet40='DigitClouds for ModelNet40',
+    azimuth='KiCad-NORB, trained on azimuths 300 to 40 degrees, tested on unseen instances, novel views: the rest',
+    elevation='KiCad-NORB, trained on the 3 lowest elevations, tested on unseen instances, novel views: the rest',
+    saliency='ECSSD, 0001 to 0500 for training and 0501 to 0600 for testing, EfficientNet-Lite0 backbone',
+    shapenetcore='DigitClouds instead of ShapeNet Core',
+    modelnet40='DigitClouds instead of ModelNet40',
 )
 
 epochs = 2
