@@ -1,6 +1,6 @@
 """Copy configs, tools and the model index into the built package as ``rescaps_plugin/.mim``, as OpenMMLab packages do.
 
-Everything else about the package is in ``setup.cfg``.
+All other settings of the package are in ``setup.cfg``.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""What tests of every part share."""
+"""Fixtures shared by all tests."""
 
 import importlib.util
 import os
@@ -14,21 +14,21 @@ from mmengine.registry import DefaultScope
 
 REPOSITORY = Path(__file__).parents[1]
 
-# The same examples every time, however slow the machine is.
+# Reproducible examples without a time limit.
 settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile('repeatable')
 
 
 @pytest.fixture(autouse=True)
 def own_mmengine_state(monkeypatch):
-    """Start without the default scope and the message hub that the last run in this process left in MMEngine."""
+    """Reset MMEngine's default scope and message hub, which the last run in this process left."""
     monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
     monkeypatch.setattr(MessageHub, '_instance_dict', OrderedDict())
 
 
 @pytest.fixture(scope='session')
 def repository() -> Path:
-    """The folder that a user clones."""
+    """Root folder of the repository."""
     return REPOSITORY
 
 
@@ -47,7 +47,7 @@ def load_tool():
 
 @pytest.fixture
 def run_tool(tmp_path):
-    """Run ``python tools/<name>.py ...`` as a user types it, in an empty folder; gives the finished process."""
+    """Run ``python tools/<name>.py ...`` in an empty folder and return the finished process."""
 
     def run(name, *arguments, **environment):
         return subprocess.run(

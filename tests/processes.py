@@ -1,6 +1,6 @@
-"""Processes that run a tool and may be killed at a chosen moment.
+"""Run tools in processes that can be killed at a chosen time.
 
-They are forked from one that has imported everything, so that each costs what it does and not what it imports.
+They are forked from a process that has imported everything, so that imports do not cost time in each of them.
 """
 
 import errno
@@ -19,13 +19,13 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context('forkserver')
-# The project first, as in the tools: it makes mmcv-lite suffice for what follows.
+# Imported first, as in the tools: it provides the stand-in that mmcv-lite needs for the imports below.
 CONTEXT.set_forkserver_preload(['rescaps_plugin', 'rescaps_plugin.classification', 'rescaps_plugin.pointcloud'])
 LIMIT = 300
 
 
 class Finished:
-    """How a process ended: its exit code, negative for a signal, and what it printed."""
+    """Result of a process: its exit code, negative for a signal, and its output."""
 
     def __init__(self, code, output):
         self.code = code
@@ -35,25 +35,25 @@ class Finished:
 def start(tool, *arguments, folder, log, prepare=None, **environment):
     """Start ``python tools/<tool>.py ...`` in a folder.
 
-    ``prepare`` is the name of a function of this module and its arguments, to be called in the process before.
+    ``prepare`` is the name of a function of this module and its arguments, which the process calls first.
     """
     call = (tool, [str(argument) for argument in arguments], str(folder), str(log), prepare, environment)
-    # By its path: the name of this module is one that other packages have too.
+    # Run by path, as other packages have modules of the same name.
     process = CONTEXT.Process(target=runpy.run_path, args=(__file__, dict(CALL=call), '__process__'))
     process.start()
     return process
 
 
 def run(tool, *arguments, folder, prepare=None, **environment):
-    """Run a tool to its end."""
+    """Run a tool and wait for it."""
     log = Path(folder, 'output.txt')
     return wait(start(tool, *arguments, folder=folder, log=log, prepare=prepare, **environment), log)
 
 
 def run_alone(tool, *arguments, folder, prepare=None, **environment):
-    """Run a tool to its end in an interpreter of its own.
+    """Run a tool in a separate interpreter and wait for it.
 
-    CUDA cannot be used in a process that is forked from one which has looked for a GPU, as imports do.
+    CUDA cannot be used in a fork of a process that has looked for a GPU, as imports do.
     """
     log = Path(folder, 'output.txt')
     call = (tool, [str(argument) for argument in arguments], str(folder), str(log), prepare, environment)
@@ -71,7 +71,7 @@ def run_alone(tool, *arguments, folder, prepare=None, **environment):
 
 
 def wait(process, log):
-    """Wait for the end of a process."""
+    """Wait for a process to end."""
     process.join(LIMIT)
     if process.is_alive():
         process.kill()
@@ -80,7 +80,7 @@ def wait(process, log):
 
 
 def run_together(tool, *arguments, folder, processes=2, prepare=None):
-    """Run a tool in processes that work together, as torchrun starts them; gives how each ended."""
+    """Run a tool in several ranks, as torchrun starts them, and return the result of each."""
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
         port = listener.getsockname()[1]
@@ -110,7 +110,7 @@ def _run(tool, arguments, folder, log, prepare, environment):
     os.chdir(folder)
     sys.path.insert(0, folder)
     os.environ.update(environment)
-    # A test runner's process may ignore them (under nohup, say), and what it forks with it.
+    # The test process may ignore signals, for instance under nohup, and its children inherit this.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     import torch
@@ -139,11 +139,11 @@ def _run(tool, arguments, folder, log, prepare, environment):
 
 
 def signal_at(moment, detail, number=signal.SIGKILL):
-    """Send this process a signal at a moment of its training.
+    """Send this process a signal at a point of its training.
 
-    ``moment`` is ``'iteration'`` or ``'validation'``, whose ``detail`` counts calls, or ``'writing'``, ``'written'``,
-    ``'replaced'``: half of a file is on the disk, all of it under another name, all in its place. ``detail`` is then a
-    part of its name.
+    ``moment`` is ``'iteration'`` or ``'validation'``, with the number of the call as ``detail``, or ``'writing'``,
+    ``'written'`` or ``'replaced'`` (half of a file is written, all of it under a temporary name, or all of it in its
+    place), with a part of the file name as ``detail``.
     """
     from mmengine.runner import ValLoop
 
@@ -188,7 +188,7 @@ def signal_at(moment, detail, number=signal.SIGKILL):
 
 
 def signal_group_at(*details):
-    """As :func:`signal_at`, sent to the workers of the process too, as a terminal or a scheduler does."""
+    """As :func:`signal_at`, but also sent to the workers of the process, as by a terminal or scheduler."""
     os.setpgid(0, 0)
     kill = os.kill
 
@@ -203,7 +203,7 @@ def signal_group_at(*details):
 
 
 def signal_rank(rank, *details):
-    """As :func:`signal_at`, in one of the processes that work together."""
+    """As :func:`signal_at`, in one of several ranks."""
     if os.environ['RANK'] == str(rank):
         signal_at(*details)
 
@@ -231,7 +231,7 @@ def wait_at(iteration, name):
 
 
 def break_input(index):
-    """Let a sample of the digits hold NaN."""
+    """Set a sample of the digits to NaN."""
     from rescaps_plugin.classification.datasets import Digits
 
     load = Digits.prepare_data
@@ -246,7 +246,7 @@ def break_input(index):
 
 
 def kill_worker():
-    """Let a worker of a data loader be killed while it loads."""
+    """Kill a data loader worker while it loads."""
     from mmengine.dataset import BaseDataset
     from torch.utils.data import get_worker_info
 
@@ -261,7 +261,7 @@ def kill_worker():
 
 
 def fill_disk(name):
-    """Let the disk be full when a file is written."""
+    """Simulate a full disk when a file is written."""
     synchronise = os.fsync
 
     def full(descriptor):

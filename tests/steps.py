@@ -1,4 +1,4 @@
-"""Small networks of every kind with a batch on the device, ready for a training step."""
+"""Small networks of every kind with a batch on the device, for training steps."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import rescaps_plugin.saliency  # noqa: F401
 from rescaps_plugin.losses import margin_loss, spread_loss
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-# Of every family the smallest, which train in seconds on a CPU.
+# The smallest network of every family, which train in seconds on a CPU.
 TINY = sorted(
     name for name in timm.list_models('*_tiny') if timm.model_entrypoint(name).__module__.startswith('rescaps_plugin.')
 )
@@ -30,7 +30,7 @@ DOMAINS = {
 
 
 def domain_model(name, device):
-    """Build the network of a domain's small config without trained weights, and a batch for it, on the device."""
+    """Build the network of a domain's small config, with random weights, and a batch on the device."""
     cfg = Config.fromfile(CONFIGS / DOMAINS[name])
     model = cfg.model
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
@@ -41,7 +41,7 @@ def domain_model(name, device):
             model.update(num_points=32, channels=(8, 16), primary_capsules=8, latent_capsules=8, latent_dim=6)
         with torch.device(device):
             network = MODELS.build(model)
-    # Where batches go; ``to`` would say so too, but cannot move to a fake device.
+    # Device of batches; set directly, as ``to`` cannot move to a fake device.
     network._set_device(torch.device(device))
     return network.train(), BATCHES[name.partition(',')[0]](device)
 
@@ -69,14 +69,14 @@ BATCHES = {'classification': digits, 'saliency': images, 'point clouds': clouds}
 
 
 def class_targets(batch, classes, device):
-    """Targets of every kind: indices, and probabilities as of label smoothing."""
+    """Targets of every kind: indices, and probabilities as from label smoothing."""
     label = torch.arange(batch, device=device) % classes
     smooth = torch.full((batch, classes), 0.1 / classes, device=device)
     return label, smooth.scatter(1, label[:, None], 0.9 + 0.1 / classes)
 
 
 def capsule_losses(activation):
-    """The sum of every loss of capsule activations, at every kind of target."""
+    """Sum of all losses of capsule activations, for every kind of target."""
     targets = class_targets(*activation.shape, activation.device)
     losses = [spread_loss(activation, target, 0.9) for target in targets]
     losses += [margin_loss(activation, target) for target in targets]

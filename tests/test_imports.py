@@ -18,7 +18,7 @@ RANKS = {
     'zoo': 5,
     'analysis': 6, 'demo': 6,
 }  # fmt: skip
-# What runs where only PyTorch and timm are installed, and the packages that it may import.
+# Folders that need only PyTorch and timm, and the packages that they may import.
 BARE = {
     'layers': {'torch'},
     'losses': {'torch', 'pytorch3d'},

@@ -1,4 +1,4 @@
-"""The package as it is built, installed and set up by its scripts."""
+"""Build, installation and set-up scripts of the package."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def wheel(repository, tmp_path_factory):
 
 @pytest.fixture
 def requirements(repository):
-    """Requirements of setup.cfg, by extra; ``''`` holds those of every install."""
+    """Requirements of setup.cfg by extra; ``''`` has the requirements without extras."""
     setup = ConfigParser()
     setup.read(repository / 'setup.cfg')
     sections = {'': setup['options']['install_requires'], **setup['options.extras_require']}
@@ -210,7 +210,7 @@ def test_model_index_lists_every_family(repository):
 
 @pytest.fixture
 def clone(repository, tmp_path):
-    """An empty clone with the scripts that set up, and a stand-in for what they start."""
+    """An empty clone with the set-up scripts, and a mock of the commands that they start."""
     for script in ('.ci/run', 'tools/setup_env.sh'):
         (tmp_path / 'clone' / script).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repository / script, tmp_path / 'clone' / script)
@@ -224,7 +224,7 @@ def run_ci(clone):
     return subprocess.run([clone / '.ci/run'], cwd='/', check=True, capture_output=True, text=True).stdout
 
 
-def test_ci_lays_out_the_data_beside_the_clone(clone):
+def test_ci_links_and_unpacks_shared_data(clone):
     shared = clone.parent / 'shared/data'
     for name in ('mnist', 'kicad-norb', 'kicad40'):
         (shared / name).mkdir(parents=True)
@@ -236,7 +236,7 @@ def test_ci_lays_out_the_data_beside_the_clone(clone):
     ):
         with tarfile.open(shared / archive, 'w:xz' if archive.endswith('xz') else 'w') as file:
             file.add(image, member)
-    for _ in range(2):  # the second run finds everything in place
+    for _ in range(2):  # the second run finds all files
         assert run_ci(clone) == f'tests start in {clone}\n'
         assert sorted(path.name for path in (clone / 'data').iterdir()) == [
             'ECSSD',

@@ -1,7 +1,7 @@
-"""Pages as their readers take them: every Python block runs as printed, and figures are those of the metafiles.
+"""README pages: every Python block runs as printed, and figures equal those of the metafiles.
 
-A block behind ``<!-- not run: REASON -->`` is compiled, and only its imports run. A script that takes arguments runs in
-the test of what makes them (``tools/test_export_dense.py``).
+Of a block after ``<!-- not run: REASON -->`` only the imports are run. Scripts with arguments are run by other tests
+(``tools/test_export_dense.py``).
 """
 
 import ast
@@ -41,7 +41,7 @@ def blocks():
 
 
 def write_checkpoint(folder, config, path):
-    """Write a checkpoint that knows nothing where a page names one."""
+    """Write an untrained checkpoint where a page names one."""
     cfg = load_config(str(ROOT / config), {'log_level': 'ERROR'})
     cfg.work_dir = str(folder / 'build')
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def write_checkpoint(folder, config, path):
 
 @pytest.mark.parametrize(('page', 'code', 'marked'), blocks())
 def test_python_block_runs(page, code, marked, tmp_path):
-    if re.search(r'^_base_ =|\{\{_base_', code, re.MULTILINE):  # a config's
+    if re.search(r'^_base_ =|\{\{_base_', code, re.MULTILINE):  # a config
         bases = re.findall(r'^_base_ = .*\n', page.read_text(encoding='utf-8'), re.MULTILINE)
         (tmp_path / 'config.py').write_text(code if '_base_ =' in code else bases[0] + code)
         pytest.importorskip('mmseg')
@@ -68,14 +68,14 @@ def test_python_block_runs(page, code, marked, tmp_path):
         write_checkpoint(tmp_path, config, checkpoint)
     for image in re.findall(r"'(\w+\.(?:png|jpg))'", code):
         Image.new('RGB', (48, 40), (200, 40, 40)).save(tmp_path / image)
-    # A process of its own: what one block imports, or registers, is no help to another.
+    # Separate processes, so that imports and registrations of one block do not affect another.
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
 def commands():
-    """Every command of a tool on the pages, but those that a shell has to fill in and those that look for folders."""
+    """All tool commands on the pages, except those with shell variables and those that need folders."""
     for page in PAGES:
         text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
         for command in re.findall(r'(?:python |`)(tools/\w+\.py [^`\n#]+)', text):
@@ -84,8 +84,8 @@ def commands():
 
 
 @pytest.mark.parametrize('command', commands())
-def test_command_is_understood(command, load_tool, monkeypatch):
-    """Arguments are those of the tool, configs are there, and options are of the config and no text of Python."""
+def test_command_is_valid(command, load_tool, monkeypatch):
+    """The tool accepts the arguments, configs exist, and options match the config and are parsed, not strings."""
     monkeypatch.chdir(ROOT)
     tool, *arguments = shlex.split(command)
     args = load_tool(Path(tool).stem).parse_args(arguments)
@@ -108,7 +108,7 @@ def metafile_results():
 
 @pytest.mark.parametrize(('path', 'model', 'metric', 'value'), metafile_results())
 def test_figures_of_metafiles_are_on_the_page(path, model, metric, value):
-    """Each figure stands in a row of the family's page that names the config, and in that of the first page's table."""
+    """Each figure is in a row of the family's page that names the config, and in the root README's table."""
     stem = Path(model['Config']).stem
     page = path.with_name('README.md').read_text(encoding='utf-8')
     rows = [line for line in page.splitlines() if line.startswith('|') and re.search(rf'\b{re.escape(stem)}\b', line)]
@@ -119,8 +119,8 @@ def test_figures_of_metafiles_are_on_the_page(path, model, metric, value):
             assert float(value) in map(float, NUMBER.findall(line)), line
 
 
-def test_checkpoints_that_pages_and_tools_name_are_those_of_their_schedules():
-    """``work_dirs/<config>/epoch_<N>.pth`` is the last of the config's epochs."""
+def test_checkpoints_on_pages_and_in_tools_match_the_schedules():
+    """``work_dirs/<config>/epoch_<N>.pth`` is the last epoch of the config."""
     configs = {path.stem: path for path in (ROOT / 'configs').glob('*/*.py')}
     named = set()
     for page in [*PAGES, *(ROOT / 'tools').glob('*.py')]:

@@ -17,16 +17,17 @@ env_cfg = dict(
 log_processor = dict(type='LogProcessor', window_size=10, by_epoch=True)
 log_level = 'INFO'
 
-# Precision and memory format, as --amp and --channels-last of tools/train.py and tools/test.py set them: amp is None,
-# 'auto', 'float16' or 'bfloat16'. What --compile sets is compile = dict(mode=...), or other arguments of torch.compile.
+# Precision and memory format, set by --amp and --channels-last of tools/train.py and tools/test.py: amp is None,
+# 'auto', 'float16' or 'bfloat16'. --compile sets compile = dict(mode=...); other arguments of torch.compile are
+# possible.
 amp = None
 channels_last = False
 
-# On several accelerators, batch normalisation is over the whole batch.
+# On several GPUs, batch normalisation is synchronised.
 sync_bn = 'torch'
 
 load_from = None
 resume = False
 
-# Two runs of one config give one result; --seed N for another.
+# Runs of the same config are reproducible; set another seed by --seed N.
 randomness = dict(seed=0, deterministic=False)

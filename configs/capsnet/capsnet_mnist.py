@@ -6,6 +6,6 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# The paper's weight of 0.0005 is for pixels in (0, 1); these are divided by their standard deviation.
+# The paper's weight of 0.0005 is for pixels in (0, 1); here pixels are divided by their standard deviation.
 model = dict(reconstruction=True, reconstruction_weight=0.0005 * 0.3081**2)
 optim_wrapper = dict(optimizer=dict(lr=0.001))

@@ -1,4 +1,4 @@
-# EM-Caps of 4 types on scikit-learn's digits: minutes of training on a CPU.
+# EM-Caps with 4 types on scikit-learn's digits: minutes of training on a CPU.
 _base_ = [
     '../_base_/models/em_caps.py',
     '../_base_/datasets/digits.py',

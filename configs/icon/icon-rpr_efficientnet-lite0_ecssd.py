@@ -1,5 +1,5 @@
-# ICON with residual pose routing, on a CPU. The images are few: colours vary as well, and what is tested and kept is a
-# moving average of the weights, over about a hundred iterations.
+# ICON with residual pose routing, on a CPU. As there are few images, it uses photometric distortion, and a moving
+# average of the weights over about a hundred iterations for tests and checkpoints.
 _base_ = [
     '../_base_/models/icon_efficientnet-lite0.py',
     '../_base_/datasets/ecssd.py',

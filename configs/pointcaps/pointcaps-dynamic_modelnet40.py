@@ -1,4 +1,4 @@
-# The same with dynamic routing, which residual pose routing is compared with.
+# The same with dynamic routing, for comparison with residual pose routing.
 _base_ = './pointcaps-rpr_modelnet40.py'
 
 model = dict(routing='dynamic')

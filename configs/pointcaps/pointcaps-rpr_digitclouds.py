@@ -1,4 +1,4 @@
-# The embedded default: a small point capsule autoencoder on real digits, minutes on a CPU.
+# Default example: a small point capsule autoencoder on scikit-learn's digits, minutes on a CPU.
 _base_ = [
     '../_base_/models/pointcaps_small.py',
     '../_base_/datasets/digitclouds.py',

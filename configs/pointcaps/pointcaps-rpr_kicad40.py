@@ -1,4 +1,4 @@
-# Real CAD shapes in ModelNet40's format, on a CPU.
+# CAD shapes in ModelNet40's format, on a CPU.
 _base_ = [
     '../_base_/models/pointcaps_small.py',
     '../_base_/datasets/kicad40.py',

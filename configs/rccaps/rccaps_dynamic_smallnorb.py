@@ -1,4 +1,4 @@
-# RCCaps over dynamic routing.
+# RCCaps with dynamic routing.
 _base_ = './rccaps_em_smallnorb.py'
 
 model = dict(model_name='rccaps_dynamic_smallnorb', loss=dict(_delete_=True, type='MarginLoss'))

@@ -1,4 +1,4 @@
-# RCCaps over EM routing on affNIST.
+# RCCaps with EM routing on affNIST.
 _base_ = [
     '../_base_/models/rccaps.py',
     '../_base_/datasets/affnist.py',

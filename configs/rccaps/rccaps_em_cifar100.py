@@ -1,4 +1,4 @@
-# RCCaps over EM routing on CIFAR-100.
+# RCCaps with EM routing on CIFAR-100.
 _base_ = [
     '../_base_/models/rccaps.py',
     '../_base_/datasets/cifar100.py',

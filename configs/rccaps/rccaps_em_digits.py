@@ -1,4 +1,4 @@
-# RCCaps of 4 types over EM routing on scikit-learn's digits: minutes of training on a CPU.
+# RCCaps with 4 types and EM routing on scikit-learn's digits: minutes of training on a CPU.
 _base_ = [
     '../_base_/models/rccaps.py',
     '../_base_/datasets/digits.py',

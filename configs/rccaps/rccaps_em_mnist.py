@@ -1,4 +1,4 @@
-# RCCaps over EM routing on MNIST.
+# RCCaps with EM routing on MNIST.
 _base_ = [
     '../_base_/models/rccaps.py',
     '../_base_/datasets/mnist.py',

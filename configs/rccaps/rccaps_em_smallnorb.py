@@ -1,4 +1,4 @@
-# RCCaps over EM routing on smallNORB, single views.
+# RCCaps with EM routing on smallNORB, single views.
 _base_ = [
     '../_base_/models/rccaps.py',
     '../_base_/datasets/smallnorb.py',

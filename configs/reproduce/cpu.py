@@ -1,13 +1,13 @@
-# What a core of a CPU does in an hour or so (saliency in half an hour a run): the same for every method of a table, and
-# decided before any result was seen. Nothing is tuned: learning rates and losses are those of each method's own config.
+# CPU protocol: about an hour per run on one core (saliency half an hour), the same for every method of a table. It was
+# fixed before any result was known. Nothing is tuned: learning rates and losses are those of each method's own config.
 _base_ = './tables.py'
 
 protocol = (
     'Reduced, the same for every method: two epochs of the same fixed 3,000 training images (CIFAR-10 3,125, '
     "KiCad-NORB 2,700) in the same order, batches of 32, Adam at the learning rate of the method's own config in "
     'one cycle, the last checkpoint, tested on the same fixed 1,000 test images (KiCad-NORB 900 to 1,080). All '
-    'networks are those of the paper with an eighth of the capsule types: 4 for 32. CapsNet also has an eighth of '
-    "the stem's channels, the ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing "
+    'networks are those of the paper with an eighth of the capsule types (4 instead of 32). CapsNet also has an eighth '
+    "of the stem's channels, the ResNet a quarter of the stages' channels (as many parameters as ResCaps); EM routing "
     'has eight times the inverse temperature, for an eighth of the votes. Saliency and point clouds: the CPU-sized '
     'configs as they are, the last checkpoint.'
 )
@@ -16,14 +16,14 @@ data_names = dict(
     mnist='MNIST, 3,000 of the training images',
     affnist='affNIST made by tools/prepare_affnist.py, one transform each of 1,000 digits; trained on 3,000 MNIST '
     'digits placed on 40x40 and rotated up to 30 degrees',
-    smallnorb='KiCad-NORB for smallNORB, instances never seen',
+    smallnorb='KiCad-NORB instead of smallNORB, unseen instances',
     cifar10='CIFAR-10 (JPEG), 3,125 of the training images',
     cifar100='CIFAR-100: not in this budget',
-    azimuth='KiCad-NORB, trained on azimuths 300 to 40 degrees, tested on instances never seen, novel views: the rest',
-    elevation='KiCad-NORB, trained on the 3 lowest elevations, tested on instances never seen, novel views: the rest',
-    saliency='ECSSD, 0001 to 0500 for training and 0501 to 0600 for testing, EfficientNet-Lite0 for the backbone',
-    shapenetcore='DigitClouds for ShapeNet Core',
-    modelnet40='DigitClouds for ModelNet40',
+    azimuth='KiCad-NORB, trained on azimuths 300 to 40 degrees, tested on unseen instances, novel views: the rest',
+    elevation='KiCad-NORB, trained on the 3 lowest elevations, tested on unseen instances, novel views: the rest',
+    saliency='ECSSD, 0001 to 0500 for training and 0501 to 0600 for testing, EfficientNet-Lite0 backbone',
+    shapenetcore='DigitClouds instead of ShapeNet Core',
+    modelnet40='DigitClouds instead of ModelNet40',
 )
 
 epochs = 2
@@ -67,7 +67,7 @@ configs = dict(
     resnet18='configs/resnet_cifar/resnet18_{data}.py',
 )
 
-# Ranges with strides run through all classes where files are sorted by class.
+# Ranges with a stride cover all classes if files are sorted by class.
 changes = dict(
     mnist=[subset((0, 60000, 20), (0, 10000, 10))],
     affnist=[subset((0, 60000, 20), (0, 10000, 10)), dict(test_dataloader=dict(dataset=dict(per_digit=1)))],
@@ -81,10 +81,10 @@ experiments = {
     }
     for data in changes
 }
-# The paper takes twice as many types for CIFAR.
+# The paper uses twice as many types for CIFAR.
 experiments['cifar10']['capsnet']['options'].append(dict(model=dict(capsule_types=8)))
 
-# KiCad-NORB has 5,400 views from familiar azimuths, as many from familiar elevations, and 10,800 from novel ones.
+# KiCad-NORB has 5,400 views with familiar azimuths, as many with familiar elevations, and 10,800 with novel ones.
 for axis in ('azimuth', 'elevation'):
     experiments[axis] = {
         method: dict(

@@ -1,7 +1,7 @@
-# The real thing, for GPUs: every network, data set and schedule as the configs have them.
+# Full protocol, for GPUs: networks, data sets and schedules of the configs.
 _base_ = './tables.py'
 
-protocol = "The configs as they are: networks of the paper's size on the whole data, 100 epochs (point clouds: 200)."
+protocol = "Unchanged configs: networks of the paper's size on the whole data, 100 epochs (point clouds: 200)."
 
 data_names = dict(
     mnist='MNIST',
@@ -9,8 +9,8 @@ data_names = dict(
     smallnorb='smallNORB',
     cifar10='CIFAR-10',
     cifar100='CIFAR-100',
-    azimuth='smallNORB, trained on azimuths 300 to 40 degrees, tested on instances never seen, novel views: the rest',
-    elevation='smallNORB, trained on the 3 lowest elevations, tested on instances never seen, novel views: the rest',
+    azimuth='smallNORB, trained on azimuths 300 to 40 degrees, tested on unseen instances, novel views: the rest',
+    elevation='smallNORB, trained on the 3 lowest elevations, tested on unseen instances, novel views: the rest',
     saliency='trained on DUTS-TR',
     shapenetcore='ShapeNet Core v2',
     modelnet40='ModelNet40',
@@ -54,7 +54,8 @@ experiments['saliency'] = {
     )
     for name in names
 }
-# Latent capsules learned on ShapeNet Core classify ModelNet40: one training serves both tables, and needs both data.
+# Latent capsules trained on ShapeNet Core classify ModelNet40: both tables use one training, which needs both data
+# sets.
 svm = dict(
     command=[
         'tools/transfer_svm.py',

@@ -1,8 +1,8 @@
-# The paper's tables: which methods stand in which rows, what the columns measure, what was published, and which method
-# the paper says is better. A budget (paper.py, cpu.py, yours) adds the experiments. Published numbers are those of the
-# paper's text; what its tables alone say is left out.
+# The paper's tables: methods of the rows, metrics of the columns, published numbers, and orderings that the paper
+# claims. A budget (paper.py, cpu.py, or your own) adds the experiments. Published numbers are only those in the paper's
+# text, not those that appear only in its tables.
 
-# unit, decimals, which is better; the value is offset + scale * field * times / per
+# Unit, decimals, direction of improvement; the value is offset + scale * field * times / per.
 metrics = dict(
     error=dict(unit='%', digits=2, better='less', field=('tests', '{test}', 'accuracy/top1'), scale=-1, offset=100),
     accuracy=dict(unit='%', digits=2, better='more', field=('tests', '{test}', 'accuracy/top1')),
@@ -144,13 +144,13 @@ tables = dict(
         ],
     ),
     V=dict(
-        title='ResP layers in a block, ResCaps',
+        title='ResP layers per block, ResCaps',
         rows=('rescaps', 'rescaps_3l'),
         columns=[dict(label='smallNORB error', data='smallnorb', metric='error', published=dict(rescaps=0.91))],
         orderings=[dict(column='smallNORB error', better='rescaps', than=('rescaps_3l',))],
     ),
     VI=dict(
-        title='ResP layers in a block, ResCaps-2B',
+        title='ResP layers per block, ResCaps-2B',
         rows=('rescaps_2b', 'rescaps_2b_3l'),
         columns=[
             dict(label='MNIST accuracy', data='mnist', metric='accuracy'),
@@ -166,21 +166,21 @@ tables = dict(
         rows=(*everyone, 'resnet101'),
         columns=[
             dict(
-                label='memory of training',
+                label='training memory',
                 data='cifar10',
                 metric='memory',
                 published=dict(em_caps=23700, rescaps_2b=4800),
             ),
-            dict(label='training, an epoch', data='cifar10', metric='epoch_time'),
-            dict(label='test, an image', data='cifar10', metric='image_time'),
+            dict(label='training time per epoch', data='cifar10', metric='epoch_time'),
+            dict(label='test time per image', data='cifar10', metric='image_time'),
             dict(label='parameters', data='cifar10', metric='parameters'),
             dict(label='error', data='cifar10', metric='error'),
             dict(label='accuracy', data='cifar10', metric='accuracy'),
         ],
         orderings=[
-            dict(column='memory of training', better='rescaps_2b', than=('em_caps',)),
-            dict(column='test, an image', better='rescaps_2b', than=('em_caps',)),
-            dict(column='test, an image', better='rescaps', than=('resnet101',)),
+            dict(column='training memory', better='rescaps_2b', than=('em_caps',)),
+            dict(column='test time per image', better='rescaps_2b', than=('em_caps',)),
+            dict(column='test time per image', better='rescaps', than=('resnet101',)),
             dict(column='parameters', better='em_caps', than=('rescaps_2b',)),
             dict(column='parameters', better='rescaps', than=('resnet101',)),
             dict(column='error', better='rescaps', than=('resnet101',)),
@@ -202,7 +202,7 @@ tables = dict(
         ],
     ),
     IX=dict(
-        title="Salient object detection: residual pose routing in place of the networks' own",
+        title='Salient object detection: residual pose routing instead of the original routing',
         rows=('tspoanet', 'tspoanet_rpr', 'icon_s', 'icon_s_rpr'),
         columns=saliency,
         orderings=[
@@ -212,7 +212,7 @@ tables = dict(
         ],
     ),
     X=dict(
-        title='Salient object detection: routings in pairs',
+        title='Salient object detection: comparison of routings',
         rows=(
             'tspoanet_em',
             'tspoanet',
@@ -225,7 +225,7 @@ tables = dict(
             'icon_em',
             'icon_rpr',
         ),
-        columns=[*saliency, dict(label='training, an epoch', data='saliency', metric='epoch_time')],
+        columns=[*saliency, dict(label='training time per epoch', data='saliency', metric='epoch_time')],
         orderings=[
             dict(column='ECSSD max F', better='tspoanet_rpr', than=('tspoanet_em', 'tspoanet')),
             dict(column='DUT-OMRON max F', better='tspoanet_rpr', than=('tspoanet_em',)),
@@ -245,8 +245,8 @@ tables = dict(
                 published=dict(pointcaps=1.46, pointcaps_rpr=1.38),
             ),
             dict(label='parameters', data='shapenetcore', metric='parameters'),
-            dict(label='training, an epoch', data='shapenetcore', metric='epoch_time'),
-            dict(label='memory of training', data='shapenetcore', metric='memory'),
+            dict(label='training time per epoch', data='shapenetcore', metric='epoch_time'),
+            dict(label='training memory', data='shapenetcore', metric='memory'),
         ],
         orderings=[dict(column='Chamfer distance', better='pointcaps_rpr', than=('pointcaps',))],
     ),
@@ -263,7 +263,7 @@ tables = dict(
         ],
         orderings=[dict(column='accuracy of a linear SVM', better='pointcaps_rpr', than=('pointcaps',))],
     ),
-    # Hinton et al. 2018 and Hahn et al. 2019 compare routings so; not a table of the paper.
+    # The comparison of Hinton et al. 2018 and Hahn et al. 2019; not a table of the paper.
     viewpoints=dict(
         title='Novel viewpoints',
         rows=everyone,

@@ -1,4 +1,5 @@
-# ResCaps trained on placed and rotated MNIST, tested on affNIST (Liu et al. 2024, Sec. V-A1). 40x40 ends as 3x3.
+# ResCaps trained on placed and rotated MNIST, tested on affNIST (Liu et al. 2024, Sec. V-A1). 40x40 images end as 3x3
+# maps.
 _base_ = [
     '../_base_/models/rescaps.py',
     '../_base_/datasets/affnist.py',

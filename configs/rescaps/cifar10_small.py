@@ -1,4 +1,4 @@
-# CIFAR-10 on a CPU, from folders of images: types grow as maps shrink, 20 epochs.
+# CIFAR-10 on a CPU, from folders of images: more types on smaller maps, 20 epochs.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/cifar10_folder.py',

@@ -1,4 +1,4 @@
-# Digits with the release's residual: the number 1 added to every entry of w.
+# Digits with the release's residual: 1 is added to every entry of w.
 _base_ = './digits.py'
 
 model = dict(backbone=dict(residual='ones'), head=dict(residual='ones'))

@@ -1,4 +1,4 @@
-# Digits with the formulas' routing: one w a type, convolutions on transformed poses.
+# Digits with the routing of the paper's formulas: one w per type, convolutions on transformed poses.
 _base_ = './digits.py'
 
 model = dict(backbone=dict(routing='pointwise'))

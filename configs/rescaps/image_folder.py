@@ -1,5 +1,5 @@
-# Pictures of one's own on a CPU, in folders: data/images/train/<class>/* and data/images/test/<class>/*. Say how many
-# classes they are of: --cfg-options model.head.num_classes=N.
+# Your own images on a CPU, in folders: data/images/train/<class>/* and data/images/test/<class>/*. Set the number of
+# classes: --cfg-options model.head.num_classes=N.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/image_folder.py',
@@ -7,5 +7,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# 64x64 ends as 4x4.
+# 64x64 images end as 4x4 maps.
 model = dict(head=dict(num_classes=2, feature_size=4))

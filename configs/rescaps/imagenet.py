@@ -1,6 +1,6 @@
-# ResCaps on ImageNet-1k at 224x224, the network of timm's rescaps_imagenet. It differs from the paper's, whose form
-# would take 210 M weights in the classifier alone: a 7x7 stem with a max-pool, the mean over positions before the class
-# capsules, and each class read from its own pose. Not trained by us.
+# ResCaps on ImageNet-1k at 224x224, the network of timm's rescaps_imagenet. It differs from the paper's
+# networks, whose classifier alone would have 210 M weights: 7x7 stem with max-pooling, mean over positions before the
+# class capsules, and each class computed from its own pose. Not trained by us.
 _base_ = [
     '../_base_/datasets/imagenet.py',
     '../_base_/schedules/adam_cycle_100e.py',

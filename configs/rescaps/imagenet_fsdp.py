@@ -1,5 +1,5 @@
-# ResCaps on ImageNet-1k with its weights, gradients and optimizer state sharded over the processes (FSDP); each block
-# of a million parameters and more is a shard of its own. tools/dist_train.sh starts it, on GPUs or CPU processes.
+# ResCaps on ImageNet-1k with its weights, gradients and optimizer state sharded over the processes (FSDP); blocks of
+# a million parameters or more are separate shards. Start it by tools/dist_train.sh, on GPUs or CPU processes.
 _base_ = './imagenet.py'
 
 runner_type = 'FlexibleRunner'
@@ -8,6 +8,6 @@ strategy = dict(
     model_wrapper=dict(
         auto_wrap_policy=dict(type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy', min_num_params=10**6)
     ),
-    # Checkpoints are those of one process.
+    # Checkpoints have the form of a single process.
     state_dict_cfg='full',
 )

@@ -1,4 +1,4 @@
-# KiCad-NORB on a CPU: real CAD shapes in smallNORB's format, single views; types grow as maps shrink.
+# KiCad-NORB on a CPU: CAD shapes in smallNORB's format, single views; more types on smaller maps.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/kicad_norb.py',

@@ -1,4 +1,4 @@
-# ResCaps-3L: three ResP layers a block (Liu et al. 2024, Table V).
+# ResCaps-3L: three ResP layers per block (Liu et al. 2024, Table V).
 _base_ = './mnist.py'
 
 model = dict(backbone=dict(num_layers=3))

@@ -1,4 +1,4 @@
-# Self-routing of 4 types on scikit-learn's digits: minutes of training on a CPU.
+# Self-routing with 4 types on scikit-learn's digits: minutes of training on a CPU.
 _base_ = [
     '../_base_/models/srcaps.py',
     '../_base_/datasets/digits.py',

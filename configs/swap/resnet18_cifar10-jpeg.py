@@ -1,4 +1,4 @@
-# ResNet-18 with a CIFAR stem on CIFAR-10 (JPEG): what resnet18-rpr_cifar10-jpeg is measured against.
+# ResNet-18 with a CIFAR stem on CIFAR-10 (JPEG): baseline of resnet18-rpr_cifar10-jpeg.
 _base_ = [
     '../_base_/models/resnet18_cifar.py',
     '../_base_/datasets/cifar10_folder.py',

@@ -1,5 +1,5 @@
-# The same with EM routing in one stream, which residual pose routing is compared with. The map is made from activations
-# alone, which with the usual inverse temperature, 0.01, begin within a hundredth of each other.
+# The same with one stream of EM routing, for comparison with residual pose routing. The map is computed from
+# activations only, which initially differ by less than 0.01 with the usual inverse temperature, 0.01.
 _base_ = './tspoanet-rpr_efficientnet-lite0_ecssd.py'
 
 model = dict(

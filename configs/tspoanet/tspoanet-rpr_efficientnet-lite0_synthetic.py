@@ -1,4 +1,4 @@
-# TSPOANet with residual pose routing on drawn objects, which need no files: a minute on a CPU.
+# TSPOANet with residual pose routing on synthetic images (no files needed): a minute on a CPU.
 _base_ = [
     '../_base_/models/tspoanet_efficientnet-lite0.py',
     '../_base_/datasets/synthetic_sod.py',

@@ -1,4 +1,4 @@
-"""``tools/export.py`` for classifiers: the scores of images."""
+"""Export classifiers, for ``tools/export.py``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from rescaps_plugin.training.checkpoint_loader import load_weights
 
 
 class Scores(nn.Module):
-    """A classifier that gives the scores its predictions have.
+    """A classifier's predicted scores.
 
     Args:
-        classifier: The classifier, in evaluation.
-        images: Images to try ``[b, c, h, w]``.
+        classifier: The classifier, in eval mode.
+        images: Images to determine the activation with, ``[b, c, h, w]``; see :func:`find_score_activation`.
 
     Shape:
-        - images: ``[b, c, h, w]``, as the data preprocessor leaves them
+        - images: ``[b, c, h, w]``, preprocessed
         - output: ``[b, classes]``
 
     Raises:
-        UserError: None of the usual functions gives the predictions' scores.
+        UserError: No known activation reproduces the predicted scores.
     """
 
     def __init__(self, classifier: nn.Module, images: Tensor) -> None:
@@ -65,7 +65,7 @@ class ClassifierExporter(Exporter):
         return Scores(deployed, self.example)
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give ``(channels, height, width)``: of the size asked for, or else of the test set's first image."""
+        """Return ``(channels, height, width)``, with the size of ``--input-size``, or of the test set's first image."""
         if not self.args.input_size:
             return super().find_input_shape()
         stem = next((module for module in self.model.modules() if isinstance(module, nn.Conv2d)), None)
@@ -81,7 +81,7 @@ class ClassifierExporter(Exporter):
         return f'top class agrees on {agree} of {len(expected[0])}'
 
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list[bool]:
-        """Tell of each image whether its class is right."""
+        """Return whether the class of each image is correct."""
         labels = outputs[0].argmax(1)
         return [label in annotation.gt_label for label, annotation in zip(labels, annotations, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Image files in the place of a data set: read as a config's test set reads its own."""
+"""Read image files in the same way as the test set of a config."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from rescaps_plugin.data.pipelines import loads_image
 
 
 class ImageFiles(Sequence):
-    """Image files as samples of a data set: read as the config's test set reads its own, then its test pipeline.
+    """Image files as a data set, read and processed by a config's test pipeline.
 
     Args:
         paths: The files.
         cfg: The config.
-        model: Its model, whose first convolution tells grey from colour where the pipeline does not read files.
+        model: The config's model. If the pipeline does not read files, its first convolution decides between grey and
+            colour.
 
     Raises:
-        UserError: The model takes images of other than 1 or 3 channels, which a file has.
+        UserError: The model's input does not have 1 or 3 channels.
     """
 
     def __init__(self, paths: Sequence[Path], cfg: Config, model: torch.nn.Module):
@@ -39,29 +40,29 @@ class ImageFiles(Sequence):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict:
-        """Give a sample.
+        """Return a sample.
 
         Raises:
-            ImageError: The file cannot be decoded whole.
+            ImageError: The file cannot be decoded completely.
         """
         return self.pipeline({'img_path': str(self.paths[index]), **self.read(self.paths[index])})
 
 
 def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
-    """Choose how to read a file so that it looks like an image of the config's test set.
+    """Create a function that reads files in the format of the config's test set.
 
-    A test pipeline that starts by reading files says how itself. One that gets arrays from its data set does not: then
-    the first convolution tells grey from colour, and the data preprocessor the order of colours.
+    If the test pipeline loads files, its loading step is used. Otherwise (the data set holds arrays) the first
+    convolution decides between grey and colour, and the data preprocessor determines the channel order.
 
     Args:
         cfg: The config.
-        model: Its model.
+        model: The config's model.
 
     Returns:
-        What gives a file's ``img``, ``img_shape`` and ``ori_shape``.
+        Function from a path to a dict with ``img``, ``img_shape`` and ``ori_shape``.
 
     Raises:
-        UserError: The model takes images of other than 1 or 3 channels.
+        UserError: The model's input does not have 1 or 3 channels.
     """
     loader = next(filter(loads_image, find_test_pipeline(cfg)), None)
     if loader is not None:
@@ -72,7 +73,7 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
     channels = 3 if stem is None else stem.in_channels
     if channels not in (1, 3):
         raise UserError(
-            f'the model takes images of {channels} channels; an image file gives 1 or 3. Leave INPUT out to use the '
+            f'the model takes images of {channels} channels; an image file has 1 or 3. Omit INPUT to use the '
             "config's test set."
         )
     color_type, order = 'grayscale' if channels == 1 else 'color', 'bgr' if reads_bgr(cfg) else 'rgb'
@@ -85,7 +86,7 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
 
 
 def reads_bgr(cfg: Config) -> bool:
-    """Tell whether the data preprocessor gets colours in OpenCV's order, blue first."""
+    """Return whether the data preprocessor gets BGR images, the order of OpenCV."""
     options = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     pipeline = inner_datasets(loader.get('dataset', {}))[0].get('pipeline', ())

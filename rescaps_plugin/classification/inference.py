@@ -1,4 +1,4 @@
-"""Trained classifiers at work: opening them, their scores, and test sets with images transformed on the way."""
+"""Load trained classifiers, predict scores, and insert transforms into test pipelines."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier
         The model, in eval mode.
 
     Raises:
-        UserError: The config's model is no image classifier, or the checkpoint is one of another model.
+        UserError: The config's model is not an image classifier, or the checkpoint belongs to another model.
     """
     if cfg.get('default_scope') != 'mmpretrain':
-        raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it may be mmpretrain.')
+        raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it must be mmpretrain.')
     model = get_model(unwrap_test_set(cfg), device=device)
     if not isinstance(model, BaseClassifier):
         raise UserError(f'config {cfg.filename} has model.type {cfg.model.type}, which is not an image classifier.')
@@ -46,7 +46,7 @@ def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier
 
 
 def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Config, BaseClassifier]:
-    """Read a config of mmpretrain and load a checkpoint of its classifier, as a tool's arguments ask for.
+    """Read an mmpretrain config and load a checkpoint of its classifier, with a tool's arguments.
 
     Args:
         config: Path of the config, or ``package::path``.
@@ -57,7 +57,7 @@ def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Conf
         The config, with a ``work_dir``, and the model, in eval mode.
 
     Raises:
-        UserError: As :func:`load_classifier`; or the config or checkpoint does not exist.
+        UserError: As in :func:`load_classifier`; or the config or checkpoint does not exist.
     """
     cfg, model = open_trained(config, checkpoint, args, load_classifier)
     require(cfg, 'test_dataloader')
@@ -65,24 +65,23 @@ def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Conf
 
 
 def insert_transforms(dataset: dict, transforms: Sequence[dict]) -> dict:
-    """Give the config of a data set whose images are transformed when the pipeline is done with them.
+    """Insert transforms at the end of a data set's pipeline.
 
     Args:
-        dataset: Config of the data set, such as ``cfg.test_dataloader.dataset``, or of a wrapper around some.
-        transforms: Configs of transforms to put in front of the pipeline's ``PackInputs``: there images have the size
-            that the network takes.
+        dataset: Config of the data set, such as ``cfg.test_dataloader.dataset``, or of a wrapper around data sets.
+        transforms: Configs of transforms to insert before ``PackInputs``, where images have the network's input size.
 
     Returns:
-        The config; the one given stays.
+        A modified copy of the config.
 
     Raises:
-        UserError: Its pipeline has no ``PackInputs``.
+        UserError: The pipeline has no ``PackInputs``.
     """
     dataset = deepcopy(dataset)
     for each in inner_datasets(dataset):
         index = get_transform_idx(each.get('pipeline', []), 'PackInputs')
         if index < 0:
-            raise UserError(f'data set {each["type"]} has no pipeline with PackInputs, where its images end.')
+            raise UserError(f'data set {each["type"]} has no pipeline with PackInputs.')
         each['pipeline'][index:index] = [*transforms]
     return dataset
 
@@ -96,8 +95,8 @@ def predict_dataset(
     Args:
         model: The model, in eval mode.
         dataset: The data set.
-        indices: Which samples.
-        batch_size: Images at a time.
+        indices: Indices of the samples.
+        batch_size: Batch size.
 
     Returns:
         Predicted and true classes, both ``[n]``, on the CPU.
@@ -112,25 +111,26 @@ def predict_dataset(
 
 
 def predict_scores(classifier: nn.Module, images: Tensor) -> Tensor:
-    """Predict the scores ``[b, classes]`` of images ``[b, c, h, w]`` as the data preprocessor leaves them."""
+    """Predict the scores ``[b, classes]`` of preprocessed images ``[b, c, h, w]``."""
     return torch.stack([sample.pred_score for sample in classifier(images, mode='predict')])
 
 
 def find_score_activation(classifier: nn.Module, images: Tensor) -> nn.Module:
-    """Find what turns a classifier's raw output into the scores that it predicts.
+    """Find the activation that maps a classifier's raw output to its predicted scores.
 
-    That is part of its head's ``predict``, which takes the batch apart; so it is found by trying.
+    The activation is part of the head's ``predict``, which returns separate samples, so it is determined by comparing
+    outputs.
 
     Args:
-        classifier: The classifier, in evaluation.
-        images: Images to try ``[b, c, h, w]``.
+        classifier: The classifier, in eval mode.
+        images: Images to compare the outputs on, ``[b, c, h, w]``.
 
     Returns:
-        ``nn.Identity`` (the output is scores already, such as activations of class capsules), ``nn.Softmax`` or
+        ``nn.Identity`` (the output already is the scores, such as activations of class capsules), ``nn.Softmax`` or
         ``nn.Sigmoid``.
 
     Raises:
-        UserError: None of these gives the predictions' scores.
+        UserError: None of these reproduces the predicted scores.
     """
     raw, scores = classifier(images), predict_scores(classifier, images)
     for activation in (nn.Identity(), nn.Softmax(dim=1), nn.Sigmoid()):
@@ -147,13 +147,13 @@ def load_images(dataset: BaseDataset, indices: Sequence[int]) -> dict[str, Any]:
 
     Args:
         dataset: The data set.
-        indices: Which samples.
+        indices: Indices of the samples.
 
     Returns:
-        ``inputs`` ``[n, c, h, w]``, as the pipeline leaves them, and ``data_samples``.
+        ``inputs`` ``[n, c, h, w]``, the output of the pipeline, and ``data_samples``.
 
     Raises:
-        UserError: The images are not of one size.
+        UserError: The images differ in size.
     """
     samples = [dataset[index] for index in indices]
     shapes = sorted({tuple(sample['inputs'].shape) for sample in samples})

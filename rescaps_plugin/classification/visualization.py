@@ -1,4 +1,4 @@
-"""MMPretrain's visualisation hook, in the colours of the images and for images of any number of channels."""
+"""MMPretrain's visualisation hook with correct colours, for images with any number of channels."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from rescaps_plugin.data.pictures import to_picture
 
 @HOOKS.register_module()
 class InputVisualizationHook(VisualizationHook):
-    """Draw images under their predictions, as MMPretrain's hook does.
+    """Draw images with their predictions.
 
-    MMPretrain's ``VisualizationHook`` draws images of files with red and blue exchanged, images of two channels not at
-    all, and truncates values that are no bytes.
+    MMPretrain's ``VisualizationHook`` swaps red and blue of images from files, does not support two channels, and
+    truncates values outside the range of bytes.
 
     Args:
-        **kwargs: As MMPretrain's: ``enable``, ``interval``, ``show``, ``out_dir`` and those of ``visualize_cls``.
+        **kwargs: Arguments of ``VisualizationHook``: ``enable``, ``interval``, ``show``, ``out_dir`` and those of
+            ``visualize_cls``.
     """
 
     bgr = False
 
     def before_run(self, runner: Runner) -> None:
-        """Find the order of colours that the pipeline leaves."""
+        """Determine the channel order of the pipeline's images."""
         self.bgr = reads_bgr(runner.cfg)
 
     def _draw_samples(
         self, batch_idx: int, data_batch: dict, data_samples: Sequence[DataSample], step: int = 0
     ) -> None:
-        """Draw the samples of a batch that are due."""
+        """Draw the samples of a batch that the interval selects."""
         if not self.enable:
             return
         pictures = [torch.from_numpy(to_picture(image, self.bgr)).permute(2, 0, 1) for image in data_batch['inputs']]

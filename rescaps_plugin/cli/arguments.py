@@ -1,4 +1,4 @@
-"""Command-line arguments that the tools have in common."""
+"""Command-line arguments shared by the tools."""
 
 import os
 import shlex
@@ -14,16 +14,16 @@ COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-
 
 
 def positive_int(text: str) -> int:
-    """Read a positive integer.
+    """Parse a positive integer.
 
     Args:
-        text: The argument.
+        text: Value on the command line.
 
     Returns:
         The number.
 
     Raises:
-        ArgumentTypeError: It is less than 1; argparse reports it with the argument's name.
+        ArgumentTypeError: The number is less than 1; argparse reports it with the argument's name.
     """
     value = int(text)
     if value < 1:
@@ -159,12 +159,12 @@ def typed_command(tool: str, argv: Sequence[str] | None) -> str:
 
 
 def add_config_options(parser: ArgumentParser) -> None:
-    """Add the argument of every tool that reads a config.
+    """Add the arguments of tools that read a config.
 
     Args:
         parser: The tool's parser.
     """
-    # Here, so that tools for timm models alone do without mmengine.
+    # Imported here, so that tools for timm models do not need mmengine.
     from rescaps_plugin.cli.config_options import OptionAction
 
     parser.add_argument(
@@ -178,7 +178,7 @@ def add_config_options(parser: ArgumentParser) -> None:
 
 
 def add_config_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of every tool that reads a config and a checkpoint.
+    """Add the arguments of tools that read a config and a checkpoint.
 
     Args:
         parser: The tool's parser.
@@ -192,7 +192,7 @@ def add_config_arguments(parser: ArgumentParser) -> None:
 
 
 def add_run_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments of every tool that runs a config: where, with what changes, on which processes.
+    """Add the arguments of tools that run a config: work directory, config options and launcher.
 
     Args:
         parser: The tool's parser.
@@ -200,15 +200,15 @@ def add_run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument('--work-dir', help="folder for logs and results; default: the config's, or work_dirs/<config>")
     add_config_arguments(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    # torch.distributed.launch passes it; torchrun sets the environment variable instead.
+    # Passed by torch.distributed.launch; torchrun sets the environment variable instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by the launcher')
 
 
 def amp_dtype(text: str) -> str:
-    """Read the value of ``--amp``.
+    """Parse the value of ``--amp``.
 
     Raises:
-        ArgumentTypeError: It is no dtype of mixed precision.
+        ArgumentTypeError: The value is not a dtype of mixed precision.
     """
     if text not in ('float16', 'bfloat16', 'auto'):
         raise ArgumentTypeError(f'must be float16 or bfloat16, not {text!r}; put other arguments before --amp')
@@ -216,10 +216,10 @@ def amp_dtype(text: str) -> str:
 
 
 def compile_mode(text: str) -> str:
-    """Read the value of ``--compile``.
+    """Parse the value of ``--compile``.
 
     Raises:
-        ArgumentTypeError: It is no mode of ``torch.compile``.
+        ArgumentTypeError: The value is not a mode of ``torch.compile``.
     """
     if text not in COMPILE_MODES:
         raise ArgumentTypeError(
@@ -229,7 +229,7 @@ def compile_mode(text: str) -> str:
 
 
 def add_precision_arguments(parser: ArgumentParser) -> None:
-    """Add the arguments that choose precision, memory format and compilation; see :func:`set_precision`.
+    """Add the arguments of precision, memory format and compilation; see :func:`set_precision`.
 
     Args:
         parser: The tool's parser.
@@ -240,10 +240,10 @@ def add_precision_arguments(parser: ArgumentParser) -> None:
         const='auto',
         type=amp_dtype,
         metavar='DTYPE',
-        help='mixed precision in float16 or bfloat16; without a value bfloat16 where the device has it, else float16',
+        help='mixed precision in float16 or bfloat16; without a value bfloat16 if the device supports it, else float16',
     )
     parser.add_argument(
-        '--channels-last', action='store_true', help='channels-last memory format, which GPUs in half precision prefer'
+        '--channels-last', action='store_true', help='channels-last memory format, faster on GPUs in half precision'
     )
     parser.add_argument(
         '--compile',
@@ -251,17 +251,17 @@ def add_precision_arguments(parser: ArgumentParser) -> None:
         const='default',
         type=compile_mode,
         metavar='MODE',
-        help='compile the networks by torch.compile, in its mode default, reduce-overhead (by CUDA graphs) or '
-        'max-autotune; takes a minute at the start, and needs a C++ compiler',
+        help='compile the networks by torch.compile, with mode default, reduce-overhead (CUDA graphs) or max-autotune; '
+        'takes a minute at the start, and needs a C++ compiler',
     )
 
 
 def set_precision(cfg, args: Namespace) -> None:
-    """Set the config's keys of what the user chose: ``amp``, ``channels_last``, ``compile``.
+    """Set ``amp``, ``channels_last`` and ``compile`` in the config from the command-line arguments.
 
     Args:
-        cfg: The runner's config, changed in place. What the user did not ask for stays as it is.
-        args: Arguments of a parser that went through :func:`add_precision_arguments`.
+        cfg: The runner's config, changed in place. Keys without an argument on the command line keep their values.
+        args: Arguments of a parser with :func:`add_precision_arguments`.
     """
     if args.amp:
         cfg.amp = args.amp
@@ -272,11 +272,11 @@ def set_precision(cfg, args: Namespace) -> None:
 
 
 def parse_run_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
-    """Parse the arguments and check those of the launcher.
+    """Parse the arguments and check the launcher.
 
     Args:
-        parser: A parser that went through :func:`add_run_arguments`.
-        argv: The arguments; default: the command line's.
+        parser: A parser with :func:`add_run_arguments`.
+        argv: The arguments. Defaults to those of the command line.
 
     Returns:
         The parsed arguments.

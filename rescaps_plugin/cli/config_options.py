@@ -1,4 +1,4 @@
-"""Values of ``--cfg-options KEY=VALUE``: those that MMEngine reads, and what Python writes beside them."""
+"""Parse ``--cfg-options KEY=VALUE``, with values in MMEngine's syntax or as Python literals."""
 
 import ast
 import re
@@ -8,16 +8,16 @@ from typing import Any
 
 from mmengine.config import DictAction
 
-# MMEngine's words for values, whatever their case.
+# MMEngine's case-insensitive names of values.
 _WORDS = {'true': True, 'false': False, 'inf': float('inf'), 'nan': float('nan')}
 
 
 class OptionAction(DictAction):
-    """Argparse action of ``KEY=VALUE ...``, into a dictionary.
+    """Argparse action that collects ``KEY=VALUE ...`` in a dictionary.
 
-    A value is what Python makes of it: numbers, quoted strings, lists, tuples, dictionaries as ``{...}`` or
-    ``dict(...)``, at any depth, with words left unquoted as strings. Any other is read as MMEngine does: ``1,2,3`` as a
-    list, and what is nothing else as a string. A number that is quoted, or written with leading zeros, is a string.
+    Values are Python literals: numbers, quoted strings, lists, tuples, dictionaries as ``{...}`` or ``dict(...)``, also
+    nested, with unquoted words as strings. Other values are parsed as in MMEngine: ``1,2,3`` is a list, anything else a
+    string. A number that is quoted, or has leading zeros, is a string.
     """
 
     def __call__(
@@ -41,16 +41,16 @@ class OptionAction(DictAction):
 
 
 def parse_value(text: str) -> Any:
-    """Read the value of an option.
+    """Parse the value of an option.
 
     Args:
-        text: What the user typed.
+        text: Value on the command line.
 
     Returns:
-        The value.
+        The parsed value.
 
     Raises:
-        ValueError: Brackets or quotes are not closed, or a dictionary cannot be read.
+        ValueError: Brackets or quotes are not closed, or a dictionary is malformed.
 
     Example:
         >>> parse_value("[dict(type='PackInputs')]")
@@ -71,7 +71,7 @@ def parse_value(text: str) -> Any:
         except ValueError:
             pass
         else:
-            # Quotes around a whole list are left over from a shell's.
+            # Quotes around a whole list are left over from the shell.
             if isinstance(value, str) and isinstance(tree, ast.Constant) and value.startswith(('(', '[')):
                 return parse_value(value)
             return list(value) if bare else value
@@ -81,7 +81,7 @@ def parse_value(text: str) -> Any:
 
 
 def _evaluate(node: ast.expr) -> Any:
-    """Give the value of an expression of literals, ``dict`` calls and unquoted words; ValueError if it has others."""
+    """Evaluate an expression of literals, ``dict`` calls and unquoted words; raise ValueError for any other node."""
     if isinstance(node, ast.Constant) and isinstance(node.value, (str, bool, int, float, type(None))):
         return node.value
     word = ast.unparse(node)
@@ -103,7 +103,7 @@ def _evaluate(node: ast.expr) -> Any:
 
 
 def _parse_loosely(text: str) -> Any:
-    """Read what is no Python: as MMEngine does, but for quotes and leading zeros, which make strings."""
+    """Parse a value that is not a Python literal as MMEngine, except that quotes and leading zeros make strings."""
     for opening, closing in ('()', '[]'):
         if text.count(opening) != text.count(closing):
             if text.startswith(opening) or text.endswith(closing):
@@ -119,7 +119,7 @@ def _parse_loosely(text: str) -> Any:
 
 
 def _split(text: str) -> list[str]:
-    """Split at the commas that are in no brackets or quotes."""
+    """Split at commas outside brackets and quotes."""
     parts, depth, quote = [''], 0, ''
     for letter in text:
         if quote:

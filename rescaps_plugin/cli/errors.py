@@ -1,19 +1,19 @@
-"""Errors that the user can fix: the tools print their message without a traceback."""
+"""Errors that users can fix: the tools print their message without a traceback."""
 
 import difflib
 import re
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: a path, a flag, a config, a checkpoint. Its message says how to mend it."""
+    """Invalid user input, such as a path, a flag, a config or a checkpoint. The message tells how to fix it."""
 
 
 def explain_unknown_type(message: str) -> str | None:
-    """Return a message with close names for MMEngine's error of an unknown type; None for any other error."""
+    """Explain MMEngine's error of an unregistered type, with similar types; None if the message is a different one."""
     found = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
     if found is None:
         return None
-    # Imported here because tools for timm models alone run without MMEngine.
+    # Imported here, so that tools for timm models do not need MMEngine.
     from mmengine import registry as registries
 
     name, kind = found[1].lstrip('\'"'), found[2]

@@ -1,4 +1,4 @@
-"""Packages that only some parts of the project need."""
+"""Optional dependencies, and messages that tell how to install them."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -6,7 +6,7 @@ from types import ModuleType
 
 from rescaps_plugin.cli.errors import UserError
 
-# Extras of this project that bring each package that tools and configs import before they do anything.
+# Extras of this project that install each package that tools and configs import at start.
 EXTRAS = {
     'mmengine': ('classification', 'saliency', 'pointcloud', 'detection'),
     'mmcv': ('classification', 'saliency', 'detection'),
@@ -22,13 +22,13 @@ def import_extra(module: str, extra: str) -> ModuleType:
 
     Args:
         module: Name of the module, such as ``'h5py'``.
-        extra: Extra of this project that brings it, such as ``'pointcloud'``.
+        extra: Extra of this project that installs it, such as ``'pointcloud'``.
 
     Returns:
         The module.
 
     Raises:
-        UserError: Its package is not installed; says what installs it.
+        UserError: The package is not installed; tells how to install it.
     """
     package = module.partition('.')[0]
     if find_spec(package) is None:
@@ -37,13 +37,13 @@ def import_extra(module: str, extra: str) -> ModuleType:
 
 
 def explain_import_error(error: BaseException | None) -> str | None:
-    """Say what installs the package that a failed import wants.
+    """Explain a failed import of an optional dependency.
 
     Args:
-        error: The error, or one that was raised while it was handled: mmengine hides the package's name behind two.
+        error: The error, or one raised while it was handled: mmengine wraps it in two others.
 
     Returns:
-        One line; None if no package of :data:`EXTRAS` is missing.
+        A line that tells how to install the package; None if no package of :data:`EXTRAS` is missing.
     """
     while error is not None:
         package = (error.name or '').partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
@@ -54,15 +54,15 @@ def explain_import_error(error: BaseException | None) -> str | None:
 
 
 def describe_missing(package: str, *extras: str) -> str:
-    """Say that a package is missing, and what installs it.
+    """Return a message that a package is missing, and what installs it.
 
     Args:
         package: Name of the package.
-        *extras: Extras of this project, each of which brings it.
+        *extras: Extras of this project, each of which installs it.
     """
     return f'{package} is not installed: {describe_install(*extras)} brings it.'
 
 
 def describe_install(*extras: str) -> str:
-    """Return the command that installs any one of some extras. The project is not on PyPI, so it is one for a clone."""
+    """Return the command that installs any of some extras, in a clone: the project is not on PyPI."""
     return ' or '.join(f"pip install '.[{extra}]'" for extra in extras) + ' in a clone of rescaps'

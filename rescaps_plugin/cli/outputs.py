@@ -1,4 +1,4 @@
-"""Output files: their names, checks that they can be written, and atomic writes."""
+"""Output files: names, checks for write access, and atomic writes."""
 
 import os
 import re
@@ -14,14 +14,14 @@ from rescaps_plugin.cli.errors import UserError
 
 
 def name_outputs(paths: Sequence[Path], folders: Sequence[bool] | None = None) -> list[str]:
-    """Name the outputs made of files: by paths below their common folder, without suffixes where these are not needed.
+    """Name outputs after input files: by the paths relative to their common folder, without suffix if that is unique.
 
     Args:
-        paths: The files.
-        folders: Whether the output of each is a folder, which no other output may lie in; none is by default.
+        paths: The input files.
+        folders: Whether each output is a folder, which then contains no other output. Defaults to None: no folders.
 
     Returns:
-        Relative paths, each of another file.
+        Relative paths, different for different files.
     """
     whole = [os.path.abspath(path) for path in paths]
     root = os.path.commonpath([os.path.dirname(path) for path in whole])
@@ -32,7 +32,7 @@ def name_outputs(paths: Sequence[Path], folders: Sequence[bool] | None = None) -
     shared = Counter(os.path.splitext(path)[0] for path in taken)
     inner = {PurePath(folder) for folder in map(os.path.dirname, taken)}
     parents = {str(parent) for folder in inner for parent in (folder, *folder.parents)}
-    # Of a folder called a.png, the file made of a.jpg would take the place.
+    # An output a.png of the file a.jpg would collide with a folder a.png.
     parents_of_files = {os.path.splitext(parent)[0] for parent in parents if os.path.splitext(parent)[1]}
     return [
         path if shared[name] > 1 or name in taken or name in (parents if is_folder else parents_of_files) else name
@@ -41,14 +41,14 @@ def name_outputs(paths: Sequence[Path], folders: Sequence[bool] | None = None) -
 
 
 def check_writable(path: str | Path, argument: str) -> None:
-    """Check, before the work that makes its contents, that a file can be written.
+    """Check that a file can be written, before its contents are computed.
 
     Args:
         path: The file, whose folders need not exist yet. Nothing is created.
-        argument: Name of the argument, for the message.
+        argument: Name of the command-line argument, for the message.
 
     Raises:
-        UserError: It cannot be written.
+        UserError: The file cannot be written.
     """
     if Path(path).is_dir():
         raise UserError(f'{argument} {path} cannot be written: it is a folder.')
@@ -75,14 +75,14 @@ def choose_out_dir(given: Path | None, work_dir: str | Path, name: str) -> Path:
 
 
 def check_folder_writable(folder: str | Path, argument: str) -> None:
-    """Check, before the work that makes them, that files can be written into a folder.
+    """Check that files can be written to a folder, before their contents are computed.
 
     Args:
         folder: The folder, which need not exist yet. Nothing is created.
-        argument: Name of the argument, for the message.
+        argument: Name of the command-line argument, for the message.
 
     Raises:
-        UserError: They cannot.
+        UserError: Files cannot be written.
     """
     try:
         absolute = Path(folder).absolute()
@@ -92,7 +92,7 @@ def check_folder_writable(folder: str | Path, argument: str) -> None:
         raise UserError(f'{argument} cannot be written: {folder}: {error.strerror}.') from error
 
 
-# Names of the drafts of write_whole.
+# Names of the temporary files of write_whole.
 _DRAFT = re.compile(r'\..*\.(?P<host>[^.]*)\.(?P<pid>\d+)\.[0-9a-f]{8}\.part', re.DOTALL)
 
 
@@ -101,18 +101,18 @@ def _host() -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     Args:
-        path: The file; folders above it are created. Processes may write it at once: one of them wins. One that is
-            killed meanwhile leaves ``.<name>.<host>.<process>.<random>.part``.
-        data: Its contents.
+        path: The file; missing folders are created. If several processes write it at once, one of them wins. A killed
+            process leaves ``.<name>.<host>.<process>.<random>.part``.
+        data: Contents of the file.
 
     Raises:
-        OSError: It cannot be written, for instance because the disk is full; names ``path``. What was there stays.
+        OSError: The file cannot be written, such as on a full disk; names ``path``. An existing file is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A part of the name, so that no name is too long for the file system.
+    # Shortened, so that the name is not too long for the file system.
     draft = path.with_name(f'.{path.name[:40]}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.part')
     try:
         with draft.open('xb') as file:
@@ -123,13 +123,13 @@ def write_whole(path: Path, data: bytes) -> None:
     except BaseException as error:
         with suppress(OSError):
             draft.unlink()
-        if isinstance(error, OSError):  # writing does not say which file was written
+        if isinstance(error, OSError):  # errors of write() do not name the file
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
 def remove_abandoned_drafts(folder: Path) -> None:
-    """Remove the drafts of :func:`write_whole` in a folder that killed processes of this machine left."""
+    """Remove temporary files of :func:`write_whole` in a folder that killed processes of this machine left."""
     for draft in folder.glob('.*.part'):
         found = _DRAFT.fullmatch(draft.name)
         if found and found['host'] == _host() and not _runs(int(found['pid'])):
@@ -137,7 +137,7 @@ def remove_abandoned_drafts(folder: Path) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Return whether a process of this number runs on this machine."""
+    """Return whether a process with this ID runs on this machine."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -149,13 +149,13 @@ def _runs(pid: int) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     Args:
-        path: The file; folders above it are created.
+        path: The file; missing folders are created.
 
     Yields:
-        Where to write it: beside ``path``, whose place it takes at the end of the block, unless that raises.
+        Temporary path to write to, which replaces ``path`` at the end of the block unless that raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix='.export-') as folder:

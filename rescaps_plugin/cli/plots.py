@@ -1,6 +1,6 @@
-"""What pictures by matplotlib share."""
+"""Settings shared by all matplotlib plots."""
 
 from matplotlib import rc_context
 
-# Decorates what draws names from outside: a dollar sign stands for itself, and begins no formula, which could be wrong.
+# Decorator for plots with external names: dollar signs are drawn literally and do not start a formula.
 plain_text = rc_context({'text.parse_math': False})

@@ -1,4 +1,4 @@
-"""Report errors that a user can fix in one line on stderr, with an exit code and without a traceback."""
+"""Report errors that a user can fix by a line on stderr and an exit code, without a traceback."""
 
 import re
 import sys
@@ -9,26 +9,27 @@ from pickle import UnpicklingError
 from urllib.error import URLError
 
 from rescaps_plugin.cli.errors import UserError, explain_unknown_type
+from rescaps_plugin.cli.extras import explain_import_error
 from rescaps_plugin.cli.tables import show
 
-# 128 and the number of the signal, as shells count.
+# 128 + signal number, as in shells.
 INTERRUPTED = 130
 LOST_PEER = r'Connection (closed|reset) by peer|gloo/transport|NCCL (communicator|error)|Timed out waiting'
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn what the user or the machine is to blame for inside the block into one line on stderr and an exit code.
+    """Convert errors of the user or the machine inside the block to one line on stderr and an exit code.
 
-    The code is 1, and 130 after Ctrl-C. These count as such; every other exception keeps its traceback: a mistake of
-    the user, a file that is missing or cannot be written, a failed download, a checkpoint that PyTorch refuses to
-    unpickle, a type that no registry has, the end of a worker of a data loader or of another process of the job, a
-    missing package: around the imports of a tool it names the extra that brings it.
+    The exit code is 1, or 130 after Ctrl-C. These errors are: :class:`UserError`, a file that is missing or cannot be
+    written, a failed download, a checkpoint that PyTorch refuses to unpickle, an unregistered type, the death of a data
+    loader worker or of another process of the job, and a missing package, for which the message names the extra that
+    installs it. All other exceptions keep their traceback.
 
-    What the encoding of stdout and stderr lacks is printed as an escape, and is no error.
+    Characters outside the encoding of stdout and stderr are printed as escapes.
 
     Raises:
-        SystemExit: On any of these.
+        SystemExit: On any of these errors.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -37,12 +38,9 @@ def user_errors() -> Iterator[None]:
         with _interrupts():
             yield
     except KeyboardInterrupt:
-        print('interrupted: what is saved is whole, and tools/train.py goes on from it with --resume.', file=sys.stderr)
+        print('interrupted: saved checkpoints are complete; continue with tools/train.py --resume.', file=sys.stderr)
         sys.exit(INTERRUPTED)
     except ImportError as error:
-        # Here, for it raises the errors of this module.
-        from rescaps_plugin.cli.extras import explain_import_error
-
         missing = explain_import_error(error)
         if missing is None:
             raise
@@ -54,8 +52,8 @@ def user_errors() -> Iterator[None]:
         sys.exit(f'error: {unknown}')
     except URLError as error:
         sys.exit(
-            f'error: what is not on this machine could not be downloaded: {error.reason}. Get the data set or '
-            'checkpoint elsewhere, and put it where the config says (data_root, load_from).'
+            f'error: download failed: {error.reason}. Get the data set or checkpoint elsewhere, and put it where the '
+            'config expects it (data_root, load_from).'
         )
     except (UserError, OSError, UnpicklingError) as error:
         lines = _without_worker_traceback(str(error)).split('\n')
@@ -64,19 +62,19 @@ def user_errors() -> Iterator[None]:
         message = str(error)
         if 'DataLoader worker' in message and 'Caught' not in message:
             sys.exit(
-                f'error: {message.strip()} Where memory ran out, less of it is taken by a smaller num_workers of the '
-                'data loader. Checkpoints saved so far are whole.'
+                f'error: {message.strip()} If memory ran out, reduce num_workers of the data loader. Saved checkpoints '
+                'are complete.'
             )
         if re.search(LOST_PEER, message):
             sys.exit(
-                f'error: another process of this job is gone; its own message says why. Here: {message.splitlines()[0]}'
+                f'error: another process of this job ended; see its error message. Here: {message.splitlines()[0]}'
             )
         raise
 
 
 @contextmanager
 def _interrupts() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` for what Ctrl-C causes: a file that was being written, for one, cannot be closed."""
+    """Convert errors caused by ``KeyboardInterrupt`` to it, such as a file that cannot be closed during a write."""
     try:
         yield
     except Exception as error:
@@ -89,5 +87,5 @@ def _interrupts() -> Iterator[None]:
 
 
 def _without_worker_traceback(message: str) -> str:
-    """Give the last line of what a worker of a data loader wrote in place of its error's message."""
+    """Return the message of an error that a data loader worker reported with its traceback, else the message itself."""
     return message.strip().splitlines()[-1] if message.startswith('Caught ') else message

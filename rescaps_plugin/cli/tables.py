@@ -1,4 +1,4 @@
-"""Tables that tools write, and names from outside in what they print and draw."""
+"""Write tables, and sanitise external names for printing and plotting."""
 
 import csv
 import json
@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Halves of characters, by which Python stands for bytes of a name that it cannot decode.
+# Lone surrogates, by which Python represents bytes of a name that it cannot decode.
 SURROGATES = re.compile('[\ud800-\udfff]')
-# What makes a spreadsheet take a cell for a formula, which may start programs or send other cells away.
+# Prefixes that make a spreadsheet evaluate a cell as a formula, which can start programs or leak other cells.
 FORMULAS = ('=', '+', '-', '@', '\t', '\r')
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows as a table, and say so.
+    """Write rows as a table and print its path.
 
-    Tables are UTF-8 whatever the locale; see :func:`recover`. In CSV, texts that a spreadsheet would take for a
-    formula, by a first ``=``, ``+``, ``-`` or ``@``, get an apostrophe before it.
+    Tables are UTF-8 in every locale; see :func:`recover`. In CSV, texts that a spreadsheet would evaluate as a formula,
+    because they begin with ``=``, ``+``, ``-`` or ``@``, are prefixed with an apostrophe.
 
     Args:
-        rows: At least one; the first has every column.
-        path: File to write: ``.csv``, ``.json``, or ``.md`` for Markdown, whose numbers have four digits.
+        rows: At least one row; the first has every column.
+        path: File to write: ``.csv``, ``.json``, or ``.md`` for Markdown, with four decimals.
     """
     rows = [{key: recover(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,23 +40,23 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def recover(name: str) -> str:
-    r"""Give a file's name as Unicode whatever encoding the locale says that names have.
+    r"""Convert a file name to valid Unicode, independent of the locale's encoding.
 
-    Python keeps bytes that are not of that encoding as lone surrogates, which no file or terminal takes. Those that are
-    UTF-8 become what they mean, others escapes such as ``\xff``.
+    Python represents bytes outside that encoding by lone surrogates, which cannot be written or printed. Bytes of valid
+    UTF-8 are decoded, others become escapes such as ``\xff``.
     """
     if not SURROGATES.search(name):
         return name
     try:
         return os.fsencode(name).decode('utf-8', 'backslashreplace')
-    except UnicodeEncodeError:  # it is not of this locale
+    except UnicodeEncodeError:  # the name comes from another locale
         return name.encode('utf-8', 'backslashreplace').decode()
 
 
 def show(text: object) -> str:
-    r"""Give a name or other text from outside as it may be printed.
+    r"""Return a printable form of a name or other external text.
 
-    Control characters, of which a terminal would take some for commands, become escapes such as ``\x1b``; see also
+    Control characters, which a terminal could interpret as commands, become escapes such as ``\x1b``; see also
     :func:`recover`.
     """
     return ''.join(
@@ -65,12 +65,12 @@ def show(text: object) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Give a text of at most ``length`` letters."""
+    """Truncate a text to at most ``length`` characters."""
     return text if len(text) <= length else f'{text[: length - 1]}…'
 
 
 def quote_formula(value: Any) -> Any:
-    """Put an apostrophe before a text that a spreadsheet would take for a formula."""
+    """Prefix a text that a spreadsheet would evaluate as a formula with an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
 

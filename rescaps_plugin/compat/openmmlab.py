@@ -1,8 +1,8 @@
-"""Replacements for what OpenMMLab's libraries import and current installations lack.
+"""Compatibility of OpenMMLab's libraries with mmcv-lite and with current setuptools.
 
 ``import mmseg.models`` imports ``mmcv.ops``, which imports the compiled module ``mmcv._ext``; mmcv-lite has none.
-:func:`install` makes :mod:`rescaps_plugin.compat.mmcv_ext` answer for it where no compiled one exists.
-:func:`find_packages` lets MMEngine read configs of other packages where setuptools has no ``pkg_resources``.
+:func:`install` provides :mod:`rescaps_plugin.compat.mmcv_ext` instead if there is no compiled one.
+:func:`find_packages` lets MMEngine read configs of other packages if setuptools has no ``pkg_resources``.
 """
 
 import sys
@@ -16,29 +16,28 @@ from types import ModuleType
 
 
 class MMCVExtFinder(MetaPathFinder):
-    """Find ``mmcv._ext`` in this package. Python asks finders in turn, and this one comes last: a real one wins."""
+    """Find ``mmcv._ext`` in this package. It is the last finder, so that a compiled module takes precedence."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the stand-in's spec for ``mmcv._ext`` and None for every other module."""
+        """Return the spec of the stand-in for ``mmcv._ext``, and None for every other module."""
         if fullname != 'mmcv._ext':
             return None
         return spec_from_file_location(fullname, Path(__file__).with_name('mmcv_ext.py'))
 
 
 def install() -> None:
-    """Install the stand-in for ``mmcv._ext``, once. Nothing is imported until somebody asks for that module."""
+    """Install the stand-in for ``mmcv._ext``, once. It is loaded when that module is first imported."""
     if not any(isinstance(finder, MMCVExtFinder) for finder in sys.meta_path):
         sys.meta_path.append(MMCVExtFinder())
         complete_transformer()
 
 
 def complete_transformer() -> None:
-    """Add the operator that ``mmcv.cnn.bricks.transformer`` lacks if it was imported before the stand-in was there.
+    """Add ``MultiScaleDeformableAttention`` to ``mmcv.cnn.bricks.transformer`` if that was imported earlier.
 
-    It imports ``MultiScaleDeformableAttention`` from ``mmcv.ops`` if it can, and ``mmseg.models`` imports it from
-    there.
+    The module imports the class from ``mmcv.ops`` only if possible, and ``mmseg.models`` imports it from the module.
     """
     transformer = sys.modules.get('mmcv.cnn.bricks.transformer')
     if transformer is not None and not hasattr(transformer, 'MultiScaleDeformableAttention'):
@@ -51,8 +50,8 @@ def complete_transformer() -> None:
 def find_packages() -> Iterator[None]:
     """Let MMEngine resolve ``_base_ = 'mmpretrain::...'`` and imported base configs without ``pkg_resources``.
 
-    MMEngine asks ``pkg_resources`` whether a package is installed and where; setuptools 81 dropped that module. Where
-    it is missing, the config reader asks Python's own import system inside the block.
+    MMEngine locates packages by ``pkg_resources``, which setuptools 81 removed. If it is missing, the config reader
+    gets lookups by Python's import system.
     """
     if find_spec('pkg_resources'):
         yield

@@ -1,4 +1,4 @@
-"""Load scikit-learn's handwritten digits under a fixed split."""
+"""scikit-learn's handwritten digits with a fixed split."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def load_digits(split: str, extra: str) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         split: ``'train'`` or ``'test'``.
-        extra: Extra of this project that brings scikit-learn to the caller, for the error message.
+        extra: Extra of this project that installs scikit-learn, for the error message.
 
     Returns:
         Grey levels 0 to 16 ``[n, 8, 8]`` and labels ``[n]``.
@@ -21,7 +21,7 @@ def load_digits(split: str, extra: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: scikit-learn is not installed.
     """
-    # Imported here because it takes half a second that nothing else needs to spend.
+    # Imported here because it takes half a second.
     digits = import_extra('sklearn.datasets', extra).load_digits()
     train, test = import_extra('sklearn.model_selection', extra).train_test_split(
         np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0

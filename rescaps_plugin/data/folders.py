@@ -1,39 +1,37 @@
-"""Find the input files in the files and folders that the command line names."""
+"""Resolve command-line paths to input files, and list the files of folders."""
 
 import os
 import sys
-import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.tables import show
 
-# Folders that operating systems and network storage create.
+# Folders created by operating systems and network storage.
 FOREIGN_FOLDERS = ('__MACOSX', '@eaDir', 'lost+found', '$RECYCLE.BIN', 'System Volume Information')
-# Names of skipped files to print.
+# Maximum number of skipped files to print.
 SKIPPED_NAMES = 5
 
 
 def find_files(
     inputs: Sequence[str], kind: str, suffixes: Sequence[str], accept: Callable[[Path], bool] | None = None
 ) -> list[Path]:
-    """List the given files, and the files of a kind in the given folders, at any depth.
+    """Resolve paths of files and folders to input files; folders are searched recursively for files with the suffixes.
 
-    Hidden files and folders are left out. Files of a folder that are of another kind are counted and named on stderr.
+    Hidden files and folders are ignored. Other files of a folder are reported on stderr.
 
     Args:
         inputs: Paths of files and folders.
-        kind: Kind of the files, for the error message.
-        suffixes: How names of that kind end, in either case.
-        accept: Returns whether a file of a folder is of the kind, where the suffix is not enough.
+        kind: Plural name of the files, for messages, such as ``'images'``.
+        suffixes: Lower-case suffixes of the files; letter case is ignored.
+        accept: Function that returns whether to use a file of a folder. Defaults to None: the suffix suffices.
 
     Returns:
-        The files, those of a folder sorted.
+        The files, sorted within each folder.
 
     Raises:
-        UserError: A path does not exist, or a folder holds no such file.
+        UserError: A path does not exist, or a folder has no such file.
     """
     paths = []
     for given in map(Path, inputs):
@@ -43,11 +41,11 @@ def find_files(
                 wanted = path.suffix.lower() in suffixes and (accept is None or accept(path))
                 (found if wanted else skipped).append(path)
             if not found:
-                raise UserError(f'INPUT {given} holds no {kind}, at any depth: no {", ".join(suffixes)}.')
+                raise UserError(f'INPUT {given} contains no {kind} ({", ".join(suffixes)}).')
             if skipped:
                 names = ', '.join(str(path.relative_to(given)) for path in skipped[:SKIPPED_NAMES])
                 more = ', ...' if len(skipped) > SKIPPED_NAMES else ''
-                print(f'INPUT {given}: skipped {len(skipped)} files, no {kind}: {show(names)}{more}', file=sys.stderr)
+                print(f'INPUT {given}: skipped {len(skipped)} files, not {kind}: {show(names)}{more}', file=sys.stderr)
             paths += found
         elif given.is_file():
             paths.append(given)
@@ -72,9 +70,9 @@ def raise_unreadable(failures: Sequence[str]) -> None:
 
 
 def walk_files(folder: str | Path) -> Iterator[str]:
-    """Yield the paths of the files in a folder and below; a folder that links lead back to is read once.
+    """Iterate over the paths of all files below a folder; folders that several links lead to are visited once.
 
-    Files and folders that :func:`is_foreign` names are left out.
+    Files and folders for which :func:`is_foreign` is true are ignored.
     """
     seen, waiting = set(), [os.fspath(folder)]
     while waiting:
@@ -93,18 +91,10 @@ def walk_files(folder: str | Path) -> Iterator[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Return whether a file or folder is hidden, or left by an operating system."""
+    """Return whether a file or folder is hidden, or created by an operating system."""
     return name.startswith('.') or name in FOREIGN_FOLDERS
 
 
 def list_folders(root: str | Path) -> list[str]:
-    """List the folders right in a folder by name, without those that :func:`is_foreign` names."""
+    """List the names of the direct subfolders, sorted, without those for which :func:`is_foreign` is true."""
     return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not is_foreign(entry.name))
-
-
-
-
-
-
-
-

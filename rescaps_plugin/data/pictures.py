@@ -1,4 +1,4 @@
-"""Convert network inputs to pictures."""
+"""Convert network inputs to pictures for plotting."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from rescaps_plugin.data.pipelines import loads_image
 
 
 def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
-    """Convert a network's input to a picture for matplotlib and Pillow.
+    """Convert a network's input to an RGB picture for matplotlib and Pillow.
 
-    Bytes are kept. Other values are scaled: the smallest becomes black and the largest white.
+    uint8 values are kept. Other types have no fixed range and are scaled so that the minimum is black and the maximum
+    white.
 
     Args:
-        image: Tensor ``[channels, height, width]`` as a pipeline packs it, or array ``[height, width, channels]`` or
-            ``[height, width]`` as a pipeline's transforms have it. Of other channels than three, the first is shown.
-        bgr: Whether blue is the first of three channels.
+        image: Tensor ``[channels, height, width]`` packed by a pipeline, or array ``[height, width, channels]`` or
+            ``[height, width]`` from a transform. If there are not three channels, the first is shown.
+        bgr: Whether three channels are BGR.
 
     Returns:
-        uint8 picture ``[height, width, 3]``, red first.
+        uint8 picture ``[height, width, 3]``, RGB.
     """
     pixels = image.permute(1, 2, 0).cpu().numpy() if isinstance(image, Tensor) else np.atleast_3d(image)
     if pixels.shape[2] != 3:
@@ -35,17 +36,17 @@ def to_picture(image: Tensor | np.ndarray, bgr: bool) -> np.ndarray:
 
 
 def leaves_bgr(pipeline: Sequence[Mapping], to_rgb: bool) -> bool:
-    """Whether a pipeline leaves images with blue first.
+    """Return whether a pipeline outputs BGR images.
 
-    Files are loaded with blue first, and ``NumpyToPIL`` and ``PILToNumpy`` may exchange red and blue. Arrays that a
-    data set has in memory are in the order that the data preprocessor expects.
+    Files are loaded as BGR, and ``NumpyToPIL`` and ``PILToNumpy`` can swap red and blue. Arrays of data sets in memory
+    have the channel order that the data preprocessor expects.
 
     Args:
-        pipeline: Configs of its transforms.
-        to_rgb: Whether the data preprocessor exchanges red and blue.
+        pipeline: Configs of the transforms.
+        to_rgb: Whether the data preprocessor swaps red and blue.
 
     Returns:
-        Whether the first of three channels is blue.
+        Whether three channels are BGR.
     """
     if not any(map(loads_image, pipeline)):
         return to_rgb

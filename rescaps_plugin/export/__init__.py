@@ -1,1 +1,1 @@
-"""Export of trained models: file formats, the exporter and quantization."""
+"""Export of trained models: file formats, exporter and quantization."""

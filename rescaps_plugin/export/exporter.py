@@ -1,4 +1,4 @@
-"""The body of ``tools/export.py``: write the file of any kind of model, and compare it with PyTorch on its data."""
+"""Base class of the exporters: write a trained model to a file, and compare and evaluate the file."""
 
 from __future__ import annotations
 
@@ -26,30 +26,29 @@ from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.export.formats import Export, Run, find_format
 from rescaps_plugin.export.quantization import quantize
 
-# Samples of the test set that --check compares, and the difference that it allows.
+# Number of test samples compared by --check, and the largest allowed difference.
 CHECK_SAMPLES = 64
 TOLERANCE = 1e-4
-# Samples at a time, in a file that takes any number.
+# Batch size for files with a dynamic batch dimension.
 BATCH_SIZE = 16
 
 
 class Exporter(ABC):
-    """Writes the trained model of a config, in its deploy form, into a file, and compares the file with PyTorch.
+    """Writes the deploy form of a config's trained model to a file, and compares the file with PyTorch.
 
-    A sample is what a data set consists of, an image or a cloud. Subclasses say what their kind of model takes, gives
-    and is measured by.
+    A sample is an image or a cloud. Subclasses define the inputs, outputs and metrics of their kind of model.
 
     Args:
         cfg: The config.
         args: Arguments of the tool.
 
     Raises:
-        UserError: The config's model is of another kind, the checkpoint is not of the model, or the model does not
-            take inputs of the size asked for; data that ``--check`` and ``--int8`` need are missing or of another size.
+        UserError: The config's model is of another kind, the checkpoint belongs to another model, or the model does not
+            take inputs of the given size; or data for ``--check`` or ``--int8`` are missing or of another size.
     """
 
     task: str
-    # What a sample is, its size as --input-size takes it, and how samples become a batch.
+    # Name of a sample, names of its dimensions in --input-size, and the function that collates samples.
     sample: str
     size_names: tuple[str, ...]
     collate: Callable[[list[dict]], dict] = staticmethod(default_collate)
@@ -65,7 +64,7 @@ class Exporter(ABC):
             given = ' '.join(map(str, args.input_size))
             raise UserError(f'--input-size of {self.sample}s is {" ".join(self.size_names)}, not {given}')
         self.batch_size = BATCH_SIZE if args.dynamic_batch else 1
-        # Missing data are reported here, before the model is traced and written.
+        # Missing data are found here, and not after the model has been traced and written.
         data = [self.test_set] if args.check else []
         data += [self.calibration_set] if args.int8 else []
         self.model = self.load_model()
@@ -93,23 +92,23 @@ class Exporter(ABC):
 
     @abstractmethod
     def load_model(self) -> nn.Module:
-        """Build the config's model and load the checkpoint: in its training form, in eval mode."""
+        """Build the config's model and load the checkpoint; in training form and eval mode."""
 
     @abstractmethod
     def build_network(self, deployed: nn.Module) -> nn.Module:
-        """Make the network that is written, which gives :attr:`output_names`, of the model in its deploy form."""
+        """Build the network to export, with outputs :attr:`output_names`, from the model in its deploy form."""
 
     @abstractmethod
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return PyTorch's predictions for a batch, in the training form."""
 
     def comparable(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return a file's outputs in the form of :meth:`reference`, to which the tolerance applies."""
+        """Convert a file's outputs to the form of :meth:`reference`, to which the tolerance applies."""
         return outputs
 
     @abstractmethod
     def agreement(self, outputs: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
-        """Describe the agreement of outputs with the expected ones, such as equal classes."""
+        """Describe the agreement between outputs and expected outputs."""
 
     @abstractmethod
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list:
@@ -117,19 +116,19 @@ class Exporter(ABC):
 
     @abstractmethod
     def summarise(self, scores: Sequence) -> str:
-        """Describe the mean of the scores of a test set."""
+        """Format the metrics of a test set from its scores."""
 
     def describe(self) -> dict[str, Any]:
-        """Return the part of :attr:`metadata` that is particular to the kind of model."""
+        """Return the part of :attr:`metadata` that is specific to the kind of model."""
         return {}
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Return the shape of a sample, by default that of the test set's first."""
+        """Return the shape of a sample; by default that of the first test sample."""
         return tuple(self.preprocess(self.test_set[0])[0].shape[1:])
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Metadata of the file."""
+        """Metadata stored in the file."""
         return {
             'task': self.task,
             'input_size': self.input_shape,
@@ -140,7 +139,7 @@ class Exporter(ABC):
         }
 
     def describe_images(self, rgb: bool) -> dict[str, Any]:
-        """Describe the data preprocessor's treatment of images ``[c, h, w]``; ``rgb``: whether red comes first."""
+        """Describe the preprocessing of images ``[c, h, w]``; ``rgb``: whether the channels are RGB."""
         channels = self.input_shape[0]
         options = preprocessor_options(self.cfg)
         return {
@@ -155,7 +154,7 @@ class Exporter(ABC):
 
     @cached_property
     def calibration_set(self) -> Sequence[dict]:
-        """The training set's samples, prepared as in a test."""
+        """The training set with the test pipeline."""
         require(self.cfg, 'train_dataloader')
         config = self.cfg.train_dataloader.dataset
         while 'dataset' in config:  # wrappers that repeat or balance a data set
@@ -165,24 +164,24 @@ class Exporter(ABC):
         return DATASETS.build(with_pipeline(config, find_test_pipeline(self.cfg)))
 
     def preprocess(self, sample: dict) -> tuple[Tensor, BaseDataElement]:
-        """Make a sample of a data set into an input ``[1, ...]`` as the network takes it, and its annotation."""
+        """Convert a sample of a data set to an input ``[1, ...]`` of the network, and its annotation."""
         data = self.model.data_preprocessor(self.collate([sample]))
         return data['inputs'], data['data_samples'][0].cpu()
 
     def batches(self, dataset: Sequence[dict], indices: Sequence[int], size: int) -> Iterator[tuple[Tensor, list]]:
-        """Yield inputs ``[size, ...]`` of a data set, fewer in the last batch, and their annotations."""
+        """Iterate over inputs ``[size, ...]`` of a data set and their annotations; the last batch may be smaller."""
         for start in range(0, len(indices), size):
             pairs = [self.preprocess(dataset[index]) for index in indices[start : start + size]]
             for sample, _ in pairs:
                 if sample.shape[1:] != self.input_shape:
                     raise UserError(
-                        f'the test pipeline gives {self.sample}s of {shape_text(sample.shape[1:])}, and the file takes '
-                        f'{shape_text(self.input_shape)}: --check and --int8 need {self.sample}s of the size exported.'
+                        f'the test pipeline outputs {self.sample}s of {shape_text(sample.shape[1:])}, the file takes '
+                        f'{shape_text(self.input_shape)}: --check and --int8 need {self.sample}s of the exported size.'
                     )
             yield torch.cat([sample for sample, _ in pairs]), [annotation for _, annotation in pairs]
 
     def calibration_inputs(self, count: int) -> Iterator[Tensor]:
-        """Return samples of the training set, drawn with a fixed seed, in batches of a size that the file takes."""
+        """Iterate over batches of training samples, drawn with a fixed seed."""
         indices = torch.randperm(len(self.calibration_set), generator=torch.Generator().manual_seed(0))[:count].tolist()
         return (inputs for inputs, _ in self.batches(self.calibration_set, indices, self.batch_size))
 
@@ -197,10 +196,10 @@ class Exporter(ABC):
             self.export_int8()
 
     def export(self) -> None:
-        """Write the file; with ``--check``, keep it only if it gives what PyTorch gives.
+        """Write the file; with ``--check``, keep it only if its outputs equal PyTorch's.
 
         Raises:
-            UserError: PyTorch cannot write the model, or the check fails.
+            UserError: PyTorch cannot export the model, or the check fails.
         """
         export = Export(
             self.network,
@@ -219,7 +218,7 @@ class Exporter(ABC):
 
     @torch.inference_mode()
     def export_int8(self) -> None:
-        """Write the int8 file beside the one in fp32; with ``--check``, measure both on the whole test set."""
+        """Write the int8 file next to the fp32 file; with ``--check``, evaluate both on the whole test set."""
         source, path = self.path, self.path.with_stem(f'{self.path.stem}_int8')
         with replacing(path) as draft:
             quantize(source, draft, self.calibration_inputs(self.args.calibration_images))
@@ -230,16 +229,16 @@ class Exporter(ABC):
 
     @torch.inference_mode()
     def check(self, run: Run) -> str:
-        """Compare a file's outputs for evenly spaced samples of the test set with PyTorch's.
+        """Compare a file's outputs with PyTorch's for evenly spaced samples of the test set.
 
         Args:
-            run: Runs the file; where it takes any batch size, on one sample and on several.
+            run: Function that runs the file. With a dynamic batch size it is run on one sample and on several.
 
         Returns:
-            What the comparison found.
+            Description of the result.
 
         Raises:
-            UserError: They differ by more than the tolerance.
+            UserError: The outputs differ by more than the tolerance.
         """
         indices = evenly_spaced(len(self.test_set), CHECK_SAMPLES)
         parts = [part for part in (indices[:1], indices[1:]) if part]
@@ -258,23 +257,23 @@ class Exporter(ABC):
             f'largest difference to PyTorch {difference:.1e} on {len(indices)} {self.sample}s of the test set, '
             f'{self.agreement(outputs, expected)}'
         )
-        if not difference <= TOLERANCE:  # nor NaN
-            raise UserError(f'--check: {found}. The difference may be {TOLERANCE:.0e}; the file was not kept.')
+        if not difference <= TOLERANCE:  # also true for NaN
+            raise UserError(f'--check: {found}. The tolerance is {TOLERANCE:.0e}; the file was not kept.')
         return found
 
     @torch.inference_mode()
     def evaluate(self, runs: dict[str, Run]) -> Iterator[str]:
-        """Score files on the whole test set, batch by batch in turn, and take their time.
+        """Evaluate and time files on the whole test set, alternating between files for every batch.
 
         Args:
             runs: Functions that run the files, by name.
 
         Yields:
-            A line about each.
+            A line of results for each file.
         """
         scores = {name: [] for name in runs}
         seconds = dict.fromkeys(runs, 0.0)
-        for run in runs.values():  # warm up
+        for run in runs.values():  # warm-up
             run(self.example)
         for inputs, truth in self.batches(self.test_set, range(len(self.test_set)), self.batch_size):
             for name, run in runs.items():
@@ -291,15 +290,15 @@ class Exporter(ABC):
 
 
 def preprocessor_options(cfg: Config) -> ConfigDict:
-    """Return the data preprocessor of a config."""
+    """Return the data preprocessor's part of a config."""
     return cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or ConfigDict()
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """Write a shape as ``3x32x32``."""
+    """Format a shape as ``3x32x32``."""
     return 'x'.join(map(str, shape))
 
 
 def megabytes(path: Path) -> str:
-    """Return the size of a file."""
+    """Format the size of a file in MB."""
     return f'{path.stat().st_size / 1e6:.2f} MB'

@@ -1,7 +1,6 @@
-"""Writing a network into one file that runs without this project: ONNX, TorchScript or torch.export.
+"""Write a network to a single file that runs without this project: ONNX, TorchScript or torch.export.
 
-Every file carries a JSON text that says what goes in and what comes out, under the name ``metadata.json``, which each
-runtime reads in its own way::
+Every file contains a JSON description of its inputs and outputs, named ``metadata.json``, which is read by::
 
     json.loads(onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map['metadata.json'])
 
@@ -26,20 +25,20 @@ from rescaps_plugin.cli.extras import describe_install
 
 METADATA = 'metadata.json'
 
-# Runs a file: from an input, on the device of the export, to the outputs on the CPU.
+# Runs a file: takes an input on the device of the export, and returns the outputs on the CPU.
 Run = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class Export(NamedTuple):
-    """What is written.
+    """A network to export.
 
     Args:
-        network: A network of one input, in evaluation; it gives a tensor, or a tuple of them.
-        example: One input ``[1, ...]``; its shape is the file's.
+        network: Network with one input, in eval mode; returns a tensor, or a tuple of tensors.
+        example: An input ``[1, ...]``; determines the input shape of the file.
         input_name: Name of the input.
         output_names: Names of the outputs.
-        metadata: What the file says of itself; anything that JSON has no form for is written as its string.
-        dynamic_batch: Whether the file takes any batch size, or 1 alone (a TorchScript file says nothing of it).
+        metadata: Metadata of the file; values without a JSON equivalent are converted to strings.
+        dynamic_batch: Whether the file takes any batch size, or only 1 (TorchScript files do not declare it).
         opset: Version of the ONNX operators; None for PyTorch's default.
     """
 
@@ -58,19 +57,19 @@ class Export(NamedTuple):
 
     @property
     def inputs(self) -> tuple[Tensor]:
-        """What the network is traced with: a batch of 1 would be taken for a constant."""
+        """Inputs for tracing; with a dynamic batch size a batch of 2, as a size of 1 would become a constant."""
         return (torch.cat([self.example, self.example]) if self.dynamic_batch else self.example,)
 
     @property
     def dynamic_shapes(self) -> tuple[dict[int, torch.export.Dim]] | None:
-        """The sizes that stay open, as torch.export wants to be told."""
+        """Dynamic dimensions in the format of torch.export."""
         return ({0: torch.export.Dim('batch')},) if self.dynamic_batch else None
 
     def trace(self) -> torch.export.ExportedProgram:
         """Trace the network by torch.export.
 
         Raises:
-            UserError: PyTorch cannot, or not for every batch size.
+            UserError: PyTorch cannot trace the network, or not for every batch size.
         """
         try:
             return torch.export.export(self.network, self.inputs, dynamic_shapes=self.dynamic_shapes)
@@ -80,13 +79,13 @@ class Export(NamedTuple):
 
 
 class Format(NamedTuple):
-    """A kind of file.
+    """File format.
 
     Args:
-        suffix: How its name ends.
-        packages: What it needs beside PyTorch.
-        save: Writes an export to a path.
-        load: Reads a file; gives what runs it.
+        suffix: Suffix of the file name.
+        packages: Required packages besides PyTorch.
+        save: Function that writes an export to a path.
+        load: Function that reads a file and returns a function that runs it.
     """
 
     suffix: str
@@ -102,7 +101,7 @@ def _save_onnx(export: Export, path: Path) -> None:
         export.trace(),
         input_names=[export.input_name],
         output_names=export.output_names,
-        dynamic_shapes=export.dynamic_shapes,  # the sizes' names
+        dynamic_shapes=export.dynamic_shapes,  # names of the dimensions
         opset_version=export.opset,
         dynamo=True,
         verbose=False,
@@ -110,7 +109,7 @@ def _save_onnx(export: Export, path: Path) -> None:
     written = program.model.opset_imports['']
     if export.opset not in (None, written):
         raise UserError(f'--opset {export.opset} cannot be written by PyTorch {torch.__version__}; {written} can.')
-    # Every node carries the stack trace, with the paths of this machine, of the line that it comes from.
+    # Every node has a stack trace with paths of this machine.
     ClearMetadataAndDocStringPass()(program.model)
     program.model.metadata_props[METADATA] = export.text
     program.save(path, external_data=False)
@@ -136,7 +135,7 @@ def _run_module(module: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Run:
 
 @contextmanager
 def _torchscript() -> Iterator[None]:
-    """Leave out the warnings that TorchScript is deprecated, and those of what tracing takes for a constant."""
+    """Ignore warnings of TorchScript's deprecation and of values that tracing makes constants."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)
         warnings.simplefilter('ignore', torch.jit.TracerWarning)
@@ -170,13 +169,13 @@ FORMATS = {
 
 
 def find_format(name: str) -> Format:
-    """Look up a format that can be used here.
+    """Return a format whose packages are installed.
 
     Args:
         name: One of ``FORMATS``.
 
     Raises:
-        UserError: Packages that it needs are missing.
+        UserError: Required packages are missing.
     """
     form = FORMATS[name]
     missing = [package for package in form.packages if find_spec(package) is None]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class _CalibrationBatches:
-    """Batches as ONNX Runtime's calibration asks for them."""
+    """Calibration data reader of ONNX Runtime."""
 
     def __init__(self, name: str, batches: Iterable[Tensor]) -> None:
         self.feeds = ({name: batch.cpu().numpy()} for batch in batches)
@@ -18,15 +18,15 @@ class _CalibrationBatches:
 
 
 def quantize(source: Path, target: Path, batches: Iterable[Tensor]) -> None:
-    """Quantise an ONNX file to int8 with ONNX Runtime: static, in QDQ form, with a scale for each output channel.
+    """Quantise an ONNX file to int8 with ONNX Runtime: static quantization in QDQ format, with per-channel scales.
 
-    Activations are uint8, in the range that calibration sees. Weights use 7 of their 8 bits: processors without VNNI
-    add products in 16 bits, which 8-bit weights overflow, and the file is to be right on any.
+    Activations are uint8, in the range found by calibration. Weights use 7 of their 8 bits: processors without VNNI add
+    products in 16 bits, which overflow with 8-bit weights, and the file must be correct on any processor.
 
     Args:
-        source: The file in fp32.
+        source: The fp32 file.
         target: The file to write, with the same metadata.
-        batches: Inputs to calibrate with, of a size that ``source`` takes.
+        batches: Inputs for calibration, with a batch size that ``source`` takes.
     """
     import onnx_ir
     from onnx_ir.passes.common import RemoveUnusedOpsetsPass
@@ -36,7 +36,7 @@ def quantize(source: Path, target: Path, batches: Iterable[Tensor]) -> None:
     original = onnx_ir.load(source)
     with TemporaryDirectory() as folder:
         prepared = Path(folder, 'prepared.onnx')
-        # PyTorch has noted all shapes; ONNX Runtime's symbolic inference fails on some of them.
+        # The file has all shapes already, and ONNX Runtime's symbolic inference fails on some models.
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
@@ -49,7 +49,7 @@ def quantize(source: Path, target: Path, batches: Iterable[Tensor]) -> None:
             reduce_range=True,
         )
     quantized = onnx_ir.load(target)
-    # ONNX Runtime declares all operator sets that it knows, its own among them, and drops the metadata.
+    # ONNX Runtime declares all operator sets that it supports, including its own, and drops the metadata.
     RemoveUnusedOpsetsPass()(quantized)
     quantized.metadata_props.update(original.metadata_props)
     onnx_ir.save(quantized, target)

@@ -1,6 +1,6 @@
-"""What mmengine needs to train and test point capsule autoencoders: nothing beyond the ``pointcloud`` extra.
+"""Point capsule autoencoders for mmengine; requires only the ``pointcloud`` extra.
 
-``custom_imports = dict(imports=['rescaps_plugin.pointcloud'])`` in a config registers everything below, in mmengine's
+``custom_imports = dict(imports=['rescaps_plugin.pointcloud'])`` in a config registers all classes below in mmengine's
 root registries.
 """
 

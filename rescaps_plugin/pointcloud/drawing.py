@@ -1,4 +1,4 @@
-"""Pictures of point clouds."""
+"""Plots of point clouds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.plots import plain_text
 
-# Coordinates to show to the right, away from the viewer, and up, for each axis that points up.
+# By the axis that points up: coordinates, and their signs, shown to the right, away from the viewer, and up.
 VIEWS = {'y': ((0, 2, 1), (1, -1, 1)), 'z': ((0, 1, 2), (1, 1, 1))}
-# From the middle of one cloud to the next in a page, in radii.
+# Distance between the centres of adjacent clouds in a page, in radii.
 SPACING = 2.4
 
 
 def capsule_colors(count: int, capsules: int) -> np.ndarray:
-    """Give the colours of reconstructed points by the latent capsule they come from.
+    """Return the colours of reconstructed points by their latent capsule.
 
     Args:
         count: Number of points of a :class:`~rescaps_plugin.pointcloud.point_caps.PointGenerators`.
@@ -33,7 +33,7 @@ def capsule_colors(count: int, capsules: int) -> np.ndarray:
 
 
 def height_colors(points: np.ndarray, up: str) -> np.ndarray:
-    """Give uint8 colours ``[n, 3]`` of points ``[n, 3]`` by their height."""
+    """Return uint8 colours ``[n, 3]`` of points ``[n, 3]`` by height."""
     height = points[:, 'xyz'.index(up)]
     low, high = height.min(), height.max()
     return np.rint(255 * colormaps['viridis']((height - low) / max(high - low, 1e-12))[:, :3]).astype(np.uint8)
@@ -47,13 +47,13 @@ def draw_clouds(
     titles: Mapping[str, Sequence[str]] | None = None,
     up: str = 'y',
 ) -> None:
-    """Draw a grid of clouds, seen a little from above and from the right.
+    """Plot a grid of clouds, viewed from above and from the right.
 
     Args:
-        rows: Clouds ``[n, 3]`` in the unit sphere, by the name of their row.
-        path: File to write, of any format that matplotlib knows.
-        colors: uint8 colours ``[n, 3]`` of the points of a row; by height where there are none.
-        titles: What stands above the clouds of a row.
+        rows: Clouds ``[n, 3]`` in the unit sphere, by row name.
+        path: File to write, in any format that matplotlib supports.
+        colors: uint8 colours ``[n, 3]`` of the points, by row name. Rows without colours are coloured by height.
+        titles: Titles of the clouds, by row name.
         up: Axis that points up, ``'y'`` or ``'z'``.
     """
     columns = max(map(len, rows.values()))
@@ -85,12 +85,12 @@ def write_page(
     colors: Mapping[str, np.ndarray] | None = None,
     up: str = 'y',
 ) -> None:
-    """Write a page of clouds in a grid that a browser turns and zooms by the mouse, without a network.
+    """Write a self-contained HTML page with an interactive 3D view of a grid of clouds.
 
     Args:
-        rows: Clouds ``[n, 3]`` in the unit sphere, by the name of their row, from the top.
+        rows: Clouds ``[n, 3]`` in the unit sphere, by row name, from the top.
         path: HTML file to write.
-        colors: uint8 colours ``[n, 3]`` of the points of a row; by height where there are none.
+        colors: uint8 colours ``[n, 3]`` of the points, by row name. Rows without colours are coloured by height.
         up: Axis that points up, ``'y'`` or ``'z'``.
 
     Raises:
@@ -98,7 +98,7 @@ def write_page(
     """
     trimesh = import_extra('trimesh', 'pointcloud')
     viewer = import_extra('trimesh.viewer.notebook', 'pointcloud')
-    # A browser draws points one pixel wide, so each is a small tetrahedron.
+    # Browsers draw points one pixel wide, so each point is a small tetrahedron.
     corner = 0.012 * np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     face = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
     scene = trimesh.Scene()

@@ -1,4 +1,4 @@
-"""``tools/export.py`` for point capsule autoencoders: the reconstructions and latent capsules of clouds."""
+"""Export point capsule autoencoders, for ``tools/export.py``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 
 
 class Autoencoding(nn.Module):
-    """A point capsule autoencoder that gives what it predicts, decoding from the fixed places of evaluation.
+    """Reconstructions and latent capsules of a point capsule autoencoder, decoded with the fixed grid of evaluation.
 
     Args:
         autoencoder: The autoencoder.
 
     Shape:
         - points: ``[b, n, 3]``, in the unit sphere
-        - reconstruction: ``[b, num_points, 3]``; point ``p`` is of capsule ``p`` modulo ``latent_capsules``
+        - reconstruction: ``[b, num_points, 3]``; point ``p`` belongs to capsule ``p`` modulo ``latent_capsules``
         - latent: ``[b, latent_capsules, latent_dim]``
     """
 
@@ -50,7 +50,7 @@ class AutoencoderExporter(Exporter):
         return Autoencoding(deployed)
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give ``(points, 3)``: of the number asked for, or else of the test set's first cloud."""
+        """Return ``(points, 3)``, with the number from ``--input-size``, or of the test set's first cloud."""
         return (*self.args.input_size, 3) if self.args.input_size else super().find_input_shape()
 
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
@@ -61,7 +61,7 @@ class AutoencoderExporter(Exporter):
         return f'points are at most {distance:.1e} away'
 
     def score(self, inputs: Tensor, outputs: Sequence[Tensor], annotations: Sequence[BaseDataElement]) -> list[float]:
-        """Give the Chamfer distance of each cloud and its reconstruction."""
+        """Compute the Chamfer distance between each cloud and its reconstruction."""
         pairs = zip(outputs[0], inputs, strict=True)
         return [chamfer_distance(reconstruction[None], points[None]).item() for reconstruction, points in pairs]
 

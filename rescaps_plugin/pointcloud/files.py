@@ -1,4 +1,4 @@
-"""Point clouds from files: meshes sampled on their surface, clouds as they are."""
+"""Read point clouds, and sample them from the surface of meshes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from rescaps_plugin.pointcloud.formats import READERS, is_table
 
 SUFFIXES = tuple(sorted(READERS))
 MAX_FILE_BYTES = 2**31
-# Of names that other texts have too.
+# Suffixes that other text files have too.
 AMBIGUOUS = ('.csv', '.txt')
 
 
 class CloudError(UserError, ValueError):
-    """A cloud or mesh that cannot be used; names the file and what of it is wrong."""
+    """A cloud or mesh that cannot be used; names the file and the fault."""
 
 
 def check_finite(points: np.ndarray, source: str) -> None:
-    """Refuse NaN and infinite coordinates.
+    """Check that coordinates are finite.
 
     Args:
         points: Coordinates ``[..., n, 3]``.
-        source: File and field that they come from, for the error message.
+        source: File and field of the coordinates, for the error message.
 
     Raises:
-        CloudError: Some are not finite; says how many, and the indices of the first.
+        CloudError: Some are NaN or infinite; states their number and the indices of the first.
     """
     if not np.isfinite(points).all():
         wrong = np.argwhere(~np.isfinite(points))
@@ -38,12 +38,12 @@ def check_finite(points: np.ndarray, source: str) -> None:
 
 
 def choose_points(points: np.ndarray, count: int | None, random: np.random.RandomState, source: str) -> np.ndarray:
-    """Draw points of a cloud, without replacement.
+    """Sample points of a cloud without replacement.
 
     Args:
         points: Cloud ``[n, 3]``.
-        count: How many; ``None`` or ``n`` leaves the cloud as it is.
-        random: Where the draw comes from.
+        count: Number of points; ``None`` or ``n`` returns the cloud unchanged.
+        random: Random number generator.
         source: File and field of the cloud, for the error message.
 
     Returns:
@@ -55,12 +55,12 @@ def choose_points(points: np.ndarray, count: int | None, random: np.random.Rando
     if count is None or count == len(points):
         return points
     if count > len(points):
-        raise CloudError(f'{source}: {count} points were asked for (num_points), it has {len(points)}')
+        raise CloudError(f'{source}: {count} points requested (num_points), found {len(points)}')
     return points[random.permutation(len(points))[:count]]
 
 
 def is_cloud(path: str | Path) -> bool:
-    """Tell whether a file of a folder is meant as a cloud or mesh: by its name, of texts by their first lines too."""
+    """Return whether a file is a cloud or mesh, by its name and, for ambiguous text files, by its first lines."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES or is_foreign(path.name) or not path.is_file():
         return False
@@ -72,12 +72,12 @@ def is_cloud(path: str | Path) -> bool:
 
 @dataclass
 class Geometry:
-    """What a file holds: a cloud, or a mesh.
+    """A cloud or mesh read from a file.
 
     Args:
         vertices: float64 ``[n, 3]``, finite.
-        faces: Triangles ``[m, 3]`` of a mesh.
-        source: The file's name, for error messages.
+        faces: Triangles ``[m, 3]`` of a mesh, or None for a cloud.
+        source: Name of the file, for error messages.
     """
 
     vertices: np.ndarray
@@ -85,17 +85,17 @@ class Geometry:
     source: str
 
     def draw(self, num_points: int | None, random: np.random.RandomState) -> np.ndarray:
-        """Draw points of a cloud, or sample a mesh uniformly on its surface.
+        """Sample points of a cloud without replacement, or of a mesh uniformly on its surface.
 
         Args:
-            num_points: Points wanted. ``None`` is all points of a cloud; a mesh needs a number.
-            random: Where the draws come from.
+            num_points: Number of points. ``None`` returns all points of a cloud; it is invalid for a mesh.
+            random: Random number generator.
 
         Returns:
             float64 cloud ``[num_points, 3]``.
 
         Raises:
-            CloudError: A cloud has fewer points than wanted, or the faces of a mesh have no area.
+            CloudError: A cloud has fewer points, a mesh has no surface area, or ``num_points`` is None for a mesh.
             UserError: trimesh is not installed.
         """
         if self.faces is None:
@@ -114,7 +114,7 @@ class Geometry:
 
 
 def read_geometry(path: str | Path) -> Geometry:
-    """Read a cloud or mesh file; see :mod:`rescaps_plugin.pointcloud.formats` for what is read of each format.
+    """Read a cloud or mesh file; :mod:`rescaps_plugin.pointcloud.formats` describes the supported formats.
 
     Args:
         path: ``.off``, ``.ply``, ``.obj``, ``.stl``, ``.glb`` (meshes; ``.ply``, ``.obj`` and ``.glb`` may also be
@@ -125,9 +125,9 @@ def read_geometry(path: str | Path) -> Geometry:
         The cloud or mesh.
 
     Raises:
-        CloudError: The file cannot be read, is empty, holds NaNs, or has faces of vertices that it has not; names the
-            file and the field.
-        FileNotFoundError: There is no such file.
+        CloudError: The file cannot be read, is empty, holds NaNs, or has faces with missing vertices; names the file
+            and the field.
+        FileNotFoundError: The file does not exist.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
@@ -136,17 +136,17 @@ def read_geometry(path: str | Path) -> Geometry:
         raise FileNotFoundError(f'{path} does not exist')
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise CloudError(f'{path}: a cloud or mesh file may have {MAX_FILE_BYTES} bytes, it has {size}')
+        raise CloudError(f'{path}: cloud and mesh files are limited to {MAX_FILE_BYTES} bytes, found {size}')
     content = path.read_bytes()
     try:
         points, faces = READERS[path.suffix.lower()](content)
-    except Exception as error:  # damage can fail a parser in any way
+    except Exception as error:  # parsers raise arbitrary exceptions on damaged files
         reason = str(error) if isinstance(error, ValueError) else f'{type(error).__name__}: {error}'
         reason = reason.partition('\n')[0]
-        raise CloudError(f'{path}: not a whole {path.suffix} file: {reason}') from error
+        raise CloudError(f'{path}: not a valid {path.suffix} file: {reason}') from error
     if not len(points):
         raise CloudError(f'{path}: it has no vertices')
-    with np.errstate(over='ignore'):  # what float32 has no number for is found to be infinite
+    with np.errstate(over='ignore'):  # values beyond the float32 range become infinite and are found below
         check_finite(points.astype(np.float32), f'{path}: vertices')
     if faces is not None:
         strange = faces[(faces < 0) | (faces >= len(points))]
@@ -156,21 +156,21 @@ def read_geometry(path: str | Path) -> Geometry:
 
 
 def read_points(path: str | Path, num_points: int | None, random: np.random.RandomState) -> np.ndarray:
-    """Read a cloud, or sample a mesh uniformly on its surface, in float64: far from the origin, float32 has no shape.
+    """Read a cloud, or sample a mesh uniformly on its surface.
 
-    Faces without area get no points.
+    Coordinates are float64: far from the origin, float32 cannot represent the shape. Faces without area get no points.
 
     Args:
-        path: As of :func:`read_geometry`.
-        num_points: Points wanted. ``None`` is all points of a cloud; a mesh needs a number.
-        random: Where the draws come from.
+        path: As in :func:`read_geometry`.
+        num_points: Number of points. ``None`` returns all points of a cloud; it is invalid for a mesh.
+        random: Random number generator.
 
     Returns:
         float64 cloud ``[num_points, 3]``.
 
     Raises:
-        CloudError: As :func:`read_geometry` and :meth:`Geometry.draw`.
-        FileNotFoundError: There is no such file.
+        CloudError: As in :func:`read_geometry` and :meth:`Geometry.draw`.
+        FileNotFoundError: The file does not exist.
         UserError: trimesh is not installed.
     """
     return read_geometry(path).draw(num_points, random)

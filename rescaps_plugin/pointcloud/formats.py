@@ -1,9 +1,9 @@
-"""Readers of mesh and cloud formats: geometry alone, by the counts that a file's header gives.
+"""Readers of the geometry in mesh and cloud formats, checked against the counts of the file headers.
 
-Each takes the bytes of a file and gives vertices ``[n, 3]`` and, of a mesh, triangles ``[m, 3]``, or raises ValueError
-with what is wrong. Larger polygons become fans of triangles. Files that end early, or go on after what their header
-announces, are refused; nothing that a file refers to (materials, textures, buffers) is opened. Memory is bound by the
-size of the file, or by :data:`MAX_ELEMENTS` where a format lets a few bytes stand for many points.
+Each takes the bytes of a file and returns vertices ``[n, 3]`` and, for a mesh, triangles ``[m, 3]``, or raises
+ValueError with the fault. Larger polygons are divided into triangle fans. Truncated files, and files with more data
+than their header declares, are errors. External files (materials, textures, buffers) are never opened. Memory is
+limited by the size of the file, or by :data:`MAX_ELEMENTS` in formats where a few bytes can encode many points.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Vertices, faces or lines of a file: 400 MB of coordinates.
+# Maximum number of vertices, faces or lines of a file: 400 MB of coordinates.
 MAX_ELEMENTS = 2**24
-# Columns of an array of points: coordinates, normals, colours and such. More are most likely another kind of array.
+# Columns of an array of points: coordinates, normals, colours. An array with more is most likely not a cloud.
 MAX_COLUMNS = 12
-# Names of the points of an .npz file of several arrays, in the order of preference.
+# Names of the points in an .npz file of several arrays, in order of preference.
 ARRAY_NAMES = ('points', 'xyz', 'pos', 'vertices', 'pc', 'data')
 
 Shape = tuple[np.ndarray, np.ndarray | None]
 
 
 def read_off(content: bytes) -> Shape:
-    """Read OFF text: comments and blank lines anywhere, a header glued to its counts, colours, normals, CRLF.
+    """Read text OFF, including comments, blank lines, counts on the header line, colours, normals and CRLF.
 
-    Source: Geomview's manual, *OFF Files*. ``4OFF``, ``nOFF`` and binary files are refused.
+    Source: Geomview's manual, *OFF Files*. ``4OFF``, ``nOFF`` and binary files are not supported.
     """
     lines = _lines(content, '#')
     if not lines:
@@ -42,13 +42,13 @@ def read_off(content: bytes) -> Shape:
     place = 1
     if not header and len(lines) > 1:
         header, place = lines[1], 2
-    counts = _integers(header.split(), f'OFF and its counts of vertices and faces were expected, found {header[:40]!r}')
+    counts = _integers(header.split(), f'expected OFF and its counts of vertices and faces, found {header[:40]!r}')
     if len(counts) not in (2, 3):
-        raise ValueError(f'two or three counts were expected, found {header[:40]!r}')
+        raise ValueError(f'expected two or three counts, found {header[:40]!r}')
     vertices, faces = (_check_count(count, name) for count, name in zip(counts[:2], ('vertices', 'faces'), strict=True))
     if len(lines) - place != vertices + faces:
         raise ValueError(
-            f'its header announces {vertices} vertices and {faces} faces, which are as many lines; it has '
+            f'its header declares {vertices} vertices and {faces} faces, which are as many lines; it has '
             f'{len(lines) - place}'
         )
     corners = lines[place + vertices :]
@@ -56,21 +56,21 @@ def read_off(content: bytes) -> Shape:
 
 
 def _read_polygons(lines: Sequence[str]) -> np.ndarray | list[list[int]]:
-    """Read lines of a number of corners, the corners, and colours: all triangles at once, others one by one."""
+    """Read lines of corner count, corner indices and colours; files of only triangles take the fast path."""
     if lines and (_table(lines, np.int64, (0,)) == 3).all():
         return _table(lines, np.int64, (1, 2, 3))
     polygons = []
     for number, line in enumerate(lines):
         size, *corners = line.split()
-        size = _integers([size], f'face {number}: a number of corners was expected, found {size[:20]!r}')[0]
+        size = _integers([size], f'face {number}: expected a number of corners, found {size[:20]!r}')[0]
         if not 0 < size <= len(corners):
-            raise ValueError(f'face {number}: {size} corners were announced, found {len(corners)} numbers')
-        polygons.append(_integers(corners[:size], f'face {number}: a corner is no number'))
+            raise ValueError(f'face {number}: {size} corners were declared, found {len(corners)} numbers')
+        polygons.append(_integers(corners[:size], f'face {number}: a corner is not a number'))
     return polygons
 
 
 def read_obj(content: bytes) -> Shape:
-    """Read vertices, faces and points of Wavefront OBJ text; indices may count backwards from the face."""
+    """Read vertices and faces of Wavefront OBJ text; negative indices count back from the last vertex."""
     vertices, polygons = [], []
     for number, line in enumerate(_lines(content.replace(b'\\\r\n', b' ').replace(b'\\\n', b' '), '#', drop=False), 1):
         kind, *values = line.split() or ['']
@@ -79,7 +79,9 @@ def read_obj(content: bytes) -> Shape:
                 raise ValueError(f'line {number}: a vertex needs three coordinates, found {line[:40]!r}')
             vertices.append(line[1:])
         elif kind == 'f':
-            corners = _integers([value.split('/', 1)[0] for value in values], f'line {number}: no face: {line[:40]!r}')
+            corners = _integers(
+                [value.split('/', 1)[0] for value in values], f'line {number}: invalid face {line[:40]!r}'
+            )
             if len(corners) < 3:
                 raise ValueError(f'line {number}: a face needs three corners, found {line[:40]!r}')
             corners = [corner - 1 if corner > 0 else len(vertices) + corner for corner in corners]
@@ -91,7 +93,7 @@ def read_obj(content: bytes) -> Shape:
 
 
 def read_stl(content: bytes) -> Shape:
-    """Read binary STL, known by its length, or text."""
+    """Read binary STL, recognised by its length, or text STL."""
     record = np.dtype([('normal', '<f4', 3), ('corners', '<f4', (3, 3)), ('attributes', '<u2')])
     count = int.from_bytes(content[80:84], 'little') if len(content) >= 84 else 0
     if len(content) >= 84 and len(content) == 84 + count * record.itemsize:
@@ -100,7 +102,7 @@ def read_stl(content: bytes) -> Shape:
         corners = _read_stl_text(content)
     else:
         raise ValueError(
-            f'its header announces {count} triangles, {84 + count * record.itemsize} bytes; it has {len(content)}'
+            f'its header declares {count} triangles, {84 + count * record.itemsize} bytes; it has {len(content)}'
         )
     return corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3)
 
@@ -115,15 +117,15 @@ def _read_stl_text(content: bytes) -> np.ndarray:
         if kind == 'vertex':
             corners += rest
     if counts['solid'] != counts['endsolid'] or not counts['vertex'] == 3 * counts['facet'] == 3 * counts['endfacet']:
-        raise ValueError(f'facets of three vertices within solids were expected, found {counts}')
+        raise ValueError(f'expected facets of three vertices within solids, found {counts}')
     return _coordinates(corners).reshape(-1, 3, 3)
 
 
 @dataclass
 class _Element:
-    """An element of a PLY file: its name, count, and the types of its properties by name.
+    """Element of a PLY file: name, count, and property types by name.
 
-    ``lists`` has the type of the count of those properties that are lists.
+    ``lists`` has the type of the length field of list properties.
     """
 
     name: str
@@ -145,7 +147,7 @@ def read_ply(content: bytes) -> Shape:
     kind, elements, body = _read_ply_header(content)
     names = [element.name for element in elements]
     if len(set(names)) < len(names) or 'vertex' not in names:
-        raise ValueError(f'elements of different names, one of them vertex, were expected, found {names}')
+        raise ValueError(f'expected elements of different names, one of them vertex, found {names}')
     if 'tristrips' in names:
         raise ValueError('strips of triangles (element tristrips) are not read')
     if kind == 'ascii':
@@ -168,7 +170,7 @@ def read_ply(content: bytes) -> Shape:
 
 
 def _read_ply_header(content: bytes) -> tuple[str, list[_Element], bytes]:
-    """Give the kind of body, the elements in their order, and the body."""
+    """Return the format of the body, the elements in order, and the body."""
     found = re.match(rb'ply[ \t]*(\r\n|\r|\n)', content)
     if found is None:
         raise ValueError('it does not begin with a line ply')
@@ -186,14 +188,14 @@ def _read_ply_header(content: bytes) -> tuple[str, list[_Element], bytes]:
         if words[0] == 'format' and len(words) == 3 and words[1] in PLY_ORDERS and kind is None:
             kind = words[1]
         elif words[0] == 'element' and len(words) == 3:
-            count = _integers(words[2:], f'element {words[1]}: no count: {words[2][:20]!r}')[0]
+            count = _integers(words[2:], f'element {words[1]}: invalid count {words[2][:20]!r}')[0]
             elements.append(_Element(words[1], _check_count(count, f'element {words[1]}')))
         elif words[0] == 'property' and elements and None not in types and words[-1] not in elements[-1].types:
             element, name = elements[-1], words[-1]
             if len(words) == 5 and words[1] == 'list' and len(types) == 2 and 'int' in types[0]:
                 element.lists[name] = np.dtype(types[0])
             elif len(words) != 3 or len(types) != 1:
-                raise ValueError(f'header: {line[:60]!r} is no property')
+                raise ValueError(f'header: {line[:60]!r} is not a property')
             element.types[name] = np.dtype(types[-1])
         else:
             raise ValueError(f'header: {line[:60]!r} is not of this format')
@@ -207,16 +209,14 @@ def _read_ply_text(elements: Sequence[_Element], body: bytes) -> Iterator[dict[s
     expected = sum(element.count for element in elements if element.types)
     if len(lines) != expected:
         counts = ' and '.join(f'{element.count} of {element.name}' for element in elements)
-        raise ValueError(f'its header announces {counts}, which are {expected} lines; it has {len(lines)}')
+        raise ValueError(f'its header declares {counts}, which are {expected} lines; it has {len(lines)}')
     for element in elements:
         rows = lines[place : place + element.count] if element.types else []
         place += len(rows)
         if not element.lists:
             columns = _table(rows) if rows else np.empty((0, len(element.types)))
             if columns.shape[1] != len(element.types):
-                raise ValueError(
-                    f'{element.name}: {len(element.types)} numbers were expected, found {columns.shape[1]}'
-                )
+                raise ValueError(f'{element.name}: expected {len(element.types)} numbers, found {columns.shape[1]}')
             yield dict(zip(element.types, columns.T, strict=True))
             continue
         values = {name: [] for name in element.types}
@@ -230,11 +230,11 @@ def _read_ply_text(elements: Sequence[_Element], body: bytes) -> Iterator[dict[s
                 if not 0 <= size <= len(row) - start:
                     raise ValueError(f'{element.name} {number}: {name} ends early or has no length')
                 found = row[start : start + size]
-                what = f'{element.name} {number}: {name} is no number'
+                what = f'{element.name} {number}: {name} is not a number'
                 values[name].append(_integers(found, what) if name in element.lists else found[0])
                 start += size
             if start != len(row):
-                raise ValueError(f'{element.name} {number}: {start} numbers were expected, found {len(row)}')
+                raise ValueError(f'{element.name} {number}: expected {start} numbers, found {len(row)}')
         yield {name: found if name in element.lists else np.array(found, np.float64) for name, found in values.items()}
 
 
@@ -253,7 +253,7 @@ def _read_ply_binary(elements: Sequence[_Element], body: bytes, order: str) -> I
                 raise ValueError(f'it ends early, in the element {name}, or a list of it has no length')
             return np.frombuffer(body, kind, count, place)
 
-        # Most often all lists are as long as those of the first row.
+        # Fast path: usually all lists have the lengths of the first row.
         parts, start = [], place
         for name in names:
             size = 1
@@ -284,13 +284,13 @@ def _read_ply_binary(elements: Sequence[_Element], body: bytes, order: str) -> I
                 values[name].append(found.tolist() if name in lengths else found[0])
         yield {name: found if name in lengths else np.array(found) for name, found in values.items()}
     if body[place:].strip():
-        raise ValueError(f'{len(body) - place} bytes follow what its header announces')
+        raise ValueError(f'{len(body) - place} bytes follow what its header declares')
 
 
 def read_pcd(content: bytes) -> Shape:
-    """Read PCD text or binary; points of which nothing was measured, NaN on all axes, are left out.
+    """Read text or binary PCD, without missing measurements (points that are NaN on all axes).
 
-    Source: *The PCD file format* of the Point Cloud Library. Compressed files are refused.
+    Source: *The PCD file format* of the Point Cloud Library. Compressed files are not supported.
     """
     header, place = {}, 0
     while 'DATA' not in header:
@@ -306,14 +306,12 @@ def read_pcd(content: bytes) -> Shape:
         raise ValueError(
             f'DATA must be ascii or binary, it is {kind!r}; convert it, such as by pcl_convert_pcd_ascii_binary'
         )
-    count = _integers(header.get('POINTS') or header.get('WIDTH') or [], 'POINTS is no number')
+    count = _integers(header.get('POINTS') or header.get('WIDTH') or [], 'POINTS is not a number')
     sizes = _integers(header.get('SIZE', []), 'SIZE has no numbers')
     repeats = _integers(header.get('COUNT', ['1'] * len(names)), 'COUNT has no numbers')
     types = header.get('TYPE', [])
     if len(count) != 1 or not len(names) == len(sizes) == len(repeats) == len(types) or not {*'xyz'} <= {*names}:
-        raise ValueError(
-            'a number of POINTS, and FIELDS, among them x, y and z, with SIZE, TYPE and COUNT were expected'
-        )
+        raise ValueError('expected a number of POINTS, and FIELDS, among them x, y and z, with SIZE, TYPE and COUNT')
     count = _check_count(count[0], 'points')
     if not all(0 < repeat <= 10_000 for repeat in repeats):
         raise ValueError(f'COUNT must be positive, it is {repeats}')
@@ -322,7 +320,7 @@ def read_pcd(content: bytes) -> Shape:
         lines = _lines(content[place:])
         rows = _table(lines) if lines else np.empty((0, sum(repeats)))
         if rows.shape != (count, sum(repeats)):
-            raise ValueError(f'{count} lines of {sum(repeats)} numbers were expected, found {list(rows.shape)}')
+            raise ValueError(f'expected {count} lines of {sum(repeats)} numbers, found {list(rows.shape)}')
         points = rows[:, columns]
     else:
         try:
@@ -335,9 +333,7 @@ def read_pcd(content: bytes) -> Shape:
         except (KeyError, TypeError) as error:
             raise ValueError(f'TYPE and SIZE must be F, I or U of 1 to 8 bytes, found {types} and {sizes}') from error
         if len(content) - place < count * row.itemsize:
-            raise ValueError(
-                f'{count} points of {row.itemsize} bytes were expected, found {len(content) - place} bytes'
-            )
+            raise ValueError(f'expected {count} points of {row.itemsize} bytes, found {len(content) - place} bytes')
         rows = np.frombuffer(content, row, count, place)
         points = np.stack([rows[str(names.index(axis))][:, 0].astype(np.float64) for axis in 'xyz'], axis=1)
     return points[~np.isnan(points).all(axis=1)], None
@@ -349,15 +345,15 @@ POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
 
 
 def read_glb(content: bytes) -> Shape:
-    """Read the triangles of binary glTF 2.0, where its scene puts them; its points, if there are no triangles.
+    """Read the triangles of a binary glTF 2.0 scene, with node transforms applied, or its points if it has none.
 
-    Source: Khronos, *glTF 2.0 Specification*. Other files and compressed or sparse geometry are refused.
+    Source: Khronos, *glTF 2.0 Specification*. External buffers and compressed or sparse geometry are not supported.
     """
     magic, version, length = content[:4], *np.frombuffer(content[4:12].ljust(8, b'\0'), '<u4').tolist()
     if magic != b'glTF' or version != 2:
-        raise ValueError('it is no binary glTF 2.0')
+        raise ValueError('it is not binary glTF 2.0')
     if length != len(content):
-        raise ValueError(f'its header announces {length} bytes, it has {len(content)}')
+        raise ValueError(f'its header declares {length} bytes, it has {len(content)}')
     chunks, place = {}, 12
     while place < length:
         size, kind = int.from_bytes(content[place : place + 4], 'little'), content[place + 4 : place + 8]
@@ -370,11 +366,11 @@ def read_glb(content: bytes) -> Shape:
 
 
 class _GLBScene:
-    """The geometry of a scene of binary glTF.
+    """Geometry of a binary glTF scene.
 
     Args:
-        tree: The JSON part.
-        data: The binary part.
+        tree: JSON chunk.
+        data: Binary chunk.
     """
 
     def __init__(self, tree: dict, data: memoryview) -> None:
@@ -383,7 +379,7 @@ class _GLBScene:
         self.triangles, self.points = [], []
 
     def read(self) -> Shape:
-        """Read the scene, whose nodes are a tree."""
+        """Read the geometry of all nodes of the scene's tree."""
         nodes = self.tree.get('nodes', [])
         if 'scenes' in self.tree:
             roots = self.tree['scenes'][self.tree.get('scene', 0)].get('nodes', [])
@@ -393,7 +389,7 @@ class _GLBScene:
         while waiting:
             number, placement = waiting.pop()
             if number in seen or number < 0:
-                raise ValueError(f'node {number} stands in the scene twice, or is none')
+                raise ValueError(f'node {number} is in the scene twice, or has an invalid number')
             seen.add(number)
             node = nodes[number]
             placement = placement @ _place_node(node)
@@ -435,12 +431,12 @@ class _GLBScene:
     def _read_accessor(self, number: int, kind: str) -> np.ndarray:
         accessor = self.tree['accessors'][number]
         if accessor['type'] != kind or 'sparse' in accessor or 'bufferView' not in accessor:
-            raise ValueError(f'accessor {number}: a plain array of {kind} was expected')
+            raise ValueError(f'accessor {number}: expected a plain array of {kind}')
         view = self.tree['bufferViews'][accessor['bufferView']]
         if view.get('buffer') != 0 or 'uri' in self.tree['buffers'][0] or view.get('extensions'):
             raise ValueError('geometry in other files, or compressed, is not read')
         dtype, width = np.dtype(GLTF_NUMBERS[accessor['componentType']]), 3 if kind == 'VEC3' else 1
-        # An array may be used any number of times.
+        # The total is limited too: an accessor can be used any number of times.
         self.read_elements += _check_count(accessor['count'], f'accessor {number}')
         _check_count(self.read_elements, 'vertices and corners of the scene')
         start, stride = view.get('byteOffset', 0) + accessor.get('byteOffset', 0), view.get('byteStride')
@@ -458,7 +454,7 @@ class _GLBScene:
 
 
 def _place_node(node: dict) -> np.ndarray:
-    """Give the transform ``[4, 4]`` of a node of glTF to its parent."""
+    """Return the transform ``[4, 4]`` of a glTF node to its parent."""
     if 'matrix' in node:
         return np.array(node['matrix'], np.float64).reshape(4, 4).T
     x, y, z, w = node.get('rotation', (0, 0, 0, 1))
@@ -475,11 +471,11 @@ def _place_node(node: dict) -> np.ndarray:
 
 
 def read_table(content: bytes) -> Shape:
-    """Read rows of numbers, of which three are coordinates: ``.xyz``, ``.txt``, ``.csv``, ``.pts``, ``.asc``.
+    """Read a text table with three coordinate columns: ``.xyz``, ``.txt``, ``.csv``, ``.pts``, ``.asc``.
 
-    Columns are divided by semicolons, commas or white space; with semicolons, a comma may be the decimal point. Lines
-    that begin with ``#`` or ``//`` are comments. The first line, or comment, may name the columns: then coordinates are
-    those named ``x``, ``y`` and ``z``, else the first three. A line of one number is the count of the rows after it.
+    Columns are separated by semicolons, commas or whitespace; with semicolons, a comma may be the decimal separator.
+    Lines that begin with ``#`` or ``//`` are comments. If the first line or comment names the columns, coordinates are
+    the columns ``x``, ``y`` and ``z``, else the first three. A first line of one number is the number of rows.
     """
     lines = _lines(content, drop=False)
     comments = [line.lstrip('#/ ') for line in lines if line.startswith(('#', '//'))]
@@ -488,19 +484,19 @@ def read_table(content: bytes) -> Shape:
     if lines and not NUMBER.match(lines[0]):
         header, lines = lines[0], lines[1:]
         if _find_axes(header, _divide(header)) is None:
-            raise ValueError(f'numbers, or names of columns with x, y and z, were expected, found {header[:60]!r}')
+            raise ValueError(f'expected numbers, or names of columns with x, y and z, found {header[:60]!r}')
     count = None
     if lines and re.fullmatch(r'\d+', lines[0]) and (len(lines) == 1 or not re.fullmatch(r'\d+', lines[1])):
         count, lines = int(lines[0]), lines[1:]
     if count is not None and count != len(lines):
-        raise ValueError(f'its first line announces {count} points, it has {len(lines)}')
+        raise ValueError(f'its first line declares {count} points, it has {len(lines)}')
     if not lines:
         return np.empty((0, 3)), None
     divider = _divide(lines[0])
     rows = [line.rstrip(divider) if divider else line for line in lines]
     widths = {row.count(divider) + 1 if divider else len(row.split()) for row in rows}
     if len(widths) > 1 or min(widths) < 3:
-        raise ValueError(f'rows of three or more columns, as many in each, were expected, found {sorted(widths)[:9]}')
+        raise ValueError(f'expected rows of three or more columns, as many in each, found {sorted(widths)[:9]}')
     if divider == ';':
         rows = [row.replace(',', '.') for row in rows]
     axes = _find_axes(header, divider) if header is not None else None
@@ -513,18 +509,18 @@ NUMBER = re.compile(r'"?[-+]?(\d|[.,]\d|nan\b|inf)', re.IGNORECASE)
 
 
 def _divide(line: str) -> str | None:
-    """Find what divides the columns of a line; None is white space."""
+    """Return the column separator of a line; None means whitespace."""
     return next((divider for divider in ';,' if divider in line), None)
 
 
 def _find_axes(header: str, divider: str | None) -> tuple[int, int, int] | None:
-    """Find the columns called x, y and z."""
+    """Return the indices of the columns named x, y and z."""
     names = [name.strip().strip('"').lower() for name in header.split(divider)]
     return tuple(names.index(axis) for axis in 'xyz') if {*'xyz'} <= {*names} else None
 
 
 def is_table(start: bytes) -> bool:
-    """Tell by the first bytes of a text whether it may be one of :func:`read_table`, and not prose."""
+    """Return whether a text file, by its first bytes, can be read by :func:`read_table`."""
     lines = [line for line in _lines(start.rpartition(b'\n')[0] or start) if not line.startswith(('#', '//'))]
     row = lines[1:3][-1:] or lines[:1]
     return bool(row) and len([word for word in re.split(r'[;,\s]+', row[0]) if NUMBER.match(word)]) >= 3
@@ -536,23 +532,23 @@ def read_npy(content: bytes) -> Shape:
 
 
 def read_npz(content: bytes) -> Shape:
-    """Read the array of points of an archive: the only one, or the first of :data:`ARRAY_NAMES`."""
+    """Read the array of points of an archive: the first found of :data:`ARRAY_NAMES`, or the only array."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         sizes = {info.filename.removesuffix('.npy'): info.file_size for info in archive.infolist()}
         name = next((name for name in (*ARRAY_NAMES, *sizes) if name in sizes), None)
         if name is None or (name not in ARRAY_NAMES and len(sizes) > 1):
-            raise ValueError(f'one array, or one named {", ".join(ARRAY_NAMES)}, was expected, found {list(sizes)[:9]}')
+            raise ValueError(f'expected one array, or one named {", ".join(ARRAY_NAMES)}, found {list(sizes)[:9]}')
         if sizes[name] > MAX_ELEMENTS * MAX_COLUMNS * 8:
             raise ValueError(f'{name} would unpack to {sizes[name]} bytes')
         return _read_array(archive.read(f'{name}.npy'), name), None
 
 
 def _read_array(content: bytes, name: str) -> np.ndarray:
-    """Read the first three columns of an array of real numbers in NumPy's format."""
+    """Read the first three columns of a real-valued array in NumPy's format."""
     stream = io.BytesIO(content)
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f'version 1.0 or 2.0 of the format was expected, found {version}')
+        raise ValueError(f'expected version 1.0 or 2.0 of the format, found {version}')
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, columns_first, dtype = read_header(stream)
     if dtype.kind not in 'iuf':
@@ -561,17 +557,17 @@ def _read_array(content: bytes, name: str) -> np.ndarray:
         raise ValueError(f'{name} must be [n, 3], found {list(shape)}; of up to {MAX_COLUMNS} columns three are read')
     size = math.prod(shape) * dtype.itemsize
     if size != len(content) - stream.tell():
-        raise ValueError(f'its header announces {size} bytes of {name}, it has {len(content) - stream.tell()}')
+        raise ValueError(f'its header declares {size} bytes of {name}, it has {len(content) - stream.tell()}')
     points = np.frombuffer(content, dtype, offset=stream.tell()) if size else np.empty(0)
     return points.reshape(shape, order='F' if columns_first else 'C')[:, :3].astype(np.float64)
 
 
 def _lines(content: bytes, comment: str | None = None, drop: bool = True) -> list[str]:
-    """Split text into lines without comments and white space around them; ``drop`` leaves empty ones out."""
+    """Split text into lines without comments and surrounding whitespace; ``drop`` removes empty lines."""
     if content.count(b'\n') > 2 * MAX_ELEMENTS:
         raise ValueError(f'it has more than {2 * MAX_ELEMENTS} lines')
     if b'\0' in content:
-        raise ValueError('text was expected, found bytes of zero')
+        raise ValueError('expected text, found bytes of zero')
     lines = re.split(r'\r\n|\r|\n', content.removeprefix(b'\xef\xbb\xbf').decode('latin-1'))
     lines = [(line.partition(comment)[0] if comment else line).strip() for line in lines]
     return [line for line in lines if line] if drop else lines
@@ -586,26 +582,26 @@ def _integers(words: Sequence[str], message: str) -> list[int]:
 
 def _check_count(count: int, name: str) -> int:
     if not isinstance(count, int) or not 0 <= count <= MAX_ELEMENTS:
-        raise ValueError(f'{name}: a count from 0 to {MAX_ELEMENTS} was expected, found {count}')
+        raise ValueError(f'{name}: expected a count from 0 to {MAX_ELEMENTS}, found {count}')
     return count
 
 
 def _table(lines: Sequence[str], dtype: type = np.float64, columns: Sequence[int] | None = None) -> np.ndarray:
-    """Turn one line or more of numbers into an array ``[n, columns]``; lines may differ where columns are chosen."""
+    """Parse one or more lines of numbers into an array ``[n, columns]``; with ``columns``, lengths may differ."""
     try:
         return np.loadtxt(lines, dtype, comments=None, usecols=columns, ndmin=2)
     except ValueError as error:
-        # What follows is advice to callers of NumPy.
+        # Remove NumPy's advice on its own arguments.
         raise ValueError(str(error).partition('; use ')[0]) from error
 
 
 def _coordinates(lines: Sequence[str]) -> np.ndarray:
-    """Turn lines that begin with three numbers into float64 ``[n, 3]``."""
+    """Parse lines that begin with three numbers into float64 ``[n, 3]``."""
     return _table(lines, columns=(0, 1, 2)) if lines else np.empty((0, 3))
 
 
 def _fans(polygons: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
-    """Divide polygons into triangles ``[m, 3]`` around their first corners; those of fewer than three have none."""
+    """Divide polygons into triangle fans ``[m, 3]``; polygons of fewer than three corners are dropped."""
     if isinstance(polygons, np.ndarray):
         corners = polygons.astype(np.int64)
         fans = [corners[:, [0, corner, corner + 1]] for corner in range(1, corners.shape[1] - 1)]

@@ -1,4 +1,4 @@
-"""Trained point capsule autoencoders at work: latent capsules and reconstructions of whole data sets."""
+"""Load trained point capsule autoencoders and predict latent capsules and reconstructions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE:
         The model, in eval mode.
 
     Raises:
-        UserError: The config's model is no :class:`PointCapsAE`, or the checkpoint is one of another model.
+        UserError: The config's model is not a :class:`PointCapsAE`, or the checkpoint belongs to another model.
     """
     model = MODELS.build(cfg.model)
     if not isinstance(model, PointCapsAE):
@@ -45,7 +45,7 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE:
 
 
 def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, PointCapsAE]:
-    """Read a config and load a checkpoint of its model, as a tool's arguments ask for.
+    """Read a config and load a checkpoint of its model, with a tool's arguments.
 
     Args:
         config: Path of the config, or ``package::path``.
@@ -56,13 +56,13 @@ def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, P
         The config, with a ``work_dir``, and the model, in eval mode.
 
     Raises:
-        UserError: As :func:`load_model`; or the config or checkpoint does not exist.
+        UserError: As in :func:`load_model`; or the config or checkpoint does not exist.
     """
     return open_trained(config, checkpoint, args, load_model)
 
 
 def build_dataset(cfg: Config, phase: str) -> BaseDataset:
-    """Build the data set of a config's ``'train'`` or ``'test'`` loader, as the test pipeline prepares it.
+    """Build the data set of a config's ``'train'`` or ``'test'`` loader, with the test pipeline.
 
     Args:
         cfg: The config.
@@ -79,17 +79,17 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
 def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, failures: list[str]) -> Iterator[dict]:
     """Read cloud and mesh files as samples.
 
-    A cloud of up to ``num_points`` points is taken as it is; of a larger one, and of the surface of a mesh, as many are
-    drawn. Equal geometry gives equal samples, whatever the files are called and whichever others there are.
+    Clouds of up to ``num_points`` points are used unchanged; from larger ones, and from the surface of meshes,
+    ``num_points`` points are sampled. Equal geometry results in equal samples, independent of file names and order.
 
     Args:
         paths: The files.
         pipeline: Test pipeline of a config.
-        num_points: Most points of a sample.
-        failures: Gets what is wrong with the files that cannot be used.
+        num_points: Maximum number of points of a sample.
+        failures: List that the error messages of unusable files are appended to.
 
     Yields:
-        The samples. Their data samples have ``points_of_file``, the number of a cloud's points or a mesh's vertices,
+        The samples. Their data samples have ``points_of_file``, the number of points of a cloud or vertices of a mesh,
         and ``is_mesh``.
     """
     prepare = Compose(pipeline)
@@ -107,13 +107,13 @@ def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, f
 
 
 def write_ply(path: Path, sample: BaseDataElement, latent_capsules: int) -> None:
-    """Write a reconstruction, in the units and at the place of its input, coloured by latent capsule.
+    """Write a reconstruction as PLY, in the coordinates of its input, coloured by latent capsule.
 
-    Coordinates are in double precision: of a cloud far from the origin, floats would keep the place, and not the shape.
+    Coordinates are double precision: far from the origin, single precision cannot represent the shape.
 
     Args:
         path: PLY file to write.
-        sample: A sample as :func:`predict` gives it.
+        sample: Sample from :func:`predict`.
         latent_capsules: Number of latent capsules of the model.
     """
     points = sample.pred_points.double().numpy() * sample.get('radius', 1.0) + sample.get('centre', 0.0)
@@ -132,11 +132,11 @@ def predict(
 
     Args:
         model: The model, in eval mode.
-        samples: Samples as pipelines pack them. Clouds of different sizes go into batches of their own.
-        batch_size: Most clouds at a time. Defaults to 32.
+        samples: Samples packed by a pipeline. Clouds of different sizes are put into separate batches.
+        batch_size: Maximum batch size. Defaults to 32.
 
     Yields:
-        In their order, the cloud ``[n, 3]`` and its sample with ``pred_points`` and ``latent``, on the CPU.
+        The cloud ``[n, 3]`` and its sample with ``pred_points`` and ``latent``, on the CPU, in input order.
     """
     batch = []
     for sample in samples:

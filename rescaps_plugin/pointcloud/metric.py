@@ -12,14 +12,14 @@ from rescaps_plugin.losses import chamfer_distance
 
 @METRICS.register_module()
 class ChamferMetric(BaseMetric):
-    """Chamfer distance between clouds and their reconstructions, times 1000, as papers report it.
+    """Chamfer distance between clouds and their reconstructions, times 1000, as reported in papers.
 
-    Gives ``chamfer/mean``, over clouds, and ``chamfer/<class>``, over the clouds of each class that the set has.
+    Returns ``chamfer/mean``, over all clouds, and ``chamfer/<class>``, over the clouds of each class in the data set.
     Distances are those of :func:`rescaps_plugin.losses.chamfer_distance`: the mean squared distance to the nearest
-    point, both ways added.
+    point, summed over both directions.
 
     Args:
-        per_class: Whether to give the distances of classes. Defaults to True.
+        per_class: Whether to return the distances per class. Defaults to True.
         **kwargs: Arguments of :class:`mmengine.evaluator.BaseMetric`: ``collect_device``, ``prefix``.
     """
 
@@ -30,13 +30,13 @@ class ChamferMetric(BaseMetric):
         self.per_class = per_class
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Measure a batch.
+        """Compute the distances of a batch.
 
         Args:
-            data_batch: The batch as the data loader gave it, with the clouds as ``inputs``.
-            data_samples: Samples with ``pred_points`` ``[n, 3]`` and, for distances of classes, ``gt_label`` ``[1]``.
+            data_batch: Batch from the data loader, with the clouds as ``inputs``.
+            data_samples: Samples with ``pred_points`` ``[n, 3]`` and, for distances per class, ``gt_label`` ``[1]``.
         """
-        # Clouds of one size are measured together, and each group is read from the device once.
+        # Clouds of equal size are computed together, with one transfer from the device per group.
         groups = defaultdict(list)
         for index, (points, sample) in enumerate(zip(data_batch['inputs'], data_samples, strict=True)):
             groups[points.shape, sample['pred_points'].shape].append((index, points, sample['pred_points']))
@@ -56,13 +56,13 @@ class ChamferMetric(BaseMetric):
         self.results.extend(zip(distances, labels, strict=True))
 
     def compute_metrics(self, results: list[tuple[float, int | None]]) -> dict[str, float]:
-        """Average the distances of all clouds, and of each class.
+        """Average the distances over all clouds and per class.
 
         Args:
             results: Distance and label of every cloud, of all processes.
 
         Returns:
-            ``mean`` and, by their names, the classes.
+            Distances by ``mean`` and class name.
         """
         by_class = defaultdict(list)
         for distance, label in results:

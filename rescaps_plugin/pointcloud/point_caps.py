@@ -1,6 +1,6 @@
 """Point capsule autoencoder.
 
-Zhao, Birdal, Deng, Tombari, *3D Point Capsule Networks*, CVPR 2019, with dynamic routing as there or with one block of
+Zhao, Birdal, Deng, Tombari, *3D Point Capsule Networks*, CVPR 2019, with its dynamic routing or with one block of
 residual pose routing (Liu et al. 2024, Sec. V-D).
 
 Letters: ``b`` cloud of the batch, ``n`` point, ``c`` feature, ``p`` primary capsule, ``i`` its entries, ``l`` latent
@@ -22,7 +22,7 @@ from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.dynamic import squash
 from rescaps_plugin.layers.fusion import Deployable, norm_scale_shift
 
-# Scores of points held at a time while the winners are sought. On a CPU they fit its cache.
+# Number of products computed at a time when searching the maxima. On a CPU they fit into the cache.
 CPU_SCORES = 2**21
 GPU_SCORES = 2**27
 
@@ -44,14 +44,15 @@ class ChamferLoss(losses.ChamferLoss):
 
 
 class LargestProducts(torch.autograd.Function):
-    """The largest product of every row of a matrix with the points of a cloud; the smallest where the sign is -1.
+    """Maximum over the points of a cloud of their product with every row of a matrix; minimum where the sign is -1.
 
-    Products with all points are made some at a time and not kept: the backward pass needs only which point won.
+    Products with all points are computed in chunks and not stored: the backward pass needs only the index of the
+    maximum.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, sign: Tensor) -> Tensor:
-        """Give products ``[b, o]`` of ``x`` [b, n, c] and ``weight`` [o, c]; ``sign`` [o] is 1 or -1."""
+        """Compute products ``[b, o]`` of ``x`` [b, n, c] and ``weight`` [o, c]; ``sign`` [o] is 1 or -1."""
         rows = max(1, (CPU_SCORES if x.device.type == 'cpu' else GPU_SCORES) // x.shape[1])
         chunks = (sign[:, None] * weight).split(rows)
         largest = [(chunk @ cloud.T).max(dim=1) for cloud in x for chunk in chunks]
@@ -61,7 +62,7 @@ class LargestProducts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Give the gradients of ``x`` and ``weight``."""
+        """Compute the gradients of ``x`` and ``weight``."""
         x, weight, index = ctx.saved_tensors
         grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
         for cloud, winner, grad_cloud, grad_product in zip(x, index, grad_x, grad[:, :, None], strict=True):
@@ -71,16 +72,16 @@ class LargestProducts(torch.autograd.Function):
 
 
 class PrimaryPointCaps(nn.Module):
-    """Primary point capsules: every entry of every capsule is a normalised linear map of points, at its largest point.
+    """Primary point capsules: linear map, batch normalisation and max-pooling over points, then squash.
 
-    A capsule of ``i`` entries is ``squash(max_n BN(linear(x_n)))``. Zhao et al. compute it as ``i`` convolutions of
-    their own, each with its batch normalisation and its pooling over points; here they are one product. Of the products
-    with all points only the largest is ever read, and their mean and variance follow from those of ``x``:
-    ``mean(W x) = W mean(x)``, ``cov(W x) = W cov(x) W'``. So the products are not kept, and the backward pass has one
-    point per entry to go through instead of ``n``. It is the same arithmetic.
+    A capsule of ``i`` entries is ``squash(max_n BN(linear(x_n)))``. Zhao et al. compute it by ``i`` separate
+    convolutions, each with batch normalisation and pooling; here they are one product. Only the maximum over points is
+    needed of the products, and their mean and variance follow from those of ``x``: ``mean(W x) = W mean(x)``,
+    ``cov(W x) = W cov(x) W'``. Therefore the products are not stored, and the backward pass visits one point per entry
+    instead of ``n``. The result is mathematically the same.
 
-    ``norm`` keeps the parameters and is not called itself: statistics are those of this process, also where batch
-    normalisations are synchronised over processes.
+    ``norm`` holds the parameters and is not called: statistics are those of this process, also where batch
+    normalisation is synchronised over processes.
 
     Args:
         in_channels: Features of a point.
@@ -101,10 +102,10 @@ class PrimaryPointCaps(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         norm, linear = self.norm, self.linear
         x = x.to(linear.weight.dtype)
-        # A negative scale turns the largest into the smallest.
+        # With a negative scale, the maximum after normalisation is the minimum before.
         sign = torch.where(norm.weight < 0, -1.0, 1.0).to(x.dtype)
         if torch.compiler.is_exporting() or torch.jit.is_tracing():
-            # Of a file's operators none loops over the clouds.
+            # Exported graphs cannot contain the custom function, which loops over clouds.
             product = sign * F.linear(x, sign[:, None] * linear.weight).amax(dim=1)
         else:
             product = LargestProducts.apply(x, linear.weight, sign)
@@ -114,7 +115,7 @@ class PrimaryPointCaps(nn.Module):
             return squash(entry.unflatten(1, (-1, self.capsule_dim)))[0]
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give mean and variance of the products, ``[o]``; in training those of the batch, noted down as BN does."""
+        """Return mean and variance ``[o]`` of the products; in training those of the batch, with running updates."""
         norm, linear = self.norm, self.linear
         if not self.training:
             return norm.running_mean, norm.running_var
@@ -134,8 +135,7 @@ class PrimaryPointCaps(nn.Module):
 class DynamicLatentCaps(nn.Module):
     """Latent capsules by routing by agreement (Zhao et al. 2019): dynamic routing over a 1x1 map.
 
-    Every primary capsule votes for every latent one by a matrix of its own. Gradients flow through the last iteration
-    alone.
+    Every pair of primary and latent capsules has its own vote matrix. Gradients flow only through the last iteration.
 
     Args:
         primary_capsules: Number of primary capsules.
@@ -173,12 +173,12 @@ class DynamicLatentCaps(nn.Module):
 class ResidualPoseLatentCaps(nn.Module):
     """Latent capsules by one block of residual pose routing (Liu et al. 2024, Sec. V-D).
 
-    The entries of the primary capsules are the channels of a 1x1 map: primary capsules of the block, ResP layers, and a
-    linear map of poses and activations to the latent capsules.
+    The entries of the primary capsules are the channels of a 1x1 map, which goes through the block's primary capsules
+    and ResP layers; a linear map of poses and activations computes the latent capsules.
 
     Args:
         primary_capsules: Number of primary capsules.
-        primary_dim: Entries of a primary capsule: a square number, a pose matrix.
+        primary_dim: Entries of a primary capsule, a square number (a pose matrix).
         latent_capsules: Number of latent capsules.
         latent_dim: Entries of a latent capsule.
         capsule_types: Capsule types of the block. Defaults to 32.
@@ -189,7 +189,7 @@ class ResidualPoseLatentCaps(nn.Module):
         - output: ``[b, latent_capsules, latent_dim]``
 
     Raises:
-        ValueError: If ``primary_dim`` is no square, or in training on a batch of one cloud.
+        ValueError: ``primary_dim`` is not a square number, or a training batch has only one cloud.
     """
 
     def __init__(
@@ -230,22 +230,22 @@ LATENT_CAPS = {'rpr': ResidualPoseLatentCaps, 'dynamic': DynamicLatentCaps}
 
 
 class PointGenerators(Deployable):
-    """Decoder: point generators, each of which makes one point out of every latent capsule and a place on a grid.
+    """Decoder: point generators, each of which maps every latent capsule and a grid coordinate to one point.
 
-    A generator is a pointwise network ``d + 2 -> d + 2 -> (d + 2) / 2 -> (d + 2) / 4 -> 3`` with batch normalisations
-    and ReLUs, and tanh at the end (Zhao et al. 2019). All of them run at once, as grouped convolutions over latent
-    capsules and clouds; what they share, the latent capsules, is read by one dense product.
+    A generator is a pointwise network ``d + 2 -> d + 2 -> (d + 2) / 2 -> (d + 2) / 4 -> 3`` with batch normalisation
+    and ReLU, and tanh at the end (Zhao et al. 2019). All generators run at once as grouped convolutions over latent
+    capsules and clouds; their common input, the latent capsules, is read by one dense product.
 
     Args:
         latent_capsules: Number of latent capsules.
         latent_dim: Entries of a latent capsule.
-        num_points: Points of a cloud. There are ``num_points / latent_capsules`` generators, rounded up; the last
-            points are left out where that is more.
+        num_points: Points of a cloud. There are ``num_points / latent_capsules`` generators, rounded up; surplus points
+            are dropped.
 
     Shape:
         - latent: ``[b, latent_capsules, latent_dim]``
         - grid: ``[b, generators, latent_capsules, 2]``, in [0, 1)
-        - output: ``[b, num_points, 3]``, in (-1, 1); point ``g * latent_capsules + l`` is of capsule ``l``
+        - output: ``[b, num_points, 3]``, in (-1, 1); point ``g * latent_capsules + l`` belongs to capsule ``l``
     """
 
     def __init__(self, latent_capsules: int, latent_dim: int, num_points: int) -> None:
@@ -263,7 +263,7 @@ class PointGenerators(Deployable):
 
     def forward(self, latent: Tensor, grid: Tensor) -> Tensor:
         batch = latent.shape[0]
-        # Clouds and latent capsules are one axis: grouped convolutions are faster on one long row than on many short.
+        # Clouds and latent capsules form one axis: grouped convolutions are faster on one long row than on many short.
         latent = latent.permute(2, 0, 1).reshape(1, latent.shape[2], -1)
         grid = grid.permute(1, 3, 0, 2).reshape(1, 2 * self.generators, -1)
         first, *others = self.convs
@@ -284,30 +284,30 @@ class PointGenerators(Deployable):
 
 @MODELS.register_module()
 class PointCapsAE(BaseModel):
-    """Point capsule autoencoder (Zhao et al. 2019), routed by agreement or by residual poses.
+    """Point capsule autoencoder (Zhao et al. 2019) with routing by agreement or residual pose routing.
 
-    A pointwise network and primary point capsules encode a cloud, latent capsules are what it is known by, and point
-    generators decode it. Decoding takes random places on a grid: drawn anew in training, from PyTorch's generator, and
-    fixed by ``grid_seed`` in evaluation.
+    A pointwise network, primary point capsules and latent capsules encode a cloud, and point generators decode it.
+    Decoding uses random grid coordinates: drawn in every training step from PyTorch's generator, and fixed by
+    ``grid_seed`` in evaluation.
 
     Args:
-        num_points: Points of a reconstructed cloud; the clouds given may have any number. Defaults to 2048.
+        num_points: Points of a reconstructed cloud; input clouds may have any number. Defaults to 2048.
         channels: Features of a point after each layer of the pointwise network. Defaults to (64, 128).
         primary_capsules: Number of primary capsules. Defaults to 1024.
-        primary_dim: Entries of a primary capsule, with ``'rpr'`` a square number. Defaults to 16.
+        primary_dim: Entries of a primary capsule, a square number for ``'rpr'``. Defaults to 16.
         latent_capsules: Number of latent capsules. Defaults to 64.
         latent_dim: Entries of a latent capsule. Defaults to 64.
-        routing: How latent capsules are computed: ``'rpr'``, residual pose routing; ``'dynamic'``, routing by
+        routing: Routing of the latent capsules: ``'rpr'``, residual pose routing, or ``'dynamic'``, routing by
             agreement. Defaults to ``'rpr'``.
         routing_cfg: Further arguments of :class:`ResidualPoseLatentCaps` (``capsule_types``, ``num_layers``, ...) or
             :class:`DynamicLatentCaps` (``iterations``). Defaults to None.
-        grid_seed: Seed of the places on the grid in evaluation. Defaults to 0.
-        loss: Loss of a reconstructed and a given cloud. Defaults to ``dict(type='ChamferLoss')``.
+        grid_seed: Seed of the grid coordinates in evaluation. Defaults to 0.
+        loss: Loss between the reconstructed and the input cloud. Defaults to ``dict(type='ChamferLoss')``.
         data_preprocessor: As in :class:`mmengine.model.BaseModel`. Defaults to None.
         init_cfg: mmengine's initialisation. Defaults to None.
 
     Raises:
-        ValueError: If a choice is unknown or a size is not positive.
+        ValueError: ``routing`` is unknown or a size is too small.
 
     Example:
         >>> model = PointCapsAE(num_points=96, primary_capsules=8, latent_capsules=32, latent_dim=14)
@@ -361,10 +361,10 @@ class PointCapsAE(BaseModel):
         self.register_buffer('grid', grid, persistent=False)
 
     def encode(self, inputs: Tensor) -> Tensor:
-        """Give the latent capsules ``[b, latent_capsules, latent_dim]`` of clouds ``[b, n, 3]``.
+        """Encode clouds ``[b, n, 3]`` as latent capsules ``[b, latent_capsules, latent_dim]``.
 
         Raises:
-            ValueError: If the clouds are not ``[b, n, 3]``.
+            ValueError: The clouds are not ``[b, n, 3]``.
         """
         if not isinstance(inputs, Tensor) or inputs.dim() != 3 or inputs.shape[2] != 3:
             shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
@@ -376,7 +376,7 @@ class PointCapsAE(BaseModel):
         return self.latent(self.primary(features))
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Give clouds ``[b, num_points, 3]`` from latent capsules ``[b, latent_capsules, latent_dim]``."""
+        """Decode latent capsules ``[b, latent_capsules, latent_dim]`` to clouds ``[b, num_points, 3]``."""
         shape = (latent.shape[0], *self.grid.shape[1:])
         grid = torch.rand(shape, device=self.grid.device) if self.training else self.grid.expand(shape)
         return self.decoder(latent, grid)
@@ -394,7 +394,7 @@ class PointCapsAE(BaseModel):
                 ``[latent_capsules, latent_dim]``. Defaults to ``'tensor'``.
 
         Raises:
-            ValueError: If the clouds are not ``[b, n, 3]``, or the mode is unknown.
+            ValueError: The clouds are not ``[b, n, 3]``, or the mode is unknown.
         """
         if mode not in ('tensor', 'loss', 'predict'):
             raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")

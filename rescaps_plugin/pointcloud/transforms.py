@@ -1,8 +1,8 @@
 """Point cloud transforms, registered in mmengine's root ``TRANSFORMS``.
 
-All take and give a result dict with ``points`` ``[n, 3]``, and ``source``, what they come from. Points are float64
-where a file has them so, until :class:`NormalizePoints` has centred them: far from the origin, float32 has no digits
-left for their shape. Random ones draw from NumPy's global state, which mmengine seeds in every worker.
+All transform a result dict with ``points`` ``[n, 3]`` and ``source``, the name of the cloud. Points of float64 files
+stay float64 until :class:`NormalizePoints` has centred them: far from the origin, float32 cannot represent the shape.
+Random transforms use NumPy's global state, which mmengine seeds in every worker.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ AXES = 'xyz'
 
 
 def normalize_points(points: np.ndarray, source: str = 'points') -> tuple[np.ndarray, np.ndarray, float]:
-    """Centre a cloud on the mean of its points and scale it to the unit sphere, which its farthest point touches.
+    """Centre a cloud on the mean of its points and scale it so that its farthest point is on the unit sphere.
 
     Args:
         points: Cloud ``[n, 3]``.
         source: File and field of the cloud, for the error message. Defaults to ``'points'``.
 
     Returns:
-        In float64, the cloud, its centre ``[3]`` and its radius: ``points * radius + centre`` is the cloud given.
+        The cloud, its centre ``[3]`` and its radius, in float64: ``points * radius + centre`` is the input cloud.
 
     Raises:
-        CloudError: All points are one, or some are not finite.
+        CloudError: All points are equal, or some are not finite.
 
     Example:
         >>> normalize_points(np.array([[2.0, 0, 0], [4, 0, 0]]))[0]
@@ -49,7 +49,7 @@ class NormalizePoints:
     """Centre a cloud and scale it to the unit sphere; see :func:`normalize_points`."""
 
     def __call__(self, results: dict) -> dict:
-        """Normalise ``points``, float32 from then on, and note ``centre`` and ``radius`` in float64."""
+        """Normalise ``points`` to float32, and set ``centre`` and ``radius`` in float64."""
         normalized, results['centre'], results['radius'] = normalize_points(results['points'], results['source'])
         results['points'] = normalized.astype(np.float32)
         return results
@@ -61,17 +61,17 @@ class RandomRotatePoints:
 
     Args:
         max_angle: Largest angle, in degrees. Defaults to 180.
-        axis: The axis, which is up in most data sets: ``'x'``, ``'y'`` or ``'z'``. Defaults to ``'y'``.
+        axis: The axis, ``'x'``, ``'y'`` or ``'z'``. Defaults to ``'y'``, up in most data sets.
 
     Raises:
-        ValueError: If the axis is none of them.
+        ValueError: The axis is unknown.
     """
 
     def __init__(self, max_angle: float = 180.0, axis: str = 'y') -> None:
         if axis not in tuple(AXES):
             raise ValueError(f'axis must be one of {tuple(AXES)}, got {axis!r}')
         self.max_angle = max_angle
-        # The plane that turns, the first axis towards the second.
+        # Plane of rotation, from the first axis towards the second.
         self.plane = [(AXES.index(axis) + 1) % 3, (AXES.index(axis) + 2) % 3]
 
     def __call__(self, results: dict) -> dict:
@@ -86,11 +86,11 @@ class RandomRotatePoints:
 
 @TRANSFORMS.register_module()
 class RandomJitterPoints:
-    """Move every point by normal noise.
+    """Add Gaussian noise to every point.
 
     Args:
         std: Standard deviation along each axis, in the cloud's unit. Defaults to 0.01.
-        clip: Largest move along an axis. Defaults to 0.05.
+        clip: Largest displacement along an axis. Defaults to 0.05.
     """
 
     def __init__(self, std: float = 0.01, clip: float = 0.05) -> None:
@@ -108,7 +108,7 @@ class RandomJitterPoints:
 class RandomScalePoints:
     """Scale a cloud by a factor uniform in a range.
 
-    Decoders end in tanh: clouds of the unit sphere should not grow beyond it.
+    Clouds in the unit sphere should not be enlarged, as decoders end in tanh.
 
     Args:
         scale: Smallest and largest factor. Defaults to (0.8, 1.0).
@@ -127,13 +127,13 @@ class RandomScalePoints:
 
 @TRANSFORMS.register_module()
 class RandomDropPoints:
-    """Drop a random share of the points; another point stands in for each, so that clouds keep their size.
+    """Replace a random fraction of the points by copies of a kept point, so that clouds keep their size.
 
     Args:
-        max_ratio: Largest share; the share is uniform in ``[0, max_ratio]``. Defaults to 0.5.
+        max_ratio: Largest fraction; the fraction is uniform in ``[0, max_ratio]``. Defaults to 0.5.
 
     Raises:
-        ValueError: If the share is not in [0, 1).
+        ValueError: ``max_ratio`` is not in [0, 1).
     """
 
     def __init__(self, max_ratio: float = 0.5) -> None:
@@ -152,10 +152,10 @@ class RandomDropPoints:
 
 @TRANSFORMS.register_module()
 class PackPoints:
-    """Pack a sample for the model: ``inputs``, the cloud in float32, and ``data_samples`` with what is known of it.
+    """Pack a sample for the model: ``inputs``, the cloud in float32, and ``data_samples`` with its label and meta data.
 
     Raises:
-        CloudError: float32 would move points by more than a thousandth of the cloud's extent.
+        CloudError: Rounding to float32 moves points by more than a thousandth of the cloud's extent.
     """
 
     meta_keys = ('sample_idx', 'path', 'centre', 'radius')
@@ -169,7 +169,7 @@ class PackPoints:
         moved, extent = np.abs(points - results['points']).max(), np.ptp(results['points'], axis=0).max()
         if moved > extent / 1000 > 0:
             raise CloudError(
-                f'{results["source"]}: in float32 points would move by {moved:.2g} of an extent of {extent:.2g}, for '
-                'the cloud lies far from the origin; put NormalizePoints first into the pipeline'
+                f'{results["source"]}: rounding to float32 would move points by {moved:.2g} of an extent of '
+                f'{extent:.2g}, as the cloud is far from the origin; put NormalizePoints first into the pipeline'
             )
         return dict(inputs=torch.from_numpy(points), data_samples=sample)

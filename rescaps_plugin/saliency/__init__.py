@@ -1,6 +1,6 @@
-"""What mmsegmentation needs for salient object detection with capsule networks.
+"""Salient object detection with capsule networks for mmsegmentation.
 
-``custom_imports = dict(imports=['rescaps_plugin.saliency'])`` in a config registers everything below.
+``custom_imports = dict(imports=['rescaps_plugin.saliency'])`` in a config registers all classes below.
 """
 
 from typing import Any
@@ -34,10 +34,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Give ``MMSegInferencer`` of ``mmseg.apis``, whose import takes seconds and no config needs.
+    """Import ``MMSegInferencer`` from ``mmseg.apis`` on first access: the import takes seconds and no config needs it.
 
-    By its own name it has to be imported after ``rescaps_plugin`` where MMCV is not compiled, which tools that sort
-    imports do not keep to.
+    Without compiled MMCV operators, ``mmseg.apis`` must be imported after ``rescaps_plugin``, an order that import
+    sorters do not keep.
     """
     if name == 'MMSegInferencer':
         from mmseg.apis import MMSegInferencer

@@ -1,4 +1,4 @@
-"""The input size of a network, given to whole batches: one drawn size in training, a fixed one in evaluation."""
+"""Data preprocessor that resizes whole batches: to a random size in training, to a fixed size in evaluation."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ Size = tuple[int, int]
 
 @MODELS.register_module()
 class SaliencyDataPreProcessor(SegDataPreProcessor):
-    """Resizes images to the size of their batch, then does what MMSegmentation's does: colours, mean and deviation.
+    """Resize the images of a batch, then convert colours and normalise as ``SegDataPreProcessor``.
 
-    Images come as their files have them; proportions are given up, as all salient object detectors do. The size of a
-    training batch depends on the run's seed and the number of its iteration alone: every process of a distributed
-    training draws the same, and a resumed training draws what it would have drawn. Images are interpolated linearly
-    with antialiasing, masks take their nearest pixel. In evaluation, masks stay as they are, and MMSegmentation's
-    segmentors bring maps back to the size of the file.
+    The aspect ratio is not kept, as in all salient object detectors. The size of a training batch depends only on the
+    run's seed and the iteration: all processes of a distributed training draw the same size, and a resumed training
+    continues the same sequence. Images are resized bilinearly with antialiasing, masks by nearest neighbour. In
+    evaluation, masks are not resized, and MMSegmentation's segmentors resize maps to the original image size.
 
     Args:
-        train_sizes: Sides of square images, or (height, width) pairs, of which one is drawn for each training batch.
-            By default, images keep their sizes, and a batch is padded.
+        train_sizes: Sides of square images, or (height, width) pairs; one is drawn for each training batch. By
+            default, images keep their sizes, and a batch is padded.
         test_size: Side, or (height, width), of images in evaluation. By default, they keep their sizes.
-        probabilities: Of the ``train_sizes``; all alike by default.
+        probabilities: Probabilities of the ``train_sizes``. Defaults to None: uniform.
         **kwargs: Arguments of :class:`mmseg.models.SegDataPreProcessor`: ``mean``, ``std``, ``bgr_to_rgb``, ...
 
     Raises:
-        ValueError: A size is not positive, or ``probabilities`` are none of the sizes.
+        ValueError: A size is not positive, or ``probabilities`` are not a distribution over ``train_sizes``.
     """
 
     def __init__(
@@ -61,10 +60,10 @@ class SaliencyDataPreProcessor(SegDataPreProcessor):
         self.batches = 0
 
     def draw_size(self) -> Size:
-        """Draw the size of the training batch at hand."""
+        """Draw the size of the current training batch."""
         hub = MessageHub.get_current_instance()
         if self.seed is None:
-            # A run may seed its processes differently; the first one's seed counts.
+            # Processes may have different seeds; all use that of rank 0.
             seed = [hub.get_info('seed', 0)]
             broadcast_object_list(seed)
             (self.seed,) = seed
@@ -95,11 +94,11 @@ class SaliencyDataPreProcessor(SegDataPreProcessor):
                 sample.set_metainfo(dict(img_shape=size, pad_shape=size, scale_factor=scale))
                 if training:
                     mask = sample.gt_sem_seg.data
-                    # of pixels' middles, where the mode 'nearest' would take corners
+                    # 'nearest-exact' samples at pixel centres; 'nearest' samples at corners.
                     resized = F.interpolate(mask[None].float(), size, mode='nearest-exact')[0].to(mask.dtype)
                     del sample.gt_sem_seg.data
                     sample.gt_sem_seg.data = resized
-        # MMSegmentation's swaps channels by a list of indices, which it copies to the device for every image.
+        # SegDataPreProcessor swaps channels by a list of indices, which is copied to the device for every image.
         ready = copy(self)
         if self.channel_conversion:
             data['inputs'] = [image.flip(0) if len(image) == 3 else image for image in data['inputs']]
@@ -108,7 +107,7 @@ class SaliencyDataPreProcessor(SegDataPreProcessor):
 
 
 def as_size(size: int | Sequence[int], argument: str) -> Size:
-    """Read a side, or a height and a width, of positive numbers of pixels."""
+    """Convert a side, or a (height, width) pair, to a pair of positive pixel counts."""
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
         raise ValueError(f'SaliencyDataPreProcessor: {argument} must be sides or (height, width) pairs, not {size!r}')

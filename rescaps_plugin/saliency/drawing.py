@@ -1,4 +1,4 @@
-"""Pictures of salient object detection: overlays, cut-outs, grids of maps, and curves."""
+"""Plots of salient object detection: overlays, cut-outs, grids of maps, and curves."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from rescaps_plugin.cli.plots import plain_text
 from rescaps_plugin.cli.tables import shorten, show
 from rescaps_plugin.saliency.masks import SALIENT
 
-# Of a row's name.
+# Longest row name, in characters.
 NAME_LETTERS = 24
-# Blue first, as OpenCV has it.
+# BGR.
 TINT = np.array([60.0, 60.0, 255.0])
 
 
 def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-    """Tint an image where it is salient, and draw the line between salient and not.
+    """Tint the salient part of an image and draw its contour.
 
     Args:
-        image: uint8 image ``[height, width, 3]``, blue first.
+        image: uint8 image ``[height, width, 3]``, BGR.
         saliency: uint8 map ``[height, width]``.
 
     Returns:
@@ -38,15 +38,15 @@ def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
 
 def cutout(image: np.ndarray, saliency: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
-    """Cut the salient object out: the map becomes the opacity, of an image that has one of its own within that.
+    """Cut the salient object out, with the map as alpha channel, multiplied by the image's own alpha if it has one.
 
     Args:
         image: uint8 image ``[height, width, 3]``.
         saliency: uint8 map ``[height, width]``.
-        alpha: uint8 opacity ``[height, width]`` that the image has.
+        alpha: uint8 alpha channel ``[height, width]`` of the image.
 
     Returns:
-        uint8 image ``[height, width, 4]``, its colours in the order of ``image``.
+        uint8 image ``[height, width, 4]``, with the channel order of ``image``.
     """
     opacity = saliency if alpha is None else np.rint(saliency * (alpha / 255)).astype(np.uint8)
     return np.dstack([image, opacity])
@@ -59,24 +59,24 @@ def draw_grid(
     rows: Sequence[str] = (),
     notes: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Draw pictures in a grid, a row for each image, as papers compare methods.
+    """Draw a qualitative comparison: a grid with one row per image and one column per method.
 
     Args:
-        columns: Pictures by the name of their column, such as ``'image'``, ``'mask'`` and the methods: uint8 greys
-            ``[height, width]`` or colours ``[height, width, 3]``, red first, of one size in a row.
-        path: File to write, of any format that matplotlib knows.
-        rows: Names of the rows, drawn beside them.
-        notes: What stands below the pictures of a column.
+        columns: Images by column name, such as ``'image'``, ``'mask'`` and the methods: uint8 grey
+            ``[height, width]`` or RGB ``[height, width, 3]``, of one size within a row.
+        path: File to write, in any format that matplotlib supports.
+        rows: Names of the rows.
+        notes: Captions below the images of a column, by column name.
     """
     first = next(iter(columns.values()))
     ratios = [picture.shape[0] / picture.shape[1] for picture in first]
-    # Inches: 1.6 across a picture, and what names and notes take.
+    # Inches: 1.6 per image, plus the space of names and notes.
     width, heights = 1.6 * len(columns) + 0.3, [1.6 * ratio + 0.2 for ratio in ratios]
     figure = Figure(figsize=(width, sum(heights) + 0.3), layout='constrained')
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     axes = figure.subplots(len(first), len(columns), squeeze=False, height_ratios=heights)
     for column, (name, pictures) in enumerate(columns.items()):
-        # Names of configs are long; 18 characters are as wide as a picture.
+        # Names of configs are long; 18 characters are as wide as an image.
         axes[0, column].set_title(textwrap.fill(show(name), 18), fontsize=8)
         for row, picture in enumerate(pictures):
             axis = axes[row, column]
@@ -92,20 +92,20 @@ def draw_grid(
 
 @plain_text
 def draw_curves(curves: Mapping[str, Mapping[str, np.ndarray]], path: Path, title: str = '') -> None:
-    """Draw precision over recall, and F- and E-measure over the threshold.
+    """Plot precision over recall, and F- and E-measure over the threshold.
 
     Args:
         curves: Curves of :func:`~rescaps_plugin.saliency.metric.summarise` by method.
-        path: File to write, of any format that matplotlib knows.
-        title: Of the picture.
+        path: File to write, in any format that matplotlib supports.
+        title: Title of the figure.
     """
     figure = Figure(figsize=(12, 4), layout='constrained')
     figure.suptitle(title)
     recall, f_measure, e_measure = figure.subplots(1, 3)
     for index, (name, each) in enumerate(curves.items()):
-        # Ten colours, and then the same as other lines.
+        # Ten colours; after these, other line styles.
         style = dict(color=f'C{index % 10}', linestyle=('-', '--', ':', '-.')[index // 10 % 4], label=name)
-        # Below the lowest threshold everything is salient, which says nothing of the method.
+        # At the lowest threshold every pixel is salient, independent of the method.
         recall.plot(each['recall'][:-1], each['precision'][:-1], **style)
         f_measure.plot(each['threshold'], each['f'], **style)
         e_measure.plot(each['threshold'], each['e'], **style)

@@ -1,4 +1,4 @@
-"""``tools/export.py`` for salient object detectors: the maps of images."""
+"""Export salient object detectors, for ``tools/export.py``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rescaps_plugin.saliency.metric import MapScores, saliency_of, score_map, su
 
 
 class SaliencyMaps(nn.Module):
-    """A detector that gives saliency maps of the size of its images.
+    """Saliency maps of a detector, at the size of its input.
 
     Args:
-        detector: The detector, of 1 or 2 channels.
+        detector: The detector, with 1 or 2 output channels.
 
     Shape:
-        - images: ``[b, 3, h, w]``, as the data preprocessor leaves them
-        - output: the map ``[b, 1, h, w]`` in (0, 1), and its logits ``[b, 1, h, w]``: those that the salient class has,
-          less those of the background where the detector has two channels
+        - images: ``[b, 3, h, w]``, preprocessed
+        - output: the map ``[b, 1, h, w]`` in (0, 1), and its logits ``[b, 1, h, w]``; for a detector with two channels,
+          the salient class's logits minus the background's
     """
 
     def __init__(self, detector: BaseSegmentor) -> None:
@@ -60,7 +60,7 @@ class DetectorExporter(Exporter):
         return SaliencyMaps(deployed)
 
     def find_input_shape(self) -> tuple[int, ...]:
-        """Give ``(3, height, width)``: the size asked for, which images get from then on, or the config's."""
+        """Return ``(3, height, width)``: ``--input-size``, which also becomes ``test_size``, or the config's size."""
         preprocessor, size = self.model.data_preprocessor, self.args.input_size
         if not isinstance(preprocessor, SaliencyDataPreProcessor):
             return (3, *size) if size else super().find_input_shape()
@@ -75,7 +75,7 @@ class DetectorExporter(Exporter):
         return saliency, saliency
 
     def comparable(self, outputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Give the map and what its logits say; logits themselves have no scale."""
+        """Return the map and the sigmoid of the logits; logits themselves are unbounded."""
         saliency, logits = outputs
         return saliency, logits.sigmoid()
 
@@ -88,7 +88,7 @@ class DetectorExporter(Exporter):
         scores = []
         for logits, annotation in zip(outputs[1], annotations, strict=True):
             mask = annotation.gt_sem_seg.data[0]
-            # As MMSegmentation's segmentors: logits are resized, and then become a map.
+            # As MMSegmentation's segmentors: resize the logits, then apply the sigmoid.
             resized = F.interpolate(logits[None], mask.shape, mode='bilinear', align_corners=self.model.align_corners)
             scores.append(score_map(to_grey(resized[0, 0].sigmoid()), mask.numpy() == 1))
         return scores
@@ -98,7 +98,7 @@ class DetectorExporter(Exporter):
         return f'MAE {metrics["MAE"]:.4f}, maxF {metrics["maxF"]:.4f}'
 
     def describe(self) -> dict[str, Any]:
-        # Images come blue first.
+        # Images are loaded as BGR.
         images = self.describe_images(rgb=self.model.data_preprocessor.channel_conversion)
         centres = 'corner pixels aligned' if self.model.align_corners else 'pixel centres at half a pixel'
         recipe = [

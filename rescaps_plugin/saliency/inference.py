@@ -1,4 +1,4 @@
-"""Trained salient object detectors at work: opening them, the maps of images, and what images come of."""
+"""Load trained salient object detectors, read images and videos, and predict saliency maps."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from rescaps_plugin.saliency.metric import saliency_of, to_grey
 from rescaps_plugin.training.checkpoint_loader import load_weights
 
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
-# How files begin: Matroska and WebM, MPEG program and elementary streams; packets of MPEG transport streams; and the
-# types of the first part of QuickTime and MP4.
+# Signatures of Matroska and WebM, and of MPEG program and elementary streams; sync bytes of MPEG transport streams; and
+# types of the first box of QuickTime and MP4.
 EBML, SEGMENT = b'\x1a\x45\xdf\xa3', b'\x18\x53\x80\x67'
 VIDEO_STARTS = (EBML, b'\0\0\1\xba', b'\0\0\1\xb3')
 TRANSPORT_PACKETS = b'GG'
 QUICKTIME_STARTS = (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'pnot')
-# Steps of a test pipeline that load what a picture at hand already has, or has not.
+# Steps of a test pipeline to leave out when the image is already loaded.
 LOADERS = (*IMAGE_LOADERS, 'LoadAnnotations', 'LoadImageFromNDArray', 'LoadSaliencyMask')
 
 
@@ -46,13 +46,13 @@ class Picture:
     """An image to predict.
 
     Args:
-        source: Where it comes from: a path, a frame of a video, or a name in a data set.
-        name: Relative path of what is made of it, without a suffix.
-        image: uint8 image ``[height, width, 3]``, blue first.
-        sample: The image as the test pipeline packs it.
-        mask: bool mask ``[height, width]``, where it is known.
-        alpha: uint8 opacity ``[height, width]``, where the image has one.
-        video: The video's name and its frames per second, of a frame.
+        source: Path, path and frame number of a video frame, or name in a data set.
+        name: Relative path of the output files, without suffix.
+        image: uint8 image ``[height, width, 3]``, BGR.
+        sample: Sample packed by the test pipeline.
+        mask: bool mask ``[height, width]``, if known.
+        alpha: uint8 alpha channel ``[height, width]``, if the image has one.
+        video: For a frame, name and frames per second of its video.
     """
 
     source: str
@@ -76,10 +76,10 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
         The model, in eval mode.
 
     Raises:
-        UserError: The config's model is no salient object detector, or the checkpoint is one of another model.
+        UserError: The config's model is not a salient object detector, or the checkpoint belongs to another model.
     """
     if cfg.get('default_scope') != 'mmseg':
-        raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it may be mmseg.')
+        raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it must be mmseg.')
     model = MODELS.build(cfg.model)
     channels = getattr(getattr(model, 'decode_head', None), 'out_channels', None)
     if not isinstance(model, BaseSegmentor) or channels not in (1, 2):
@@ -92,17 +92,17 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
 
 
 def predict_maps(model: BaseSegmentor, samples: Sequence[dict]) -> list[np.ndarray]:
-    """Predict a batch.
+    """Predict the saliency maps of a batch.
 
     Args:
         model: The model, in eval mode.
-        samples: Samples as a test pipeline packs them.
+        samples: Samples packed by the test pipeline.
 
     Returns:
-        uint8 saliency maps ``[height, width]`` of the size that each image has before the pipeline.
+        uint8 saliency maps ``[height, width]``, each of the original image size.
 
     Raises:
-        UserError: Images differ in size, and nothing brings them to one.
+        UserError: Images differ in size, and the model does not resize them.
     """
     preprocessor = model.data_preprocessor
     shapes = {tuple(sample['inputs'].shape) for sample in samples}
@@ -118,7 +118,7 @@ def predict_maps(model: BaseSegmentor, samples: Sequence[dict]) -> list[np.ndarr
 
 
 class PictureReader:
-    """Makes pictures of files, frames and samples, as the test pipeline of a config says.
+    """Read images, video frames and data set samples, and prepare them by the test pipeline of a config.
 
     Args:
         cfg: The config.
@@ -136,7 +136,7 @@ class PictureReader:
         self.pack = Compose([TRANSFORMS.build(step) for step in pipeline if step['type'] not in LOADERS])
 
     def pack_image(self, image: np.ndarray, source: str) -> dict:
-        """Make a sample of an image, uint8 ``[height, width, 3]``, blue first; ``source`` is its name."""
+        """Pack an image, uint8 ``[height, width, 3]``, BGR, as a sample; ``source`` is its name."""
         size = image.shape[:2]
         return self.pack(dict(img=image, img_path=source, img_shape=size, ori_shape=size))
 
@@ -145,8 +145,8 @@ class PictureReader:
 
         Args:
             paths: The files.
-            limit: Number of images, and of frames of a video, at even distances; all by default.
-            failures: Gets what is wrong with the files that cannot be used.
+            limit: Number of images, and of frames per video, evenly spaced. None reads all.
+            failures: List that the error messages of unusable files are appended to.
 
         Yields:
             The pictures.
@@ -170,17 +170,17 @@ class PictureReader:
         """Read the frames of a video, as :meth:`read_files` does.
 
         Raises:
-            ImageError: The file is no video, its frames are larger than Pillow's limit, or it ends early; then the
-                frames that it has were given.
+            ImageError: The file is not a video, its frames exceed Pillow's size limit, or it is truncated (raised after
+                the readable frames have been yielded).
         """
         check_video(path)
         video = cv2.VideoCapture(str(path))
         try:
             size = [int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
             if math.prod(size) > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-                raise ImageError(f'{path}: refused, its frames have {size[0]} x {size[1]} pixels')
+                raise ImageError(f'{path}: its frames of {size[0]} x {size[1]} pixels exceed the size limit')
             count = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-            # Some files do not say how many frames they have, or how fast.
+            # Some files have no frame count or frame rate.
             kept = set(evenly_spaced(count, limit)) if limit is not None and count else None
             rate = video.get(cv2.CAP_PROP_FPS) or 25.0
             number = 0
@@ -208,9 +208,9 @@ class PictureReader:
         """Read samples of a data set, with their masks.
 
         Args:
-            dataset: As of :meth:`build_dataset`.
-            indices: Numbers of the samples.
-            failures: Gets what is wrong with the files that cannot be used.
+            dataset: Data set built by :meth:`build_dataset`.
+            indices: Indices of the samples.
+            failures: List that the error messages of unusable files are appended to.
 
         Yields:
             The pictures.
@@ -235,10 +235,10 @@ class PictureReader:
 
 
 def check_video(path: Path) -> None:
-    """Refuse what is no video, whatever its name: FFmpeg would follow a playlist to other files.
+    """Check the signature of a video file, whatever its suffix: FFmpeg would follow a playlist to other files.
 
     Raises:
-        ImageError: The file does not begin as one of a known kind does.
+        ImageError: The file has no known video signature.
     """
     with path.open('rb') as file:
         start = file.read(189)
@@ -249,14 +249,16 @@ def check_video(path: Path) -> None:
         or start[::188] == TRANSPORT_PACKETS
     )
     if not known:
-        raise ImageError(f'{path}: no frame of this video can be read: it is no AVI, Matroska, MPEG, MP4 or WebM file')
+        raise ImageError(
+            f'{path}: no frame of this video can be read: it is not an AVI, Matroska, MPEG, MP4 or WebM file'
+        )
 
 
 def is_truncated(path: Path) -> bool:
-    """Tell whether the parts of a video go beyond its end, where it says how long they are.
+    """Return whether the boxes of a video, by the lengths that it declares, extend beyond the end of the file.
 
-    Numbers of frames do not tell: they are guessed from durations, or count frames that an edit leaves out. MPEG
-    streams, and recordings whose length was never filled in, say nothing.
+    Frame counts do not show truncation: they are estimated from durations, or include frames that an edit list skips.
+    MPEG streams, and recordings whose length was never filled in, declare no lengths.
     """
     size = path.stat().st_size
     with path.open('rb') as file:
@@ -274,21 +276,21 @@ def is_truncated(path: Path) -> bool:
             head = file.read(16)
             first, second = head[:4], head[4:8]
             kind, length = (first, second) if order == '<' else (second, first)
-            if not kind.strip().isalnum():  # what follows the parts
+            if not kind.strip().isalnum():  # trailing data, not a box
                 break
             (length,) = struct.unpack(f'{order}I', length)
             if order == '<':
                 length += 8
             elif length == 1 and len(head) == 16:
                 (length,) = struct.unpack('>Q', head[8:])
-            if length <= 8:  # to the end, or not filled in
+            if length <= 8:  # extends to the end, or not filled in
                 break
             place += length
         return place > size
 
 
 def _read_ebml_size(file: BinaryIO) -> int | None:
-    """Read the size of an element of Matroska; None where it is not known."""
+    """Read the size of a Matroska element; None if it is unknown."""
     first = int.from_bytes(file.read(1), 'big')
     count = 8 - first.bit_length()
     if count > 7:
@@ -298,5 +300,5 @@ def _read_ebml_size(file: BinaryIO) -> int | None:
 
 
 def in_colors(image: np.ndarray) -> np.ndarray:
-    """Give grey images three channels."""
+    """Convert a grey image to three channels."""
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image

@@ -1,4 +1,4 @@
-"""Losses of saliency maps in mmsegmentation's registry: any of its heads can use them."""
+"""Saliency losses in mmsegmentation's registry, for any of its heads."""
 
 import torch
 from mmseg.registry import MODELS
@@ -8,12 +8,12 @@ from rescaps_plugin import losses
 
 
 class _SegmentationLoss(nn.Module):
-    """A loss of saliency maps as mmsegmentation's heads call it.
+    """Saliency loss with the call signature of mmsegmentation's losses.
 
     Args:
         loss_weight: Weight of the loss. Defaults to 1.0.
-        loss_name: Its name in the log; one that begins with ``loss`` is optimised. Defaults to the class's own.
-        **kwargs: Arguments of the loss itself.
+        loss_name: Name in the log; only names that begin with ``loss`` are optimised. Defaults to the class's name.
+        **kwargs: Arguments of the wrapped loss.
     """
 
     loss_class: type[nn.Module]
@@ -34,7 +34,7 @@ class _SegmentationLoss(nn.Module):
             logit: Logits of saliency ``[b, 1, h, w]``, or of background and saliency ``[b, 2, h, w]``.
             label: Labels ``[b, h, w]``: 0 background, 1 salient.
             weight: Weights of pixels ``[b, h, w]``. Defaults to None.
-            ignore_index: Label of pixels that do not count; those that pad an image to its batch. Defaults to 255.
+            ignore_index: Label of ignored pixels, such as batch padding. Defaults to 255.
         """
         if logit.shape[1] == 2:
             # A softmax over two classes is a sigmoid of the difference of their logits.
@@ -48,10 +48,10 @@ class _SegmentationLoss(nn.Module):
 
 @MODELS.register_module()
 class BCELoss(_SegmentationLoss):
-    """Cross-entropy of saliency and mask, see :func:`rescaps_plugin.losses.bce_loss`.
+    """Binary cross-entropy of saliency and mask, see :func:`rescaps_plugin.losses.bce_loss`.
 
-    MMSegmentation's ``CrossEntropyLoss`` reads the largest label and the number of valid pixels from the device, for
-    which a training step waits.
+    Unlike MMSegmentation's ``CrossEntropyLoss``, it does not read label values back from the device, which would
+    synchronise every training step.
     """
 
     loss_class = losses.BCELoss
@@ -60,7 +60,7 @@ class BCELoss(_SegmentationLoss):
 
 @MODELS.register_module()
 class BCEIoULoss(_SegmentationLoss):
-    """Cross-entropy and IoU loss of ICON, see :func:`rescaps_plugin.losses.bce_iou_loss`."""
+    """Binary cross-entropy plus IoU loss of ICON, see :func:`rescaps_plugin.losses.bce_iou_loss`."""
 
     loss_class = losses.BCEIoULoss
     default_name = 'loss_bce_iou'

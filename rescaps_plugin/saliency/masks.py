@@ -1,4 +1,4 @@
-"""Files of salient object detection: masks, saliency maps, and folders of images that belong together."""
+"""Read masks and saliency maps, and pair the files of image and mask folders."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from mmengine import fileio
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.images import ImageError, read_image, read_size
 
-# The least grey level that is salient.
+# Lowest salient grey level.
 SALIENT = 128
 
 
 class PairError(UserError, ValueError):
-    """Folders whose files do not belong together; names the first that lacks its counterpart."""
+    """Files of two folders that do not match; names the first unmatched file."""
 
 
 def read_grey(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
     """Read a mask or a saliency map.
 
-    16-bit greys are scaled to 8 bits, palettes and RGB whose colours are all grey are taken as greys, and opacity is
-    dropped.
+    16-bit grey levels are scaled to 8 bits, palette and RGB images with only grey colours are accepted, and an alpha
+    channel is dropped.
 
     Args:
         path: Path, or URL of one of MMEngine's file backends.
@@ -35,7 +35,7 @@ def read_grey(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
         uint8 grey levels ``[height, width]``.
 
     Raises:
-        ImageError: The file cannot be used, or has colours.
+        ImageError: The file cannot be used, or is not grey.
         OSError: The file is missing or cannot be read.
     """
     image = read_image(path, 'color', backend_args=backend_args)
@@ -48,7 +48,7 @@ def read_grey(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
 
 
 def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
-    """Read a mask, salient where the grey level is above 127.
+    """Read a mask; pixels with a grey level above 127 are salient.
 
     Args:
         path: Path, or URL of one of MMEngine's file backends.
@@ -68,19 +68,20 @@ def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
 
 
 def list_files(folder: str | Path, suffixes: Sequence[str], backend_args: dict | None = None) -> dict[str, list[str]]:
-    """List the files of a folder, not of those below it.
+    """List the files of a folder by stem, without subfolders.
 
     Args:
         folder: The folder, or URL of one of MMEngine's file backends.
-        suffixes: How the names end, in either case of letters, such as ``'.jpg'`` or ``'_mask.png'``.
+        suffixes: Suffixes of the file names, case-insensitive, such as ``'.jpg'`` or ``'_mask.png'``.
         backend_args: Arguments of MMEngine's file backend.
 
     Returns:
-        Paths by stem, what stands before the suffix, in the order of the stems; several where their suffixes differ.
+        Paths by stem (the file name without the suffix), sorted by stem. A stem has several paths if files differ only
+        in the suffix.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        PairError: The folder has no such file.
+        FileNotFoundError: The folder does not exist.
+        PairError: The folder has no file with these suffixes.
     """
     if not fileio.isdir(folder, backend_args=backend_args):
         raise FileNotFoundError(f'{folder} is not a folder')
@@ -96,14 +97,14 @@ def list_files(folder: str | Path, suffixes: Sequence[str], backend_args: dict |
 
 
 def list_stems(folder: str | Path, suffixes: Sequence[str], backend_args: dict | None = None) -> dict[str, str]:
-    """List the files of a folder as :func:`list_files` does, where each stem must have one file.
+    """List the files of a folder as :func:`list_files`, with exactly one file per stem.
 
     Returns:
-        Paths by stem, in the order of the stems.
+        Paths by stem, sorted by stem.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        PairError: The folder has no such file, or two of one stem.
+        FileNotFoundError: The folder does not exist.
+        PairError: The folder has no file with these suffixes, or two files with the same stem.
     """
     found = list_files(folder, suffixes, backend_args)
     for stem, paths in found.items():
@@ -113,16 +114,16 @@ def list_stems(folder: str | Path, suffixes: Sequence[str], backend_args: dict |
 
 
 def check_pairs(first: Mapping[str, object], second: Mapping[str, object], first_kind: str, second_kind: str) -> None:
-    """Check that two folders have files of the same stems.
+    """Check that two folders have files with the same stems.
 
     Args:
-        first: Paths by stem, as of :func:`list_stems` or :func:`list_files`.
+        first: Paths by stem, from :func:`list_stems` or :func:`list_files`.
         second: Paths by stem of the other folder.
-        first_kind: What the first folder has, such as ``'image'``.
-        second_kind: What the second folder has.
+        first_kind: Kind of the first folder's files, such as ``'image'``.
+        second_kind: Kind of the second folder's files.
 
     Raises:
-        PairError: Names the first file that lacks its counterpart, and says how many do.
+        PairError: A file has no counterpart; names the first and the number of others.
     """
     for here, there, kind, other in (
         (first, second, first_kind, second_kind),
@@ -130,9 +131,9 @@ def check_pairs(first: Mapping[str, object], second: Mapping[str, object], first
     ):
         alone = sorted(here.keys() - there.keys())
         if alone:
-            more = f', and so do {len(alone) - 1} more' if len(alone) > 1 else ''
+            more = f' (and {len(alone) - 1} more)' if len(alone) > 1 else ''
             folder = Path(_first_path(next(iter(there.values())))).parent
-            raise PairError(f'{_first_path(here[alone[0]])}: this {kind} lacks its {other} in {folder}{more}')
+            raise PairError(f'{_first_path(here[alone[0]])}: this {kind} has no {other} in {folder}{more}')
 
 
 def _first_path(paths: str | Sequence[str]) -> str:
@@ -140,11 +141,11 @@ def _first_path(paths: str | Sequence[str]) -> str:
 
 
 class Misfit(NamedTuple):
-    """A stem whose files are not of one size.
+    """Size mismatch between the files of a stem.
 
     Args:
-        text: Names the files, and says what is wrong with them.
-        resizable: Whether one file can be brought to the size of the other: there is one of each, and both are images.
+        text: Description of the mismatch, with the file names.
+        resizable: Whether one file can be resized to the other: there is one of each, and both are valid images.
     """
 
     text: str
@@ -157,20 +158,20 @@ def pair_by_size(
     backend_args: dict | None = None,
     oriented: bool = True,
 ) -> tuple[dict[str, tuple[str, str]], dict[str, Misfit]]:
-    """Pair the files of two folders, where a stem has several those of one size. Sizes are read from headers.
+    """Pair the files of two folders; if a stem has several files, pair those of equal size. Sizes come from headers.
 
     Args:
-        first: Paths by stem, as of :func:`list_files`.
-        second: Paths of the other folder, of the same stems.
+        first: Paths by stem, from :func:`list_files`.
+        second: Paths of the other folder, with the same stems.
         backend_args: Arguments of MMEngine's file backend.
-        oriented: Whether EXIF's orientation counts in the first folder's sizes, as in those of masks and maps.
+        oriented: Whether to apply the EXIF orientation to the first folder's sizes. It is always applied to the
+            second's.
 
     Returns:
-        Pairs of paths by stem, and by stem what is wrong where no two are of one size; these are paired with the first
-        of their files.
+        Pairs of paths by stem, and mismatches by stem; a stem without a pair of equal size gets its first files.
 
     Raises:
-        PairError: Several pairs of a stem are of one size.
+        PairError: Several pairs of a stem are of equal size.
         OSError: A file cannot be read.
     """
     pairs, misfits = {}, {}
@@ -198,12 +199,12 @@ def pair_by_size(
 
 
 def list_misfits(misfits: Iterable[Misfit]) -> str:
-    """Write misfits for an error message, one a line: the first hundred, and how many there are more."""
+    """Format mismatches for an error message, one per line: the first hundred, and the number of others."""
     texts = [misfit.text for misfit in misfits]
     more = [f'... and {len(texts) - 100} more'] if len(texts) > 100 else []
     return '\n'.join(f'  {text}' for text in [*texts[:100], *more])
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a mask ``[height, width]``, bool, to another ``(height, width)``, by the nearest pixels."""
+    """Resize a bool mask ``[height, width]`` to another ``(height, width)`` by nearest neighbour."""
     return cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(bool)

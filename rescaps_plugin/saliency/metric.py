@@ -1,4 +1,4 @@
-"""Metrics of salient object detection, by PySODMetrics: paper eqs. 18 and 19 and those that tables give beside them."""
+"""Metrics of salient object detection by PySODMetrics: paper eqs. 18 and 19, and other common metrics."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ from py_sod_metrics.fmeasurev2 import FmeasureHandler, PrecisionHandler, RecallH
 from py_sod_metrics.utils import EPS, prepare_data
 from torch import Tensor
 
-# Of metrics, in the order of a table. Of errors, less is better.
+# Metrics in table order. MAE is an error (lower is better), the others are scores.
 METRIC_NAMES = ('maxF', 'meanF', 'adpF', 'wF', 'maxE', 'meanE', 'adpE', 'S', 'MAE')
-# Grey levels from which a pixel counts as salient, in the order of curves.
+# Lowest salient grey levels, in the order of curves.
 THRESHOLDS = np.arange(255, -1, -1)
 
 
 class WholeSmeasure(Smeasure):
-    """PySODMetrics' S-measure, also where a salient region ends at the image's border.
+    """PySODMetrics' S-measure, also defined if the centroid of the salient region is at the image border.
 
-    It parts an image at the middle of the salient region in four, of which two are empty then: they have no weight, and
-    no similarity.
+    The measure divides the image into four quadrants at the centroid. Empty quadrants have no weight and no similarity.
     """
 
     def ssim(self, pred: np.ndarray, gt: np.ndarray) -> float:
-        """Give the similarity of a map and a mask ``[height, width]``."""
+        """Compute the structural similarity of a map and a mask ``[height, width]``."""
         return super().ssim(pred, gt) if gt.size else 0.0
 
 
@@ -55,9 +54,9 @@ class MapScores(NamedTuple):
 
 
 def score_map(saliency: np.ndarray, mask: np.ndarray) -> MapScores:
-    """Score a saliency map as PySODMetrics does: stretched to [0, 1] first, F-measures with gamma^2 = 0.3.
+    """Score a saliency map as PySODMetrics: min-max normalised to [0, 1], F-measures with gamma^2 = 0.3.
 
-    Of an empty mask, precision, recall and F-measures are 0.
+    For an empty mask, precision, recall and F-measures are 0.
 
     Args:
         saliency: uint8 map ``[height, width]``.
@@ -66,7 +65,7 @@ def score_map(saliency: np.ndarray, mask: np.ndarray) -> MapScores:
     Returns:
         The scores.
     """
-    # Each class would stretch the map and count its histogram anew.
+    # Prepared once; each class would normalise the map and compute its histogram again.
     pred, gt = prepare_data(saliency, mask * np.uint8(255))
     f_measure = FmeasureV2(
         dict(
@@ -82,7 +81,7 @@ def score_map(saliency: np.ndarray, mask: np.ndarray) -> MapScores:
         results.update(metric.get_results())
     e_scale = 1.0
     if mask.size == 1:
-        # The E-measure divides by the number of pixels less 1, plus this.
+        # The E-measure divides by the number of pixels - 1 + EPS.
         e_scale = EPS
     return MapScores(
         mae=float(results['mae']),
@@ -98,14 +97,14 @@ def score_map(saliency: np.ndarray, mask: np.ndarray) -> MapScores:
 
 
 def summarise(scores: Sequence[MapScores]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Average the scores of a set's maps.
+    """Average the scores of the maps of a data set.
 
     Args:
         scores: Scores of each map.
 
     Returns:
         The metrics by :data:`METRIC_NAMES`, and the mean curves ``precision``, ``recall``, ``f`` and ``e`` ``[256]``
-        over ``threshold``. Maxima and means are those of the mean curves.
+        over ``threshold``. Maxima and means are taken over the mean curves.
     """
     mean = MapScores(*(np.mean(part, axis=0) for part in zip(*scores, strict=True)))
     metrics = dict(
@@ -124,7 +123,7 @@ def summarise(scores: Sequence[MapScores]) -> tuple[dict[str, float], dict[str, 
 
 
 def metrics_table(rows: Sequence[Mapping[str, str | float]]) -> str:
-    """Lay rows of metrics out for a screen; the first has every column."""
+    """Format rows of metrics as a text table; the first row has every column."""
     table = PrettyTable(list(rows[0]))
     for row in rows:
         table.add_row([f'{value:.4f}' if isinstance(value, float) else value for value in row.values()])
@@ -132,12 +131,12 @@ def metrics_table(rows: Sequence[Mapping[str, str | float]]) -> str:
 
 
 def file_name(name: str) -> str:
-    """Give the name of a data set or a method without what no file's name should have, which becomes ``_``."""
+    """Convert the name of a data set or method to a file name: unsafe characters become ``_``."""
     return re.sub(r'[^\w.-]+|^\.+', '_', name)
 
 
 def save_curves(curves: Mapping[str, np.ndarray], folder: str | Path, name: str) -> Path:
-    """Save curves as ``<folder>/<name>.npz``, and give the path; what no file's name should have becomes ``_``."""
+    """Save curves as ``<folder>/<name>.npz`` and return the path; unsafe characters of the name become ``_``."""
     path = Path(folder, f'{file_name(name)}.npz')
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **curves)
@@ -145,20 +144,20 @@ def save_curves(curves: Mapping[str, np.ndarray], folder: str | Path, name: str)
 
 
 def saliency_of(logits: Tensor) -> Tensor:
-    """Give the saliency of what a segmentor leaves in ``seg_logits``.
+    """Return the saliency map from a segmentor's ``seg_logits``.
 
     Args:
-        logits: ``[1, height, width]``, which MMSegmentation's segmentors have put through a sigmoid, or logits of
+        logits: ``[1, height, width]``, to which MMSegmentation's segmentors have applied a sigmoid, or logits of
             background and salient ``[2, height, width]``.
 
     Returns:
         Probability that a pixel is salient, float32 ``[height, width]``.
 
     Raises:
-        ValueError: There are other channels, or values that are no probabilities.
+        ValueError: The number of channels is not 1 or 2, or a value is outside [0, 1].
     """
     if logits.shape[0] not in (1, 2):
-        raise ValueError(f'a saliency map comes of 1 or 2 channels, the model has {logits.shape[0]}')
+        raise ValueError(f'a saliency map needs 1 or 2 channels, the model has {logits.shape[0]}')
     logits = logits.float()
     saliency = logits[0] if logits.shape[0] == 1 else logits.softmax(dim=0)[1]
     # NaN fails both comparisons.
@@ -170,13 +169,13 @@ def saliency_of(logits: Tensor) -> Tensor:
 
 
 def to_grey(saliency: Tensor) -> np.ndarray:
-    """Round saliency in [0, 1] to the 256 grey levels of a saved map, uint8."""
+    """Round saliency in [0, 1] to the 256 grey levels of a saved uint8 map."""
     return (255 * saliency).round().to(torch.uint8).cpu().numpy()
 
 
 def spare_cores() -> int:
-    """Give the number of cores, up to 4, that a process has beside the one of its main thread; at least 1."""
-    # Not all systems can bind a process to some of the cores.
+    """Return the number of cores of this process besides that of its main thread, from 1 to 4."""
+    # CPU affinity is not available on all systems.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', get_world_size()))
     return max(1, min(4, cores // processes - 1))
@@ -184,32 +183,32 @@ def spare_cores() -> int:
 
 @METRICS.register_module()
 class SODMetric(BaseMetric):
-    """Metrics of salient object detection, a row for each data set.
+    """Metrics of salient object detection, per data set.
 
-    Gives ``<data set>/<metric>`` for ``maxF``, ``meanF``, ``adpF`` (F-measure, gamma^2 = 0.3), ``wF`` (weighted
-    F-measure), ``maxE``, ``meanE``, ``adpE`` (E-measure), ``S`` (S-measure) and ``MAE``, at the masks' own resolution.
-    Maps are rounded to 256 grey levels, so that a test gives what its saved maps give. The data set of a sample is its
-    ``dataset``, which ``PackSegInputs`` packs if ``meta_keys`` lists it.
+    Returns ``<data set>/<metric>`` for ``maxF``, ``meanF``, ``adpF`` (F-measure, gamma^2 = 0.3), ``wF`` (weighted
+    F-measure), ``maxE``, ``meanE``, ``adpE`` (E-measure), ``S`` (S-measure) and ``MAE``, at the resolution of the
+    masks. Maps are rounded to 256 grey levels, so that the metrics equal those of the saved maps. The data set of a
+    sample is its ``dataset``, which ``PackSegInputs`` packs if ``meta_keys`` lists it.
 
     Maps are scored in threads while the network predicts the next batch: NumPy and SciPy release the interpreter lock
-    in almost all of it, and threads need no start and no copies, whatever the process has done with CUDA.
+    in most of the computation, and threads, unlike processes, need no copies and work after CUDA is initialised.
 
     Args:
         curve_dir: Folder for ``<data set>.npz`` with the curves ``precision``, ``recall``, ``f`` and ``e`` over
-            ``threshold``, each ``[256]``. None are saved by default.
-        output_dir: Folder for the maps, ``<data set>/<stem of the image>.png``. None are saved by default.
-        keep_results: Accepted because ``tools/test.py --out`` of MMSegmentation sets it beside ``output_dir``; saved
-            maps stay in either case.
-        format_only: Whether to save maps without scoring them, of samples that may have no masks.
-        workers: Number of threads that score. By default, up to 4, as many as there are cores for this process beside
-            its main thread; a machine's cores are shared by the processes of a distributed run.
+            ``threshold``, each ``[256]``. Defaults to None: not saved.
+        output_dir: Folder for the maps, ``<data set>/<stem of the image>.png``. Defaults to None: not saved.
+        keep_results: Ignored; accepted because MMSegmentation's ``tools/test.py --out`` sets it with ``output_dir``.
+            Saved maps are always kept.
+        format_only: Whether to save maps without scoring them; samples then need no masks.
+        workers: Number of scoring threads. By default, up to 4: the cores of this process (its share of the machine's
+            cores in a distributed run) besides that of the main thread.
         **kwargs: Arguments of :class:`mmengine.evaluator.BaseMetric`: ``collect_device``, ``prefix``.
 
     Raises:
         ValueError: ``format_only`` is set without ``output_dir``, or ``workers`` is less than 1.
     """
 
-    # The data sets' names take a prefix's place.
+    # The names of the data sets serve as prefix.
     default_prefix = ''
 
     def __init__(
@@ -234,14 +233,14 @@ class SODMetric(BaseMetric):
         self._pool = None
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Save the maps of a batch, and hand them to the threads that score.
+        """Save the maps of a batch and submit them to the scoring threads.
 
         Args:
-            data_batch: The batch as the data loader gave it; not used.
+            data_batch: Batch from the data loader; not used.
             data_samples: Samples with ``seg_logits``, and ``gt_sem_seg``, 1 where salient and else 0.
 
         Raises:
-            ValueError: A map or a mask is none, their sizes differ, or a map to save has no ``img_path``.
+            ValueError: A map or a mask is invalid, their sizes differ, or a map to save has no ``img_path``.
         """
         for sample in data_samples:
             path = sample.get('img_path', 'a sample')
@@ -267,7 +266,7 @@ class SODMetric(BaseMetric):
             self._submit(name, grey, mask.cpu().numpy().astype(bool))
 
     def _save_map(self, grey: np.ndarray, name: str, sample: Mapping) -> None:
-        """Save a map as its data set's and image's names say."""
+        """Save a map as ``<data set>/<stem of the image>.png``."""
         if 'img_path' not in sample:
             raise ValueError("SODMetric: output_dir needs samples with img_path; add it to PackSegInputs' meta_keys")
         path = Path(self.output_dir, file_name(name), f'{Path(sample["img_path"]).stem}.png')
@@ -275,7 +274,7 @@ class SODMetric(BaseMetric):
         Image.fromarray(grey).save(path)
 
     def _submit(self, name: str, grey: np.ndarray, mask: np.ndarray) -> None:
-        """Hand a map to the threads; where they are behind, wait for them, so that few maps are held."""
+        """Submit a map to the threads; wait if they are behind, to limit the number of maps in memory."""
         workers = self.workers or spare_cores()
         if self._pool is None:
             self._pool = ThreadPoolExecutor(workers, thread_name_prefix='SODMetric')
@@ -284,17 +283,17 @@ class SODMetric(BaseMetric):
             self.results[-4 * workers - 1][1].result()
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Wait for the scores, then evaluate as MMEngine's metrics do.
+        """Wait for the scores, then evaluate as :class:`mmengine.evaluator.BaseMetric`.
 
         Args:
-            size: Number of samples of the data set, without those that a distributed sampler repeats.
+            size: Number of samples of the data set, without those repeated by a distributed sampler.
 
         Returns:
             The metrics of all processes.
         """
         self.results = [(name, scores if scores is None else scores.result()) for name, scores in self.results]
         if self._pool is not None:
-            # No threads are left where a data loader may fork.
+            # A data loader may fork later, and forking with threads alive is unsafe.
             self._pool.shutdown()
             self._pool = None
         return super().evaluate(size)
@@ -306,7 +305,7 @@ class SODMetric(BaseMetric):
             results: Data set and scores of every sample, of all processes.
 
         Returns:
-            The metrics, by ``<data set>/<metric>``; none with ``format_only``.
+            The metrics by ``<data set>/<metric>``; empty with ``format_only``.
         """
         if self.output_dir is not None:
             print_log(f'saved {len(results)} maps to {self.output_dir}', logger='current')

@@ -1,4 +1,4 @@
-"""Methods side by side: their table, curves and pictures."""
+"""Report on compared methods: metrics table and curves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rescaps_plugin.saliency.metric import MapScores, metrics_table, save_curves
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Name methods by the last parts of their paths, as few as tell them apart.
+    """Return the shortest unique path endings as method names.
 
     Args:
-        paths: Folders, or configs, whose suffix is left out.
+        paths: Folders, or configs, whose suffix is removed.
 
     Returns:
-        A name for each.
+        A name for each path.
     """
     parts = [path.resolve().with_suffix('' if path.is_file() else path.suffix).parts for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
@@ -28,12 +28,12 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def write_report(scores: Mapping[str, Sequence[MapScores]], out_dir: Path, title: str) -> None:
-    """Print and write the metrics of methods, and draw their curves.
+    """Print and write the metrics of methods, and plot their curves.
 
     Args:
-        scores: Scores of the maps of each method.
+        scores: Scores of the maps, by method.
         out_dir: Folder for ``metrics.md``, ``.csv`` and ``.json``, ``curves.png``, and ``<method>.npz``.
-        title: What was scored.
+        title: Title of the table and the figure.
     """
     rows, curves = [], {}
     for name, each in scores.items():

@@ -1,4 +1,4 @@
-"""The learning rate of ICON's training."""
+"""Learning rate schedule of ICON."""
 
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF
@@ -8,7 +8,7 @@ from rescaps_plugin.training.schedules import BoundedParamScheduler
 
 
 class _TriangularParamScheduler(BoundedParamScheduler):
-    """A parameter that rises from almost nothing to its value and falls again, linearly, over ``end - begin`` steps."""
+    """Scheduler that raises a parameter linearly to its base value and lowers it again, over ``end - begin`` steps."""
 
     def __init__(self, optimizer, param_name: str, begin: int = 0, end: int = INF, **kwargs) -> None:
         self.steps = end - begin
@@ -26,11 +26,11 @@ class TriangularLR(LRSchedulerMixin, _TriangularParamScheduler):
     Steps are epochs, or iterations with ``by_epoch=False`` or ``convert_to_iter_based=True``.
 
     Args:
-        optimizer: Optimizer, or mmengine's wrapper of one.
-        begin: Step to begin at. Defaults to 0.
+        optimizer: Optimizer, or mmengine's optimizer wrapper.
+        begin: First step of the schedule. Defaults to 0.
         end: First step after the schedule (exclusive). Must be given.
         **kwargs: ``by_epoch``, ``last_step``, ``verbose`` as in mmengine's schedulers.
 
     Raises:
-        ValueError: If ``end`` is not given.
+        ValueError: ``end`` is not given.
     """

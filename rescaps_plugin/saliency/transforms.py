@@ -1,4 +1,4 @@
-"""Transforms of images and masks in mmseg's ``TRANSFORMS``."""
+"""Image and mask transforms in mmseg's ``TRANSFORMS``; ``LoadImageFromFile`` is replaced by a version with checks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rescaps_plugin.saliency.masks import read_mask, resize_mask
 
 @TRANSFORMS.register_module()
 class LoadSaliencyMask(BaseTransform):
-    """Load the mask of an image, of any format that :func:`~rescaps_plugin.saliency.masks.read_mask` reads.
+    """Load the mask of an image by :func:`~rescaps_plugin.saliency.masks.read_mask`.
 
-    A sample without ``seg_map_path`` passes as it is, so that the pipeline of a test set also serves for images alone.
+    A sample without ``seg_map_path`` is passed unchanged, so that a test pipeline also works for images without masks.
 
     Args:
         backend_args: Arguments of MMEngine's file backend.
@@ -26,10 +26,10 @@ class LoadSaliencyMask(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
-        """Load ``seg_map_path`` and note ``gt_seg_map``, uint8 ``[height, width]``: 1 where salient, else 0.
+        """Load ``seg_map_path`` as ``gt_seg_map``, uint8 ``[height, width]``: 1 where salient, else 0.
 
         Raises:
-            ImageError: The file cannot be used, or its size is not that of the image and ``resize_mask`` is not set.
+            ImageError: The file cannot be used, or its size differs from the image's and ``resize_mask`` is not set.
         """
         path = results.get('seg_map_path')
         if path is None:
@@ -51,10 +51,10 @@ class LoadSaliencyMask(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomBorderCrop(BaseTransform):
-    """Cut off up to a part of each side, at random places: ICON's crop of up to an eighth.
+    """Crop a random window whose height and width are at least ``1 - max_ratio`` of the image's, as ICON.
 
     Args:
-        max_ratio: Largest part of the height, and of the width, that is cut off. Defaults to 1/8.
+        max_ratio: Largest cropped fraction of the height and of the width. Defaults to 1/8.
 
     Raises:
         ValueError: ``max_ratio`` is not in [0, 1).
@@ -67,13 +67,13 @@ class RandomBorderCrop(BaseTransform):
 
     @cache_randomness
     def draw(self, shape: tuple[int, int]) -> tuple[slice, slice]:
-        """Draw which rows and columns of an image of ``shape`` stay."""
+        """Draw the rows and columns that are kept of an image of ``shape``."""
         cut = [np.random.randint(int(size * self.max_ratio) + 1) for size in shape]
         start = [np.random.randint(each + 1) for each in cut]
         return tuple(slice(s, size - c + s) for size, c, s in zip(shape, cut, start, strict=True))
 
     def transform(self, results: dict) -> dict:
-        """Cut ``img`` and the maps of ``seg_fields`` alike, and set ``img_shape``."""
+        """Crop ``img`` and the maps of ``seg_fields``, and set ``img_shape``."""
         kept = self.draw(results['img'].shape[:2])
         for key in ('img', *results.get('seg_fields', ())):
             results[key] = results[key][kept]

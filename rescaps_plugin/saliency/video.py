@@ -1,4 +1,4 @@
-"""Videos that browsers play."""
+"""Write videos in formats that browsers play."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rescaps_plugin.cli.extras import describe_install
 
 
 class VideoFile:
-    """A video file to write frame by frame: H.264 in MP4 by imageio-ffmpeg where it is installed, or VP8 in WebM.
+    """Frame-by-frame video writer: H.264 in MP4 by imageio-ffmpeg if it is installed, else VP8 in WebM by OpenCV.
 
-    OpenCV, which writes the latter, has no encoder for H.264 in its wheels. Both formats halve the resolution of
-    colours and need even sides: an odd last row or column is repeated.
+    OpenCV's wheels have no H.264 encoder. Both formats subsample colours and need even sides: an odd last row or
+    column is repeated.
 
     Args:
-        stem: Path of the file without its suffix, which is ``.mp4`` or ``.webm``; its folder exists.
+        stem: Path of the file without its suffix, ``.mp4`` or ``.webm``; its folder must exist.
         rate: Frames per second.
         size: Height and width of the frames, in pixels.
 
     Raises:
-        UserError: There is no encoder.
+        UserError: No encoder is available.
     """
 
     def __init__(self, stem: Path, rate: float, size: tuple[int, int]) -> None:
@@ -43,7 +43,7 @@ class VideoFile:
                 codec='libx264',
                 macro_block_size=2,
                 quality=None,
-                # Little loss; and players need not read the whole file before they start.
+                # High quality; faststart puts the index first, so that players can start before the download ends.
                 output_params=['-crf', '18', '-movflags', '+faststart'],
             )
             self.frames.send(None)
@@ -57,7 +57,7 @@ class VideoFile:
                 )
 
     def write(self, frame: np.ndarray) -> None:
-        """Write a frame, uint8 ``[height, width, 3]``, blue first."""
+        """Write a frame, uint8 ``[height, width, 3]``, BGR."""
         bottom, right = self.odd
         frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         if self.frames is None:

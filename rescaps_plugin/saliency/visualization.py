@@ -1,4 +1,4 @@
-"""MMSegmentation's visualisation hook, for sets of files and for sets that have none."""
+"""MMSegmentation's visualisation hook, for data sets with and without image files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from rescaps_plugin.data.pictures import to_picture
 
 @HOOKS.register_module()
 class SaliencyVisualizationHook(SegVisualizationHook):
-    """Paint predictions over the images' files as MMSegmentation's hook does, over what was loaded where there is none.
+    """Draw predictions over the image files, or over the loaded images where there are no files.
 
-    MMSegmentation's ``SegVisualizationHook`` asks for the file of every sample.
+    MMSegmentation's ``SegVisualizationHook`` requires a file for every sample.
 
     Args:
-        **kwargs: As MMSegmentation's: ``draw``, ``interval``, ``show``, ``wait_time`` and ``backend_args``.
+        **kwargs: Arguments of ``SegVisualizationHook``: ``draw``, ``interval``, ``show``, ``wait_time`` and
+            ``backend_args``.
     """
 
     def _after_iter(
@@ -36,14 +37,14 @@ class SaliencyVisualizationHook(SegVisualizationHook):
         outputs: Sequence[SegDataSample],
         mode: str = 'val',
     ) -> None:
-        """Paint the samples of every ``interval``-th batch.
+        """Draw the samples of every ``interval``-th batch.
 
         Args:
             runner: The runner.
-            batch_idx: Number of the batch.
-            data_batch: The batch as the data loader gave it.
-            outputs: What the model predicts for it.
-            mode: ``'train'``, of which nothing is painted, ``'val'`` or ``'test'``.
+            batch_idx: Index of the batch.
+            data_batch: Batch from the data loader.
+            outputs: Predictions of the model.
+            mode: ``'val'``, ``'test'``, or ``'train'``, for which nothing is drawn.
         """
         if mode == 'train' or not self.draw or not self.every_n_inner_iters(batch_idx, self.interval):
             return
@@ -65,7 +66,7 @@ class SaliencyVisualizationHook(SegVisualizationHook):
 
 
 def loaded_picture(image: Tensor, size: tuple[int, int]) -> np.ndarray:
-    """Turn an image ``[3, height, width]``, blue first, into a picture of the ``(height, width)`` of its map."""
+    """Convert an image ``[3, height, width]``, BGR, to a picture of the ``(height, width)`` of its map."""
     picture = to_picture(image, bgr=True)
     if picture.shape[:2] != tuple(size):
         picture = cv2.resize(picture, tuple(size)[::-1], interpolation=cv2.INTER_LINEAR)

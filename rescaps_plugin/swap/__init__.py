@@ -1,7 +1,7 @@
-"""Residual pose routing inside other people's models.
+"""Residual pose routing as replacement or addition in existing models.
 
-``custom_imports = dict(imports=['rescaps_plugin.swap'])`` in a config registers everything below in MMEngine's root
-registry, where the configs of any OpenMMLab library find it; nothing but MMEngine is needed.
+``custom_imports = dict(imports=['rescaps_plugin.swap'])`` in a config registers all classes below in MMEngine's root
+registry, for configs of any OpenMMLab library. Only MMEngine is required.
 """
 
 from mmengine.registry import MODELS

@@ -1,4 +1,4 @@
-"""Models of configs whose convolutions are replaced after they are built."""
+"""Build models from configs and replace their convolutions by residual pose routing."""
 
 from mmengine.registry import MODELS
 from torch import nn
@@ -8,9 +8,9 @@ from rescaps_plugin.models import convert_to_rpr
 
 @MODELS.register_module('RPRModel')
 def convert_model(model: dict, data_preprocessor: dict | None = None, **rpr) -> nn.Module:
-    """Build the model of a config, and convert it by :func:`~rescaps_plugin.models.convert_to_rpr`.
+    """Build the model of a config and convert it by :func:`~rescaps_plugin.models.convert_to_rpr`.
 
-    For models that take no ``conv_cfg``, among them all of timm's and torchvision's::
+    For models without ``conv_cfg``, such as those of timm and torchvision::
 
         _base_ = '...'
         custom_imports = dict(imports=['rescaps_plugin.swap'])
@@ -18,11 +18,11 @@ def convert_model(model: dict, data_preprocessor: dict | None = None, **rpr) -> 
 
     Args:
         model: Config of the model, of any library.
-        data_preprocessor: What the runner gives the model that a config names: handed on. Defaults to None.
+        data_preprocessor: Passed by the runner, and forwarded to the model. Defaults to None.
         **rpr: ``select`` and other arguments of ``convert_to_rpr``.
 
     Returns:
-        The model itself, converted; its own initialisation and checkpoints work as they did.
+        The model, converted in place; its initialisation and checkpoints work as before.
     """
     if data_preprocessor is not None:
         model = dict(dict(data_preprocessor=data_preprocessor), **model)

@@ -1,4 +1,4 @@
-"""The OpenMMLab backbone: the timm trunk behind mmengine's interface."""
+"""The OpenMMLab backbone: the timm trunk with mmengine's interface."""
 
 import pytest
 import timm

@@ -1,4 +1,4 @@
-"""Digits, MNIST, affNIST and smallNORB: files as they are found in the world, and what is wrong with them."""
+"""Digits, MNIST, affNIST and smallNORB: file layouts, and errors of wrong files."""
 
 import gzip
 import hashlib
@@ -79,7 +79,7 @@ def test_array_dataset_subsets():
     assert int(Counted().get_subset([9])[0]['img'][0, 0]) == 54
 
 
-def test_array_dataset_border(monkeypatch):
+def test_array_dataset_checks(monkeypatch):
     with pytest.raises(ValueError, match=r"split must be one of \('train', 'test'\), not 'val'"):
         Counted(split='val')
     monkeypatch.setattr(Counted, 'labels', np.arange(10))
@@ -105,7 +105,7 @@ def test_digits_split_is_fixed():
     assert digest == {'train': 'b540a7c2a2f8f86f', 'test': '29a4289bdc0eb78d'}
 
 
-def test_digits_are_all_of_scikit_learn_once():
+def test_digits_are_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     original = load_digits().images
@@ -151,7 +151,7 @@ def test_mnist_wrong_file(tmp_path, mnist_arrays):
     images, labels = mnist_arrays
     write(tmp_path / 'train-labels-idx1-ubyte', idx_bytes(labels))
     path = write(tmp_path / 'train-images-idx3-ubyte', idx_bytes(images))
-    # The test images under the name of the training images would be a data set that is silently short.
+    # Test images in place of the training images would silently be a smaller data set.
     with pytest.raises(ValueError, match=rf'{path}: expected .*\(60000, 28, 28\), found \(10000, 28, 28\)'):
         IDXMNIST(str(tmp_path), download=False)
     write(tmp_path / 't10k-labels-idx1-ubyte', idx_bytes(labels))
@@ -162,7 +162,7 @@ def test_mnist_wrong_file(tmp_path, mnist_arrays):
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """A folder and the address at which a server of this machine offers it."""
+    """A folder and the address of a local server for it."""
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     folder = tmp_path / 'mirror'
     folder.mkdir()
@@ -196,7 +196,7 @@ def test_mnist_download(tmp_path, monkeypatch, mnist_arrays, mirror, cls, origin
     monkeypatch.setattr(source, 'resources', md5)
     root = tmp_path / 'root'
     np.testing.assert_array_equal(cls(str(root), split='test').images, images)
-    # All is there now: no mirror is asked.
+    # All files exist now: nothing is downloaded.
     monkeypatch.setattr(source, 'mirrors', [])
     assert len(cls(str(root), split='train')) == 60000
 
@@ -228,7 +228,7 @@ def affnist_arrays(per_digit=32, digits=6):
 
 
 def save_affnist(path, images, labels):
-    """Write a file as affNIST's own are: a struct, an image in each column, other fields around."""
+    """Write a file in affNIST's format: a struct with an image per column, and other fields."""
     path.parent.mkdir(parents=True, exist_ok=True)
     record = dict(
         affine_matrix=np.zeros((6, len(labels))),
@@ -285,7 +285,7 @@ def test_affnist_whole(tmp_path):
     np.testing.assert_array_equal(dataset.get_gt_labels(), np.tile(labels, 32))
     with pytest.raises(ValueError, match='per_digit must be 32, not 1'):
         AffNIST(str(tmp_path), per_digit=1)
-    # affNIST's untransformed version has a file of this name too.
+    # affNIST's untransformed version has a file with the same name.
     save_affnist(tmp_path / 'test.mat', images[0], labels)
     with pytest.raises(ValueError, match='expected 32 images of each digit, found 6 images in all'):
         AffNIST(str(tmp_path))
@@ -324,14 +324,14 @@ def test_affnist_other_mat(tmp_path):
     ('labels', 'message'),
     [
         (np.array([[0, 1j, 2]]), 'an array is of complex numbers'),
-        (np.array(['0', '1', '2']), 'label_int is no array of numbers'),
+        (np.array(['0', '1', '2']), 'label_int is not an array of numbers'),
         (np.array([[0, np.nan, 2]]), 'label_int must hold digits 0 to 9, found nan'),
         (np.array([[0, 258, 2]]), 'label_int must hold digits 0 to 9, found 258'),
-        (np.array([['0', 1, 2]], object), 'label_int is no array of numbers'),
-        (dict(a=1), 'label_int is no array of numbers'),
+        (np.array([['0', 1, 2]], object), 'label_int is not an array of numbers'),
+        (dict(a=1), 'label_int is not an array of numbers'),
     ],
 )
-def test_affnist_labels_that_are_no_numbers(tmp_path, labels, message):
+def test_affnist_labels_that_are_not_numbers(tmp_path, labels, message):
     record = dict(image=np.zeros((1600, 3), np.uint8), label_int=labels)
     savemat(tmp_path / 'test.mat', {'affNISTdata': record})
     with pytest.raises(DataError, match=f'test.mat: .*{message}'):
@@ -355,8 +355,8 @@ def mat_file(*elements):
     return b'MATLAB 5.0 MAT-file'.ljust(124) + struct.pack('<H', 0x100) + b'IM' + b''.join(elements)
 
 
-def test_nested_cells_do_not_end_the_process(tmp_path):
-    """SciPy's reader ends in a segmentation fault on this file."""
+def test_nested_cells_do_not_crash(tmp_path):
+    """SciPy's reader has a segmentation fault on this file."""
     shape = mat_element(6, struct.pack('<II', 1, 0)) + mat_element(5, struct.pack('<ii', 1, 1))
     size, tags = 0, []
     for name in [mat_element(1, b'')] * 150_000 + [mat_element(1, b'affNISTdata')]:
@@ -368,7 +368,7 @@ def test_nested_cells_do_not_end_the_process(tmp_path):
         AffNIST(str(tmp_path))
 
 
-def test_a_packed_bomb_is_not_unpacked(tmp_path, monkeypatch):
+def test_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(mat_files, 'MAX_UNPACKED', 10**6)
     packed = zlib.compress(mat_element(14, bytes(10**7)))
     (tmp_path / 'test.mat').write_bytes(mat_file(struct.pack('<II', 15, len(packed)) + packed))
@@ -391,7 +391,7 @@ def test_affnist_does_not_depend_on_workers(tmp_path, workers):
 
 
 def norb_arrays(side=8):
-    """One instance of each of five categories under every viewpoint; a pair's number is in its pixels."""
+    """One instance of each category under every viewpoint; pixels encode the index of the pair."""
     grid = np.stack(np.meshgrid(range(5), [4], range(9), range(0, 36, 2), [0], indexing='ij'), -1).reshape(-1, 5)
     grid = np.random.RandomState(0).permutation(grid).astype('<i4')
     pairs = np.random.RandomState(1).randint(0, 256, (len(grid), 2, side, side), np.uint8)
@@ -509,7 +509,7 @@ def test_real_kicad_norb(repository):
     assert len(train) == 8100 // 3 and len(test) == 2 * 8100 * 2 // 3
     assert train[0]['img'].shape == (96, 96, 2) and test[0]['img'].shape == (96, 96)
     assert np.bincount(train.get_gt_labels()).tolist() == [540] * 5
-    # The images of a pair show one object from two places near each other.
+    # The images of a pair show one object from two close viewpoints.
     left, right = np.moveaxis(train[0]['img'], -1, 0).reshape(2, -1)
     assert not np.array_equal(left, right)
     assert np.corrcoef(left, right)[0, 1] > 0.5

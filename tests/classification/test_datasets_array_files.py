@@ -1,4 +1,4 @@
-"""The readers of IDX and NORB files, against bytes written here from the formats' descriptions."""
+"""Readers of IDX and NORB files, on bytes written from the format descriptions."""
 
 import gzip
 import re
@@ -118,8 +118,8 @@ def test_damaged_gzip(path_of):
 
 
 @pytest.mark.parametrize('read, make', [(read_idx, idx_bytes), (read_norb, norb_bytes)])
-def test_a_gzip_bomb_takes_no_memory(path_of, read, make):
-    """What is packed behind the array that the header announces is not unpacked."""
+def test_gzip_bomb_is_not_decompressed(path_of, read, make):
+    """Data after the array that the header declares are not decompressed."""
     resource = pytest.importorskip('resource')
     packer, zeros = zlib.compressobj(1, zlib.DEFLATED, 31), bytes(2**24)
     content = packer.compress(make(np.zeros((10, 3), np.uint8)))
@@ -131,10 +131,10 @@ def test_a_gzip_bomb_takes_no_memory(path_of, read, make):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes; there are 256 MB
 
 
-def test_a_header_of_too_much(path_of, monkeypatch):
+def test_header_beyond_the_size_limit(path_of, monkeypatch):
     data = np.zeros((100, 50), np.uint8)
     monkeypatch.setattr(array_files, 'MAX_UNPACKED', 5000)
-    with pytest.raises(DataError, match=r'its header announces 5012 bytes; of a gzipped file up to 5000'):
+    with pytest.raises(DataError, match=r'its header declares 5012 bytes; of a gzipped file up to 5000'):
         read_idx(path_of(gzip.compress(idx_bytes(data)), True))
     assert read_idx(path_of(idx_bytes(data), False)).shape == data.shape
 
@@ -152,9 +152,9 @@ def test_too_many_dimensions(path_of, read, data, found, zipped):
         read(path_of(gzip.compress(data) if zipped else data, zipped))
 
 
-def test_an_empty_array_of_impossible_sides(path_of):
+def test_empty_array_with_impossible_dimensions(path_of):
     data = struct.pack('>BBBB5I', 0, 0, 8, 5, 0, *[2**32 - 1] * 4)
-    with pytest.raises(DataError, match='announces an impossible array'):
+    with pytest.raises(DataError, match='declares an impossible array'):
         read_idx(path_of(data, False))
 
 

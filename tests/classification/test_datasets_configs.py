@@ -1,4 +1,4 @@
-"""Every data set config feeds a network: with stand-ins in the formats of the real files, and with the real files."""
+"""Every data set config loads batches from synthetic files in the real formats, and from the real files."""
 
 import pickle
 import struct
@@ -26,7 +26,7 @@ def write_idx(path, array):
 
 
 def bars(*shape):
-    """Images with some ink, which place_affine needs room for."""
+    """Images with ink that place_affine can place."""
     images = np.zeros(shape, np.uint8)
     images[..., 8:20, 10:14] = 200
     return images
@@ -122,12 +122,12 @@ def load_config(repository, name):
 
 
 def first_batches(config, phase, count=1):
-    """The first batches of a loader, as its network gets them."""
+    """Return the first batches of a loader, preprocessed."""
     preprocessor = ClsDataPreprocessor(**config.data_preprocessor)
     torch.manual_seed(0)
     np.random.seed(0)
     options = dict(config[f'{phase}_dataloader'])
-    # Workers are the loader's business, and cost a test seconds.
+    # Starting workers takes seconds and is not tested here.
     options.update(num_workers=0, persistent_workers=False)
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         loader = Runner.build_dataloader(options)
@@ -151,9 +151,9 @@ def check(config, num_classes, shape):
 
 def test_every_config_is_tested(repository):
     names = {path.stem for path in (repository / 'configs' / '_base_' / 'datasets').glob('*.py')}
-    # Those of other tasks are tested with their configs.
+    # Configs of other tasks are tested in tests/configs.
     classification = {name for name in names if load_config(repository, name).val_evaluator.type == 'Accuracy'}
-    # Pictures of one's own are tested in tests/configs/test_image_folder.py.
+    # image_folder.py is tested in tests/configs/test_image_folder.py.
     assert classification - {'image_folder'} == set(CONFIGS)
 
 
@@ -169,7 +169,7 @@ def test_config_on_stand_ins(repository, tmp_path, monkeypatch, name):
             dataset = config[f'{phase}_dataloader'].dataset
             assert dataset.data_root.startswith('data/')
             dataset.data_root = str(tmp_path)
-    # The check sums of stand-ins are not those of the real data.
+    # Synthetic files have other checksums than the real data.
     monkeypatch.setattr(CIFAR10, '_check_integrity', lambda self: True)
     check(config, num_classes, shape)
 
@@ -198,7 +198,7 @@ def test_config_on_real_data(repository, monkeypatch, name, folder):
     check(config, num_classes, shape)
     if 'mean' not in config.data_preprocessor:
         return
-    # The stated mean and deviation are those of the training images before they are padded.
+    # Mean and standard deviation are those of the training images before padding.
     config.train_dataloader.dataset.pipeline = config.test_pipeline
     inputs = torch.cat([batch['inputs'] for batch in first_batches(config, 'train', count=8)])
     torch.testing.assert_close(inputs.mean(dim=(0, 2, 3)), torch.zeros(shape[0]), atol=0.12, rtol=0)
@@ -210,7 +210,7 @@ def test_folder_images_come_as_rgb(repository, tmp_path):
         for name in CIFAR10.METAINFO['classes']:
             (tmp_path / split / name).mkdir(parents=True)
             for image in range(13):
-                red = np.full((32, 32, 3), (0, 0, 255), np.uint8)  # OpenCV's order is blue first
+                red = np.full((32, 32, 3), (0, 0, 255), np.uint8)  # BGR
                 cv2.imwrite(str(tmp_path / split / name / f'{image}.png'), red)
     config = load_config(repository, 'cifar10_folder')
     for phase in ('train', 'val', 'test'):

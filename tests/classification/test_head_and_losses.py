@@ -12,7 +12,7 @@ from rescaps_plugin.losses import margin_loss, spread_loss
 
 @pytest.fixture
 def training_at():
-    """Pretend that a training loop stands at an iteration."""
+    """Simulate a training loop at an iteration."""
     names = []
 
     def at(iteration, max_iters):
@@ -91,7 +91,7 @@ def test_mixup_targets_are_supported():
     torch.testing.assert_close(module.loss(FEATURES, mixed)['loss'], torch.cat([first, second, third]).mean())
 
 
-def test_predictions_carry_activations_as_they_are():
+def test_predictions_are_unchanged_activations():
     module = head().eval()
     activation = module(FEATURES)
     predictions = module.predict(FEATURES, samples(3, 2, 1))

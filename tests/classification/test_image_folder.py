@@ -1,4 +1,4 @@
-"""Folders of images: whole ones are read, what is missing or out of place is named."""
+"""Folders of images: complete ones are read, errors name missing or unexpected folders."""
 
 import cv2
 import numpy as np
@@ -40,10 +40,10 @@ def test_annotations_and_unlabelled_folders_are_mmpretrains(tmp_path):
     assert len(load(tmp_path, with_label=False)) == 3
 
 
-def test_what_is_missing_is_named_with_its_source(tmp_path):
+def test_missing_files_are_reported_with_instructions(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load(tmp_path)
-    expected = f'{tmp_path / "train"} is missing; it is to hold a folder of images (.avif, .bmp, .gif, .jp2, .jpeg,'
+    expected = f'{tmp_path / "train"} is missing; expected a folder of images (.avif, .bmp, .gif, .jp2, .jpeg,'
     assert str(error.value).startswith(expected) and str(error.value).endswith(SOURCE)
     make(tmp_path / 'train', *LETTERS)
     with pytest.raises(FileNotFoundError, match=f'train.txt is missing; .* an image and its label. {SOURCE}'):
@@ -59,7 +59,7 @@ def test_what_is_missing_is_named_with_its_source(tmp_path):
         ((), None, 'found none'),
     ],
 )
-def test_folders_that_would_get_other_numbers_are_refused(tmp_path, names, classes, message):
+def test_folders_that_would_shift_labels_are_refused(tmp_path, names, classes, message):
     (tmp_path / 'train').mkdir()
     make(tmp_path / 'train', *names)
     with pytest.raises(ValueError, match=message):
@@ -74,15 +74,15 @@ def test_empty_class_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('classes', [LETTERS, None])
-def test_hidden_folders_and_those_of_systems_are_no_classes(tmp_path, classes):
+def test_hidden_folders_and_those_of_operating_systems_are_ignored(tmp_path, classes):
     make(tmp_path / 'train', *LETTERS, '.thumbnails', '__MACOSX', '@eaDir')
     dataset = load(tmp_path, classes)
     assert dataset.CLASSES == LETTERS
     assert dataset.get_gt_labels().tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_links_in_circles_are_followed_once(tmp_path):
-    """Two that lead back would give 2^40 paths."""
+def test_circular_links_are_followed_once(tmp_path):
+    """Two circular links would result in 2^40 paths."""
     make(tmp_path / 'train', *LETTERS)
     for name in ('one', 'two'):
         (tmp_path / 'train' / 'b' / name).symlink_to(tmp_path / 'train' / 'b', target_is_directory=True)
@@ -90,7 +90,7 @@ def test_links_in_circles_are_followed_once(tmp_path):
     assert len(load(tmp_path, with_label=False)) == 6
 
 
-def test_images_of_every_kind_are_found(tmp_path):
+def test_all_image_formats_are_found(tmp_path):
     from PIL import Image
 
     make(tmp_path / 'train', *LETTERS)
@@ -102,13 +102,13 @@ def test_images_of_every_kind_are_found(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'x/0.png\n', 'every line is to be an image and the number of its class'),
-        (b'x/0.png one\n', 'every line is to be an image and the number of its class'),
-        (b'x/\xff.png 1\n', 'every line is to be .*, in UTF-8'),
+        (b'x/0.png\n', 'every line must be an image and the number of its class'),
+        (b'x/0.png one\n', 'every line must be an image and the number of its class'),
+        (b'x/\xff.png 1\n', 'every line must be .*, in UTF-8'),
         (b'x/0.png 3\nx/2.png -1\n', r'labels must be 0 to 2, found \[-1, 3\]'),
     ],
 )
-def test_annotations_that_are_none(tmp_path, content, message):
+def test_invalid_annotations(tmp_path, content, message):
     make(tmp_path / 'train', 'x', images=3)
     (tmp_path / 'train.txt').write_bytes(content)
     with pytest.raises(DataError, match=f'train.txt: {message}'):

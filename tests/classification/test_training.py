@@ -1,4 +1,4 @@
-"""Training from the shipped configs: a resumed run is an uninterrupted one, and what it saved loads elsewhere."""
+"""Training with the configs: resumed runs equal uninterrupted ones, and checkpoints load into timm."""
 
 import pytest
 import timm
@@ -20,7 +20,7 @@ class Interrupt(Hook):
 
 
 class Progress(Hook):
-    """Write down what the loss would read."""
+    """Record the training progress that the loss reads."""
 
     def __init__(self):
         self.seen = []
@@ -35,7 +35,7 @@ def digits(repository, tmp_path):
         cfg = load_config(str(repository / 'configs/rescaps/digits.py'))
         cfg.work_dir = str(tmp_path / work_dir)
         cfg.launcher = 'none'
-        # The random state of augmentation is not saved, so images here come as they are.
+        # Without augmentation, whose random state is not saved.
         cfg.train_dataloader.dataset.update(indices=128, pipeline=cfg.val_dataloader.dataset.pipeline)
         cfg.train_dataloader.batch_size = 32
         cfg.val_dataloader.dataset.indices = 64

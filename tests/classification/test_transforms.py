@@ -1,4 +1,4 @@
-"""Standardisation and affine placement, and the library's transforms on the grey images that they are chained with."""
+"""Standardisation and affine placement, and mmcv's and mmpretrain's transforms on grey images."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ affine = st.fixed_dictionaries(
 
 
 def room_on(size, image, rotation, shear, scale):
-    """How far the ink of a transformed image can move down and across a canvas, from the corners of every ink pixel."""
+    """Range of vertical and horizontal shifts of the transformed ink on a canvas, from the corners of ink pixels."""
     angle = np.deg2rad(rotation)
     points = np.argwhere(image)[:, None] + np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
     points = points.reshape(-1, 2) * scale
@@ -38,7 +38,7 @@ def test_no_ink_is_cut(image, transform, position, size):
     assume(room.min() > 1e-6)
     canvas = place_affine(image, size, position=position, **transform)
     assert canvas.shape == (size, size) and canvas.dtype == np.uint8
-    # The same, at the same fraction of a pixel, in the middle of a canvas with a margin of ten pixels.
+    # The same, with equal subpixel shift, at the centre of a canvas with a margin of ten pixels.
     centred = (room * position + 10) / (room + 20)
     wide = place_affine(image, size + 20, position=centred, **transform).astype(int)
     assert np.abs(wide[10:-10, 10:-10] - canvas).max() <= 1
@@ -58,7 +58,7 @@ def test_too_large_for_the_canvas(image, transform, size):
 
 
 @given(images, st.integers(12, 20), st.data())
-def test_placement_alone_is_a_copy(image, size, data):
+def test_placement_without_transform_is_a_copy(image, size, data):
     ink = np.argwhere(image)
     first, last = ink.min(0), ink.max(0)
     room = size - 1 - (last - first)
@@ -112,11 +112,11 @@ def test_random_affine_placement():
     assert canvases.shape == (200, 40, 40) and canvases.dtype == np.uint8
     assert all(result['img_shape'] == (40, 40) and result['gt_label'] == 1 for result in results)
     assert canvases.sum(axis=(1, 2), dtype=float) == pytest.approx(float(digit().sum()), rel=0.03)
-    # Ink comes to lie at every border, and everywhere between but in the very corners.
+    # Ink reaches every border, and every position except the corners.
     covered = canvases.any(axis=0)
     assert covered[0].any() and covered[-1].any() and covered[:, 0].any() and covered[:, -1].any()
     assert covered.mean() > 0.9
-    # The bar's angle, from the principal axis of its ink.
+    # Angle of the bar, from the principal axis of its ink.
     angles = []
     for canvas in canvases:
         rows, columns = np.nonzero(canvas)
@@ -157,7 +157,7 @@ def test_standardize(image):
     assert found.mean() == pytest.approx(0, abs=1e-4)
     exact = image.astype(np.float64)
     assert found.std() == pytest.approx(min(1, exact.std() * exact.size**0.5), abs=1e-4)
-    # It keeps the order and the proportions of grey levels.
+    # The map of grey levels is linear and increasing.
     np.testing.assert_allclose(found * max(exact.std(), exact.size**-0.5) + exact.mean(), exact, atol=1e-3)
 
 
@@ -180,7 +180,7 @@ def test_standardize_constant_image():
     ],
 )
 def test_grey_images_in_pipelines(transform, size, shape, dtype):
-    """mmcv and mmpretrain promise nothing for grey and two-channel images; the configs rely on it."""
+    """mmcv and mmpretrain do not document grey and two-channel images, which the configs use."""
     image = np.random.RandomState(0).randint(0, 256, shape).astype(dtype)
     results = TRANSFORMS.build(transform)(dict(img=image, gt_label=3))
     packed = TRANSFORMS.build(dict(type='PackInputs'))(results)

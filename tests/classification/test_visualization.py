@@ -1,4 +1,4 @@
-"""Drawn predictions of MMPretrain's hook, in the colours of the images."""
+"""Drawn predictions of MMPretrain's hook have the colours of the images."""
 
 from types import SimpleNamespace
 

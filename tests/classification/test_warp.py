@@ -1,4 +1,4 @@
-"""Affine transforms of whole images against the same by other means."""
+"""Affine transforms of images compared with equivalent operations."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from rescaps_plugin.classification.transforms.warp import AffineWarp, warp_affin
 
 
 def smooth(height=24, width=24):
-    """A bump off the centre, which interpolation blurs little."""
+    """A smooth off-centre bump, which interpolation blurs little."""
     rows, columns = np.mgrid[:height, :width]
     return np.exp(-((rows - 8) ** 2 + (columns - 13) ** 2) / 18).astype(np.float32)
 
@@ -31,7 +31,7 @@ def test_whole_pixels_of_translation_move_the_image_and_fill(down, right):
 
 @pytest.mark.parametrize('name', ['uint8', 'float32'])
 @pytest.mark.parametrize('shape', [(6, 5), (6, 5, 1), (6, 5, 2), (6, 5, 3)])
-def test_nothing_asked_changes_nothing(name, shape):
+def test_identity_returns_the_image(name, shape):
     image = np.random.RandomState(0).randint(0, 256, shape).astype(name)
     warped = warp_affine(image)
     assert warped.dtype == image.dtype
@@ -39,14 +39,14 @@ def test_nothing_asked_changes_nothing(name, shape):
 
 
 @given(st.floats(-80, 80))
-def test_turning_back_gives_the_image_back(angle):
+def test_rotation_and_inverse_rotation(angle):
     image = smooth()
     turned = warp_affine(image, rotation=angle)
     np.testing.assert_allclose(warp_affine(turned, rotation=-angle), image, atol=0.06)
 
 
 def test_agrees_with_the_transform_of_affnist():
-    """A digit in the middle of a canvas, transformed there, and the digit placed in the middle by ``place_affine``."""
+    """Transforming a centred digit equals placing the digit at the centre by ``place_affine``."""
     digit = np.rint(255 * smooth()[2:16, 6:22]).astype(np.uint8)
     canvas = np.zeros((40, 40), np.uint8)
     canvas[13:27, 12:28] = digit
@@ -67,7 +67,7 @@ def test_scale_has_a_factor_for_height_and_one_for_width():
     assert np.ptp(rows) + 1 == 8 and np.ptp(columns) + 1 == 2
 
 
-def test_draws_depend_on_seed_and_sample_alone():
+def test_draws_depend_only_on_seed_and_sample():
     warp = TRANSFORMS.build(dict(type='AffineWarp', rotation=(-40, 40), scale=(0.8, 1.2), translation=0.1, seed=3))
 
     def image(index, transform=warp):
@@ -82,7 +82,7 @@ def test_draws_depend_on_seed_and_sample_alone():
     )
 
 
-def test_a_range_of_one_value_leaves_nothing_to_chance():
+def test_range_of_one_value_is_deterministic():
     warp = AffineWarp(rotation=(30, 30), fill=5, seed=1)
     expected = warp_affine(smooth(), rotation=30, fill=5)
     for index in range(3):

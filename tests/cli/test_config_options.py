@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 from rescaps_plugin.cli.arguments import add_config_options
 from rescaps_plugin.cli.config_options import parse_value
 
-# What MMEngine documents, or users of it type.
+# Values from MMEngine's documentation, or typical of its users.
 AS_MMENGINE = (
     *('5', '-3', '1e-4', '1.', '-inf', 'true', 'False', 'None', 'a', '', 'data/cifar10', 'a-b', 'torch.nn.ReLU'),
     *('1,2,3', 'a,b', 'data/a,data/b', '[a,b,c]', '[a, b, c]', '(1,5)', '(1,)', '[]', '()', '[true,None]'),

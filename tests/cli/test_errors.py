@@ -59,7 +59,7 @@ def test_messages_have_no_control_characters():
     assert stop.value.code == 'error: a\\x1b[2J.png: damaged\n  b\\xff.png: damaged'
 
 
-def test_what_the_encoding_lacks_is_printed_as_an_escape(monkeypatch):
+def test_characters_outside_the_encoding_are_printed_as_escapes(monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding='cp1252')
     monkeypatch.setattr('sys.stdout', stream)
     with user_errors():

@@ -1,4 +1,4 @@
-"""Missing optional packages are named with the pip install that brings them."""
+"""Errors of missing optional packages name the pip install command."""
 
 import subprocess
 import sys

@@ -15,7 +15,7 @@ ops = pytest.importorskip('mmcv.ops')
 
 
 def run_python(code, *paths):
-    """Run a program in a fresh interpreter that finds packages in ``paths`` before all others."""
+    """Run a program in a new interpreter with ``paths`` first in the module search path."""
     return subprocess.run(
         [sys.executable, '-c', code],
         env={'PYTHONPATH': ':'.join(map(str, paths)), 'PATH': '/usr/bin:/bin', 'OMP_NUM_THREADS': '1'},
@@ -25,7 +25,7 @@ def run_python(code, *paths):
 
 
 def box_iou(one, two, offset):
-    """Overlap of two boxes, straight from the definition."""
+    """Intersection over union of two boxes, by its definition."""
     width = min(one[2], two[2]) - max(one[0], two[0]) + offset
     height = min(one[3], two[3]) - max(one[1], two[1]) + offset
     shared = max(width, 0) * max(height, 0)
@@ -38,7 +38,7 @@ class TestStandIn:
         (tmp_path / 'mmcv').mkdir()
         (tmp_path / 'mmcv' / '__init__.py').touch()
         (tmp_path / 'mmcv' / '_ext.py').write_text('real = True\n')
-        # by its file, which also shows that it needs nothing but the standard library
+        # loaded by path, which also shows that it needs only the standard library
         code = 'import openmmlab; openmmlab.install(); import mmcv._ext; assert mmcv._ext.real'
         finished = run_python(code, tmp_path, repository / 'rescaps_plugin' / 'compat')
         assert finished.returncode == 0, finished.stderr

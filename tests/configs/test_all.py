@@ -1,4 +1,4 @@
-"""What holds for all configs: of names, which name work directories, and of imports, as a process has none."""
+"""Checks of all configs: unique names (of work directories), and complete custom_imports."""
 
 import importlib
 from collections import Counter
@@ -10,7 +10,7 @@ from rescaps_plugin.cli.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PATHS = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name not in ('_base_', 'reproduce'))
-# The packages that register what configs name, and whose import is up to custom_imports.
+# Packages that register types of configs and must be in custom_imports.
 PACKAGES = ('classification', 'pointcloud', 'saliency', 'swap')
 
 
@@ -21,7 +21,7 @@ def test_no_two_configs_share_a_work_directory():
 
 
 def types(value):
-    """Give every type that a config names, however deep."""
+    """Iterate over all types in a config, at any depth."""
     if isinstance(value, dict):
         if isinstance(value.get('type'), str):
             yield value['type'].rpartition('.')[2]
@@ -33,7 +33,7 @@ def types(value):
 
 @pytest.fixture(scope='module')
 def registered():
-    """Names of what each package registers."""
+    """Names of the types that each package registers."""
     from mmengine.registry import root
 
     names = {package: set(importlib.import_module(f'rescaps_plugin.{package}').__all__) for package in PACKAGES}

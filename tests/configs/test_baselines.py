@@ -1,4 +1,4 @@
-"""Every config of the baselines builds, fits its data, and gives activations a loss can train."""
+"""Every config of the baselines builds, fits its data, and returns activations for its loss."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_config_fits_its_images_and_classes(name):
         scores = model.eval()(torch.zeros(1, channels, size, size), mode='tensor')
     assert scores.shape == (1, cfg.data_preprocessor.num_classes)
     assert len(cfg.data_preprocessor.get('mean', [0] * channels)) == channels
-    assert cfg.param_scheduler.type == 'CycleLR' and 'end' not in cfg.param_scheduler  # follows the training
+    assert cfg.param_scheduler.type == 'CycleLR' and 'end' not in cfg.param_scheduler  # set by the training
 
 
 def test_every_family_has_digits_and_a_page():

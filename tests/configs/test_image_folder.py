@@ -1,4 +1,4 @@
-"""Pictures of one's own, by configs/rescaps/image_folder.py: classes come of the folders, in every tool."""
+"""Your own images with configs/rescaps/image_folder.py: all tools take the classes from the folders."""
 
 import csv
 
@@ -43,12 +43,12 @@ def test_train_and_predict(config, options, load_tool, tmp_path):
     assert all({row['class'], row['class_2'], row['class_3']} == set(CLASSES) for row in rows)
 
 
-def test_number_of_classes_is_named(config, options, load_tool, tmp_path):
+def test_wrong_number_of_classes_is_reported(config, options, load_tool, tmp_path):
     with pytest.raises(SystemExit, match=r'has 3 classes: set model\.head\.num_classes=3'):
         load_tool('train').main([config, '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options])
 
 
-def test_missing_folder_says_where_pictures_go(config, load_tool, tmp_path, monkeypatch):
+def test_missing_folder_is_reported_with_instructions(config, load_tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = r'data/images/train is missing; .* Put pictures there, or set dataset\.data_root'
     with pytest.raises(SystemExit, match=message):

@@ -1,4 +1,4 @@
-"""Every config of configs/pointcaps builds, and trains and tests by the tools as it is."""
+"""Every config of configs/pointcaps builds, and can be trained and tested by the tools."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_config_fits_its_clouds(name):
 
 
 @pytest.mark.parametrize('data', ['digitclouds', 'kicad40', 'modelnet40', 'shapenetcore'])
-def test_configs_of_a_data_set_differ_in_routing_alone(data):
+def test_configs_of_a_data_set_differ_only_in_routing(data):
     rpr, dynamic = (load(f'pointcaps-{routing}_{data}').to_dict() for routing in ('rpr', 'dynamic'))
     assert (rpr['model'].pop('routing'), dynamic['model'].pop('routing')) == ('rpr', 'dynamic')
     assert rpr == dynamic
@@ -57,7 +57,7 @@ def test_paper_network():
 
 
 def test_training_and_testing_by_the_tools(tmp_path, load_tool, monkeypatch):
-    """Training lowers the distance, a resumed run goes on, and a test gives what the last validation gave."""
+    """Training lowers the distance, a resumed run continues, and a test equals the last validation."""
     monkeypatch.chdir(tmp_path)
     config = str(CONFIGS / 'pointcaps-rpr_digitclouds.py')
     options = [

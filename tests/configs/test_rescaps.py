@@ -1,4 +1,4 @@
-"""Every config of configs/rescaps builds, fits its data, and is the network that timm knows by the same name."""
+"""Every config of configs/rescaps builds, fits its data, and equals the timm model of the same name."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_config_fits_its_images_and_classes(name):
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     init_default_scope(cfg.default_scope)
     channels, size = CHANNELS_AND_SIZE[name.split('_')[0]]
-    # Shapes are all that matters here, and networks of two blocks for 100 classes are large.
+    # Only shapes are tested, and networks of two blocks for 100 classes are large.
     with torch.device('meta'):
         model = MODELS.build(cfg.model).eval()
         scores = model(torch.zeros(1, channels, size, size), mode='tensor')

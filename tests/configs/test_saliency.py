@@ -1,4 +1,4 @@
-"""Every config of ICON and TSPOANet builds, learns from a batch and gives a map at the size of the file."""
+"""Every config of ICON and TSPOANet builds, trains on a batch and predicts maps at the original image size."""
 
 from pathlib import Path
 
@@ -27,22 +27,22 @@ def load(name):
 
 
 def build(cfg):
-    """Build the network, with one layer in each stage of Swin-B, and without memory for weights."""
+    """Build the network, with one layer per stage of Swin-B, and without allocating weights."""
     if cfg.model.backbone.type == 'SwinTransformer':
-        # Its rates of stochastic depth are numbers read from a tensor.
+        # Built on the CPU, as stochastic depth rates are read from a tensor.
         cfg.model.backbone.depths = [1, 1, 1, 1]
         return MODELS.build(cfg.model).to('meta')
     with torch.device('meta'):
         return MODELS.build(cfg.model)
 
 
-def test_the_systems_of_the_paper_are_there():
+def test_configs_of_the_paper_exist():
     icon = {f'icon/icon-{backbone}{routing}_duts' for backbone in 'vsr' for routing in ('', '-rpr')}
     assert set(PAPER) == icon | {f'tspoanet/tspoanet{routing}_duts' for routing in ('', '-em', '-rpr')}
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_routing_is_the_one_of_the_name(name):
+def test_routing_matches_the_name(name):
     model = build(load(name))
     em, rpr = (sum(isinstance(layer, kind) for layer in model.modules()) for kind in (EMRouting, ResidualPoseRouting))
     if '-rpr' in name:
@@ -57,7 +57,7 @@ def test_routing_is_the_one_of_the_name(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_head_fits_its_backbone(name):
     cfg = load(name)
-    # Not square, and of sizes that strides do not divide.
+    # Not square, and with sizes that strides do not divide.
     maps = build(cfg).eval().extract_feat(torch.zeros(1, 3, 99, 130, device='meta'))
     assert [level.shape[1] for level in maps] == cfg.model.decode_head.in_channels
     strides = [round(99 / level.shape[2]) for level in maps]
@@ -68,10 +68,10 @@ def test_head_fits_its_backbone(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_rates_are_those_of_the_backbone_and_the_head(name):
+def test_learning_rates_of_backbone_and_head(name):
     cfg = load(name)
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
-    assert 'end' not in cfg.param_scheduler  # follows the training
+    assert 'end' not in cfg.param_scheduler  # set by the training
     if name.endswith('_duts'):
         assert cfg.optim_wrapper.optimizer.lr == (2e-3 if '-s' in name else 0.05)
         assert cfg.train_dataloader.batch_size == (6 if '-s' in name else 8)

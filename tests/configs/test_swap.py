@@ -1,4 +1,4 @@
-"""Every config of configs/swap adds residual pose routing to the model it inherits, which trains and predicts."""
+"""Every config of configs/swap adds residual pose routing to the inherited model, which trains and predicts."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def layers(model):
 
 
 def segmentor(**heads):
-    """Options that shrink a segmentor with a ResNet-50, and give it batch normalisation that a CPU has."""
+    """Options that shrink a segmentor with a ResNet-50, and replace SyncBN for CPUs."""
     options = {**SMALL_RESNET, 'model.pretrained': None}
     for part, changes in dict(backbone={}, **heads).items():
         options[f'model.{part}.norm_cfg'] = dict(type='BN')
@@ -101,7 +101,7 @@ SMALL = {
 }
 
 
-def test_every_config_is_tried_and_described():
+def test_every_config_is_tested_and_documented():
     assert set(SMALL) == set(NAMES)
     page = (CONFIGS / 'README.md').read_text()
     index = (CONFIGS / 'metafile.yml').read_text()
@@ -116,7 +116,7 @@ def build(cfg):
 
 
 def base_of(name):
-    """Options of the inherited model that make it as small, without what the config adds."""
+    """Options that shrink the inherited model in the same way, without those of the added parts."""
     base = BASES[name][1]
     options = {key: value for key, value in SMALL[name].items() if not key.startswith('model.neck') or 'fpn' in name}
     if name.startswith('resnet18') and 'jpeg' in name:
@@ -128,7 +128,7 @@ def base_of(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_model_is_the_inherited_one_and_starts_as_it(name):
+def test_model_initially_equals_the_inherited_one(name):
     torch.manual_seed(0)
     model = build(load(name, **SMALL[name])).eval()
     base, options = base_of(name)
@@ -137,11 +137,11 @@ def test_model_is_the_inherited_one_and_starts_as_it(name):
     original.init_weights()
     for module in original.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.constant_(module.weight, 0.5)  # some start at zero, and hide what is before them
+            nn.init.constant_(module.weight, 0.5)  # some are initialised to zero, and hide preceding layers
     state = original.state_dict()
     model.init_weights()
     missing = model.load_state_dict(state, strict=False)
-    # RPRConv2d takes a plain convolution's state as it is; plugins and necks are parts that the original lacks.
+    # RPRConv2d loads the state of a plain convolution; plugins and necks do not exist in the original.
     assert not missing.unexpected_keys
     assert all('rpr_plugin' in key or key.startswith('neck.') for key in missing.missing_keys)
     model, original = model.double(), original.double()
@@ -161,7 +161,7 @@ def test_model_is_the_inherited_one_and_starts_as_it(name):
 
 @torch.no_grad()
 def extract(model, images):
-    """Features behind the neck, as the head gets them; for timm's networks, scores."""
+    """Return the input features of the head, or the scores of timm networks."""
     features = model(images, mode='tensor') if hasattr(model, 'model') else model.extract_feat(images)
     return features if isinstance(features, (tuple, list)) else [features]
 
@@ -195,7 +195,7 @@ def test_model_trains_and_predicts(name):
     residuals = [layer.transform for layer in layers(model)]
     for _ in range(2):
         assert all(loss.isfinite().all() for loss in model.train_step(data, optimizer).values())
-    # all but those whose input a dead rectifier left at zero
+    # all except those with zero input after a dead ReLU
     assert sum(residual.any().item() for residual in residuals) > 0.9 * len(residuals)
     predictions = model.eval().test_step(data)
     assert len(predictions) == 2
@@ -207,7 +207,7 @@ def test_model_trains_and_predicts(name):
 
 @pytest.fixture(scope='module')
 def coco(tmp_path_factory):
-    """A set in COCO's format: four images with a bright box each, of two of its classes."""
+    """A data set in COCO format: four images with a bright box each, in two classes."""
     classes = pytest.importorskip('mmdet.datasets').CocoDataset.METAINFO['classes']
     root = tmp_path_factory.mktemp('coco')
     (root / 'images').mkdir()
@@ -239,7 +239,7 @@ def test_detector_trains_and_tests_by_the_tools(name, coco, tmp_path, load_tool,
         options[f'{loader}.dataset.data_root'] = f'{coco}/'
         options[f'{loader}.dataset.ann_file'] = 'boxes.json'
         options[f'{loader}.dataset.data_prefix.img'] = 'images/'
-        # the first step is to resize: behind LoadImageFromFile and, in training, LoadAnnotations
+        # resize first, after LoadImageFromFile and, in training, LoadAnnotations
         options[f'{loader}.dataset.pipeline.{2 if phase == "train" else 1}.scale'] = (80, 64)
         if phase != 'train':
             options[f'{phase}_evaluator.ann_file'] = str(coco / 'boxes.json')
@@ -249,7 +249,7 @@ def test_detector_trains_and_tests_by_the_tools(name, coco, tmp_path, load_tool,
     load_tool('train').main([config, '--work-dir', 'run', '--seed', '0', '--cfg-options', *arguments])
     state = torch.load('run/epoch_2.pth', weights_only=True)['state_dict']
     learned = Counter(bool(value.any()) for key, value in state.items() if key.endswith('.transform'))
-    frozen = 10  # of the stage that the config freezes
+    frozen = 10  # in the stage frozen by the config
     assert learned[False] <= frozen < learned[True]
     load_tool('test').main(
         [config, 'run/epoch_2.pth', '--out', 'metrics.json', '--out-item', 'metrics', '--cfg-options', *arguments]

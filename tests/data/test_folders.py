@@ -1,4 +1,4 @@
-"""Files and folders that the command line names."""
+"""Input files of command-line paths, and names of output files."""
 
 import os
 
@@ -21,31 +21,31 @@ def names(paths, root):
     return [str(path.relative_to(root)) for path in paths]
 
 
-def test_folders_at_any_depth_and_what_is_skipped_of_them(folder, capsys):
+def test_folders_are_searched_recursively_and_skipped_files_reported(folder, capsys):
     found = find_files([str(folder)], 'images', ('.png',))
     assert names(found, folder) == ['a.png', 'b.PNG', 'sub/d.png']
-    assert capsys.readouterr().err == f'INPUT {folder}: skipped 2 files, no images: c.gif, notes.txt\n'
+    assert capsys.readouterr().err == f'INPUT {folder}: skipped 2 files, not images: c.gif, notes.txt\n'
     for number in range(8):
         (folder / f'{number}.txt').touch()
     find_files([str(folder)], 'images', ('.png', '.gif'))
-    assert 'skipped 9 files, no images: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, ...' in capsys.readouterr().err
+    assert 'skipped 9 files, not images: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt, ...' in capsys.readouterr().err
 
 
-def test_accept_decides_where_the_suffix_does_not(folder):
+def test_accept_decides_in_addition_to_the_suffix(folder):
     found = find_files([str(folder)], 'texts', ('.txt', '.png'), lambda path: path.stem == 'notes')
     assert names(found, folder) == ['notes.txt']
-    # What is named is read, or an error.
+    # Files named explicitly are always read.
     assert find_files([str(folder / 'c.gif')], 'texts', ('.txt',)) == [folder / 'c.gif']
 
 
-def test_links_in_circles_are_followed_once(folder):
-    """Two that lead back would give 2^40 paths."""
+def test_circular_links_are_followed_once(folder):
+    """Two circular links would result in 2^40 paths."""
     for name in ('one', 'two', 'sub/three'):
         (folder / name).symlink_to(folder, target_is_directory=True)
     assert names(find_files([str(folder)], 'images', ('.png',)), folder) == ['a.png', 'b.PNG', 'sub/d.png']
 
 
-def test_what_is_no_file(tmp_path, folder):
+def test_missing_and_special_files(tmp_path, folder):
     os.mkfifo(tmp_path / 'pipe.png')
     os.mkfifo(folder / 'pipe.png')
     with pytest.raises(UserError, match=r'INPUT .*pipe\.png is neither a file nor a folder'):

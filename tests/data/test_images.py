@@ -1,4 +1,4 @@
-"""Image files as the world has them: which are read, as what, and what is said of those that are refused."""
+"""Image files: supported formats and their pixel values, and errors of invalid files."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from rescaps_plugin.data.images import ImageError, check_image, read_image, read
 from rescaps_plugin.data.transforms import LoadCheckedImageFromFile
 
 Y, X = np.mgrid[:40, :60]
-# Smooth, so that JPEG keeps it; no symmetry, so that a turned or mirrored picture is another.
+# Smooth, so that JPEG preserves it; asymmetric, so that rotated or mirrored images differ.
 COLORS = np.stack([4 * X, 6 * Y, 2 * (X + Y)], -1).astype(np.uint8)
 PICTURE = Image.fromarray(COLORS)
 GREY = COLORS[:, :, 0]
@@ -45,7 +45,7 @@ def with_opacity(mode):
 
 
 def turned(kind, **options):
-    """A picture whose EXIF says: turn me by a quarter clockwise to see me upright."""
+    """An image with the EXIF orientation of a quarter turn clockwise."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return encode(PICTURE.transpose(Image.Transpose.ROTATE_90), kind, exif=exif, **options)
@@ -57,7 +57,7 @@ def animated(kind, **options):
 
 
 def png_claiming(width, height):
-    """A PNG of 70 bytes whose header claims a size, with pixel data that never end."""
+    """A PNG of 70 bytes whose header declares a size, with incomplete pixel data."""
 
     def chunk(name, data):
         return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
@@ -72,17 +72,17 @@ def bmp_claiming(width, height):
 
 
 def with_last_chunk_claiming(length):
-    """A PNG whose pixels are whole, behind them a chunk that is said to be long: Pillow reads it."""
+    """A PNG with complete pixels, followed by a chunk that declares a large length: Pillow reads it."""
     start = PNG.index(b'IDAT') - 4
     return PNG[:start] + struct.pack('>I', length) + PNG[start + 4 : -16]
 
 
 JPEG = encode(PICTURE, 'jpeg', quality=95)
 PNG = encode(PICTURE, 'png')
-# A segment of a JPEG that holds the start and the end of another.
+# A JPEG segment that contains the start and end markers of another image.
 THUMBNAIL = b'\xff\xe1\0\x06\xff\xd8\xff\xd9'
 
-# File, and how far its colours may be from the picture's.
+# File, and tolerance of its colours.
 READ = {
     'jpeg': (JPEG, 6),
     'jpeg, progressive': (encode(PICTURE, 'jpeg', quality=95, progressive=True), 6),
@@ -122,7 +122,7 @@ READ_GREY = {
 }
 REFUSED = {
     'no bytes': (b'', 'the file is empty'),
-    'zeros': (bytes(5000), 'not an image, or none of AVIF, BMP, GIF, JPEG'),
+    'zeros': (bytes(5000), 'not an image in a supported format: AVIF, BMP, GIF, JPEG'),
     'text': (b'not an image, whatever its name\n' * 9, 'not an image'),
     'html instead of a download': (b'<!DOCTYPE html><html><body>404</body></html>', 'not an image'),
     'postscript': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(%pipe%touch /tmp/x) (w) file\n', 'not an image'),
@@ -143,10 +143,10 @@ REFUSED = {
     'tiff, half': (encode(PICTURE, 'tiff')[:4000], 'not an image|truncated or damaged'),
     'gif, half': (encode(PICTURE.quantize(64), 'gif')[:600], 'truncated or damaged'),
     'webp, half': (encode(PICTURE, 'webp')[:60], 'not an image|truncated or damaged'),
-    'png, 100000 x 100000': (png_claiming(100000, 100000), r'refused before unpacking: .*\(10000000000 pixels\)'),
-    'png, 2^31 x 2^31': (png_claiming(2**31 - 1, 2**31 - 1), 'refused before unpacking: '),
-    'bmp, 100000 x 100000': (bmp_claiming(100000, 100000), 'refused before unpacking: '),
-    'ppm, 100000 x 100000': (b'P6\n100000 100000\n255\n\0\0\0', 'refused before unpacking: '),
+    'png, 100000 x 100000': (png_claiming(100000, 100000), r'too large to decode: .*\(10000000000 pixels\)'),
+    'png, 2^31 x 2^31': (png_claiming(2**31 - 1, 2**31 - 1), 'too large to decode: '),
+    'bmp, 100000 x 100000': (bmp_claiming(100000, 100000), 'too large to decode: '),
+    'ppm, 100000 x 100000': (b'P6\n100000 100000\n255\n\0\0\0', 'too large to decode: '),
     'pgm, 10^18 x 1': (b'P5\n1000000000000000000 1\n255\n', 'truncated or damaged'),
     'no width': (png_claiming(0, 9), 'truncated or damaged|not an image|cannot decode'),
     '32-bit floats': (encode(Image.fromarray(GREY.astype(np.float32)), 'tiff'), 'cannot decode it, pixels of mode F'),
@@ -156,7 +156,7 @@ REFUSED = {
 
 @pytest.fixture
 def save(tmp_path):
-    """Write a file under a name that says nothing of its kind; gives its path."""
+    """Write a file with a name without suffix and return its path."""
 
     def write(content):
         path = tmp_path / 'picture.jpg'
@@ -175,7 +175,7 @@ def test_read(save, case, backend):
     assert np.abs(image.astype(int) - COLORS).max() <= tolerance
 
 
-# Where Pillow decodes, MMCV lays a grey picture with opacity on a ground of its own.
+# With Pillow, MMCV blends grey images with alpha onto a background.
 @pytest.mark.parametrize(
     ('case', 'backend'),
     [
@@ -210,11 +210,11 @@ def test_limit_is_pillows(monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 60 // 2)
     assert check_image(PNG, 'a') == ('PNG', 'RGB')
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 60 // 2 - 1)
-    with pytest.raises(ImageError, match=r'a: refused .*\(2400 pixels\) exceeds limit of 2398 pixels'):
+    with pytest.raises(ImageError, match=r'a: too large to decode: .*\(2400 pixels\) exceeds limit of 2398 pixels'):
         check_image(PNG, 'a')
 
 
-def test_a_bomb_takes_no_memory(tmp_path):
+def test_decompression_bomb_is_not_decoded(tmp_path):
     resource = pytest.importorskip('resource')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for content in (
@@ -226,7 +226,7 @@ def test_a_bomb_takes_no_memory(tmp_path):
         (tmp_path / 'a').write_bytes(content)
         with pytest.raises(ImageError):
             read_image(tmp_path / 'a')
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes; the first wants 30 GB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes; the first would need 30 GB
 
 
 def test_missing_file_and_folder(tmp_path):
@@ -239,7 +239,9 @@ def test_missing_file_and_folder(tmp_path):
 def test_large_files_and_pipes(tmp_path):
     with (tmp_path / 'sparse.png').open('wb') as file:
         file.truncate(2**40)
-    with pytest.raises(ImageError, match=r'sparse\.png: an image file may have 1073741824 bytes, it has 1099511627776'):
+    with pytest.raises(
+        ImageError, match=r'sparse\.png: image files are limited to 1073741824 bytes, found 1099511627776'
+    ):
         read_image(tmp_path / 'sparse.png')
     os.mkfifo(tmp_path / 'pipe.png')
     with pytest.raises(ImageError, match=r'pipe\.png: not a file, but a pipe or a device'):
@@ -279,7 +281,7 @@ class TestTransform:
         assert LoadCheckedImageFromFile()(dict(results)) == results
 
     def test_folders_of_images_are_checked(self, tmp_path):
-        """As a config's pipeline names it, in the data set that reads folders of classes."""
+        """In the pipeline of a config, with a data set of class folders."""
         pytest.importorskip('mmpretrain')
         from mmpretrain.datasets import CustomDataset
 
@@ -288,7 +290,9 @@ class TestTransform:
         for name, content in (('a/1.png', PNG), ('b/1.jpg', JPEG[:600])):
             (tmp_path / name).parent.mkdir()
             (tmp_path / name).write_bytes(content)
-        dataset = CustomDataset(str(tmp_path), pipeline=[dict(type='LoadCheckedImageFromFile'), dict(type='PackInputs')])
+        dataset = CustomDataset(
+            str(tmp_path), pipeline=[dict(type='LoadCheckedImageFromFile'), dict(type='PackInputs')]
+        )
         assert dataset[0]['inputs'].shape == (3, 40, 60)
         with pytest.raises(ImageError, match=r'b/1\.jpg: truncated or damaged'):
             dataset[1]
@@ -300,7 +304,7 @@ sources = st.sampled_from([content for content, _ in READ.values()] + list(READ_
 
 @st.composite
 def mutated(draw):
-    """A file cut short, lengthened, or with some of its bytes replaced."""
+    """A truncated or extended file, or one with replaced bytes."""
     content = bytearray(draw(sources))
     for position, value in draw(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=8)):
         content[position] = value
@@ -310,7 +314,7 @@ def mutated(draw):
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated() | st.binary(max_size=200))
 @example(READ['tiff'][0][:8])
-def test_damage_gives_an_image_or_the_error(save, content):
+def test_damaged_files_are_read_or_refused(save, content):
     try:
         image = read_image(save(content))
     except ImageError:
@@ -320,7 +324,7 @@ def test_damage_gives_an_image_or_the_error(save, content):
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif', '.avif'])
 @pytest.mark.parametrize('orientation', [1, 3, 6])
-def test_size_in_the_header_is_the_size_that_is_read(tmp_path, suffix, orientation):
+def test_read_size_equals_the_size_of_the_image(tmp_path, suffix, orientation):
     image = Image.new('RGB', (40, 24), (200, 30, 60))
     exif = image.getexif()
     exif[274] = orientation
@@ -329,7 +333,7 @@ def test_size_in_the_header_is_the_size_that_is_read(tmp_path, suffix, orientati
     assert read_size(path) == read_image(path).shape[1::-1] == ((24, 40) if orientation == 6 else (40, 24))
 
 
-def test_size_of_what_is_no_image(tmp_path):
+def test_size_of_invalid_images(tmp_path):
     path = tmp_path / 'a.png'
     path.touch()
     with pytest.raises(ImageError, match=r'a\.png: the file is empty'):
@@ -338,7 +342,7 @@ def test_size_of_what_is_no_image(tmp_path):
     with pytest.raises(ImageError, match=r'a\.png: not an image'):
         read_size(path)
     PICTURE.save(path)
-    path.write_bytes(path.read_bytes()[:100])  # the header alone tells the size
+    path.write_bytes(path.read_bytes()[:100])  # the size is in the header
     assert read_size(path) == PICTURE.size
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ImageError, match=r'a\.png: '):

@@ -1,4 +1,4 @@
-"""Pictures of network inputs: red stays red, in every order of channels and range of values."""
+"""Pictures of network inputs have correct colours for every channel order and range of values."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,12 @@ def test_constant_values_are_black():
     ('pipeline', 'to_rgb', 'bgr'),
     [
         ([LOAD], True, True),
-        ([LOAD], False, True),  # a network that reads blue first
+        ([LOAD], False, True),  # a network with BGR input
         ([], False, False),
         ([], True, True),
         ([LOAD, dict(type='NumpyToPIL', to_rgb=True)], False, False),
         ([LOAD, dict(type='NumpyToPIL', to_rgb=True), dict(type='PILToNumpy', to_bgr=True)], True, True),
     ],
 )
-def test_order_that_a_pipeline_leaves(pipeline, to_rgb, bgr):
+def test_channel_order_of_a_pipeline(pipeline, to_rgb, bgr):
     assert leaves_bgr(pipeline, to_rgb) is bgr

@@ -1,4 +1,4 @@
-"""Files of a small network, run in their own runtimes and read as a user reads them."""
+"""Exported files of a small network, run in their runtimes, and their metadata."""
 
 import json
 from functools import cache
@@ -30,7 +30,7 @@ def make_export(network):
 
 @pytest.fixture(scope='module')
 def saved(make_export, tmp_path_factory):
-    """Give the file of a format, alone in its folder; each is written once."""
+    """Return the file of a format, alone in its folder; each is written once."""
 
     @cache
     def save(name, dynamic):
@@ -43,7 +43,7 @@ def saved(make_export, tmp_path_factory):
 
 
 def read_metadata(name, path):
-    """Read the text in the way that each runtime documents."""
+    """Read the metadata as documented by each runtime."""
     if name == 'onnx':
         import onnxruntime
 
@@ -59,7 +59,7 @@ def read_metadata(name, path):
 @pytest.mark.filterwarnings('ignore:`torch.jit.*deprecated:FutureWarning')
 @pytest.mark.parametrize('dynamic', [False, True])
 @pytest.mark.parametrize('name', FORMATS)
-def test_file_computes_what_the_network_does(network, saved, name, dynamic):
+def test_file_equals_the_network(network, saved, name, dynamic):
     path = saved(name, dynamic)
     run = FORMATS[name].load(path)
     for batch in (1, 2, 5) if dynamic else (1,):
@@ -90,13 +90,13 @@ def test_onnx_names_and_sizes(saved, dynamic, batch):
 
 
 @pytest.mark.parametrize('name', ['onnx', 'exported'])
-def test_fixed_batch_takes_no_other(saved, name):
+def test_fixed_batch_size(saved, name):
     run = FORMATS[name].load(saved(name, False))
     with pytest.raises(Exception, match='(?i)invalid dimensions|guard failed'):
         run(torch.randn(2, 2, 6, 5))
 
 
-def test_onnx_tells_nothing_of_this_machine(saved):
+def test_onnx_has_no_paths_of_this_machine(saved):
     assert b'.py' not in saved('onnx', False).read_bytes()
 
 

@@ -1,12 +1,12 @@
-"""Every parser of binary files on damaged and foreign bytes: the error that names the file, or a whole result.
+"""Fuzz tests of all binary parsers: damaged bytes raise an error that names the file, or return a valid result.
 
-| parser | what a whole result is |
+| parser | valid result |
 | --- | --- |
-| IDX | unsigned bytes, as many as the header says and as the file has |
-| NORB | unsigned bytes or 32-bit integers, the same |
+| IDX | unsigned bytes, as many as the header and the file have |
+| NORB | unsigned bytes or 32-bit integers, as many as the header and the file have |
 | affNIST's .mat | images 40x40, as many as labels |
-| OFF, PLY, OBJ, STL, GLB, NPY, NPZ, PCD, CSV | as many finite points as asked for |
-| HDF5 | clouds of finite points, as many as labels, all of known classes |
+| OFF, PLY, OBJ, STL, GLB, NPY, NPZ, PCD, CSV | the requested number of finite points |
+| HDF5 | clouds of finite points, as many as labels, all with known classes |
 """
 
 import io
@@ -33,7 +33,7 @@ POINTS = 16
 
 @st.composite
 def damaged(draw, whole):
-    """Overwrite some bytes of a file, cut it, lengthen it, repeat a part of it, or give bytes that it never had."""
+    """Overwrite some bytes of a file, truncate or extend it, repeat a part of it, or draw arbitrary bytes."""
     kind = draw(st.sampled_from(['overwrite', 'cut', 'lengthen', 'repeat', 'foreign']))
     if kind == 'foreign':
         return draw(st.binary(max_size=200))
@@ -45,7 +45,7 @@ def damaged(draw, whole):
     if kind == 'repeat':
         return whole[:place] + whole[draw(st.integers(0, place)) :]
     content = bytearray(whole)
-    # Headers are where damage is worst.
+    # Damage in headers has the largest effect.
     header = st.integers(0, min(63, len(whole) - 1))
     for position in draw(st.lists(st.one_of(header, st.just(place)), min_size=1)):
         content[position] = draw(st.integers(0, 255))
@@ -197,11 +197,11 @@ def test_hdf5(folder, content):
     [
         ('idx3-ubyte', idx_header((2**31, 2**31, 2**31)) + b'\0', 'truncated or damaged'),
         ('dat.mat', np.array([0x1E3D4C55, 3, 2**31, 2**31, 2**31], '<u4').tobytes() + b'\0', 'truncated or damaged'),
-        ('a.off', b'OFF 99999999999 1 0\n0 0 0\n', 'not a whole .off file'),
+        ('a.off', b'OFF 99999999999 1 0\n0 0 0\n', 'not a valid .off file'),
         ('b.off', b'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n', 'face'),
         ('c.off', b'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n', 'face'),
         ('d.ply', b'ply\nformat binary_little_endian 1.0\nelement vertex 1152921504606846976\nproperty float x\n'
-         b'property float y\nproperty float z\nend_header\n', 'not a whole .ply file'),
+         b'property float y\nproperty float z\nend_header\n', 'not a valid .ply file'),
     ],
 )  # fmt: skip
 def test_headers_that_claim_too_much(tmp_path, name, content, message):

@@ -93,7 +93,7 @@ def test_shapenet_core(tmp_path):
         (clouds(2), [0.0, 1.0], ('data', 'label'), 'label must be integers .* found float64'),
         (clouds(2)[:, :, :2], [0, 1], ('data', 'label'), r'data must be floats .* found float32 \[2, 16, 2\]'),
         (clouds(2).astype(int), [0, 1], ('data', 'label'), r'data must be floats .* found int64'),
-        (clouds(2, 6), [0, 1], ('data', 'label'), r'data: 8 points were asked for \(num_points\), its clouds have 6'),
+        (clouds(2, 6), [0, 1], ('data', 'label'), r'data: 8 points requested \(num_points\), its clouds have 6'),
         (np.where(clouds(2) > 0.95, np.nan, clouds(2)), [0, 1], ('data', 'label'), 'data: .* coordinates are NaN'),
     ],
 )
@@ -183,10 +183,10 @@ def test_packed_hdf5_is_read(modelnet):
 
 def test_names_that_are_not_utf8(modelnet):
     (modelnet / 'test_files.txt').write_bytes(b'\xff.h5\n')
-    with pytest.raises(CloudError, match='test_files.txt: lines of UTF-8 were expected'):
+    with pytest.raises(CloudError, match='test_files.txt: expected lines of UTF-8'):
         ModelNet40(str(modelnet), split='test')
     (modelnet / 'shape_names.txt').write_bytes(b'bed\n\xff\n')
-    with pytest.raises(CloudError, match='shape_names.txt: lines of UTF-8 were expected'):
+    with pytest.raises(CloudError, match='shape_names.txt: expected lines of UTF-8'):
         ModelNet40(str(modelnet))
 
 
@@ -207,14 +207,14 @@ def test_clouds_far_from_the_origin_keep_their_shape(modelnet):
     np.testing.assert_allclose(far['inputs'], near['inputs'], atol=1e-6)
     np.testing.assert_allclose(far['data_samples'].centre, near['data_samples'].centre + there, rtol=0, atol=1e-6)
     write(modelnet / 'ply_data_test0.h5', clouds(3).astype(np.float64) + there, np.array([2, 1, 0]))
-    with pytest.raises(CloudError, match='in float32 points would move by 0.* put NormalizePoints first'):
+    with pytest.raises(CloudError, match='rounding to float32 would move points by 0.* put NormalizePoints first'):
         ModelNet40(str(modelnet), split='test', pipeline=pipeline[1:])[0]
 
 
 def test_damaged_and_missing_files(modelnet):
     path = modelnet / 'ply_data_test0.h5'
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(CloudError, match='ply_data_test0.h5: truncated or no HDF5 file'):
+    with pytest.raises(CloudError, match='ply_data_test0.h5: truncated or not an HDF5 file'):
         ModelNet40(str(modelnet), split='test')
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r'ply_data_test0\.h5, listed in test_files\.txt.*https'):
@@ -234,13 +234,13 @@ def test_files_of_different_sizes(modelnet):
 
 
 @pytest.mark.parametrize(('argument', 'value'), [('split', 'val'), ('num_points', 0), ('num_points', '8')])
-def test_impossible_arguments(modelnet, argument, value):
+def test_invalid_arguments(modelnet, argument, value):
     with pytest.raises(ValueError, match=f'ModelNet40: {argument} must be .*{value}'):
         ModelNet40(str(modelnet), **{argument: value})
 
 
 def test_digit_clouds_are_the_digits():
-    """Counted per pixel, points are the ink; and no point is outside the body."""
+    """The points per pixel follow the ink, and no point is outside the solid."""
     dataset = DigitClouds(split='test', num_points=20000)
     assert len(dataset) == 360 and len(DigitClouds(num_points=1)) == 1437
     x, y, z = dataset[5]['points'].T
@@ -248,12 +248,12 @@ def test_digit_clouds_are_the_digits():
     density, _, _ = np.histogram2d(-y, x, bins=8, range=[[-4, 4], [-4, 4]])
     np.testing.assert_allclose(density / density.sum(), image / image.sum(), atol=0.005)
     thickness = image[np.floor(4 - y).astype(int), np.floor(x + 4).astype(int)] / 16
-    # Coordinates are rounded to float32, at the border of a pixel to the wrong side.
+    # At the border of a pixel, rounding to float32 can put a point on the wrong side.
     assert (np.abs(z) <= thickness + 1e-6).mean() > 0.999
     assert abs(z.mean()) < 0.02 and np.abs(z).max() > 0.95
 
 
-def test_digit_clouds_are_the_same_every_time():
+def test_digit_clouds_are_reproducible():
     first, second = (DigitClouds(split='test', num_points=64) for _ in range(2))
     np.testing.assert_array_equal(first[7]['points'], second[7]['points'])
     assert not np.array_equal(first[7]['points'], DigitClouds(split='test', num_points=64, seed=1)[7]['points'])
@@ -283,7 +283,7 @@ def test_folder_of_meshes(tmp_path):
 
 @pytest.fixture
 def shapes(tmp_path):
-    """Two classes, of both splits."""
+    """Two classes with both splits."""
     for name in ('bed', 'chair'):
         for split in ('train', 'test'):
             folder = tmp_path / name / split
@@ -293,7 +293,7 @@ def shapes(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['.cache/train', '__MACOSX/train', '@eaDir'])
-def test_folders_of_systems_are_no_classes(shapes, name):
+def test_folders_of_operating_systems_are_ignored(shapes, name):
     (shapes / name).mkdir(parents=True)
     (shapes / 'bed' / 'train' / '._a.npy').write_bytes(b'\0\5\x16\7')
     dataset = PointCloudFolder(str(shapes), num_points=32)
@@ -301,10 +301,10 @@ def test_folders_of_systems_are_no_classes(shapes, name):
     assert [sample['gt_label'] for sample in dataset] == [0, 1]
 
 
-def test_folders_that_are_no_class_are_refused_or_left_out_by_name(shapes):
+def test_unrelated_folders_are_refused_unless_classes_are_set(shapes):
     (shapes / 'built').mkdir()
     (shapes / 'processed' / 'raw').mkdir(parents=True)
-    with pytest.raises(CloudError, match='built, processed cannot be classes, with none of the folders train, test'):
+    with pytest.raises(CloudError, match='built, processed cannot be classes, without a subfolder train or test'):
         PointCloudFolder(str(shapes))
     for classes, labels in ((('bed', 'chair'), [0, 1]), (('chair', 'bed'), [0, 1]), (('chair',), [0])):
         dataset = PointCloudFolder(str(shapes), num_points=32, metainfo=dict(classes=classes))

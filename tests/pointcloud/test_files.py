@@ -1,4 +1,4 @@
-"""Clouds and meshes from files: what comes out of them, and what is said of broken ones."""
+"""Clouds and meshes from files: contents, and errors of broken files."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_mesh_formats(tmp_path, suffix):
 
 
 @pytest.mark.parametrize('suffix', ['.npy', '.obj', '.ply', '.xyz'])
-def test_clouds_come_as_they_are(tmp_path, suffix):
+def test_clouds_are_read_unchanged(tmp_path, suffix):
     cloud = np.random.RandomState(0).rand(7, 3)
     path = tmp_path / f'cloud{suffix}'
     if suffix == '.npy':
@@ -73,15 +73,15 @@ def test_clouds_come_as_they_are(tmp_path, suffix):
             'OFF\n3 1 0\n0 0 nan\n1 0 0\n0 1 0\n3 0 1 2\n',
             r'vertices: 1 .* NaN.*first at \[0, 2\]',
         ),
-        ('a.off', 'OFF\n5 1 0\n0 0 0\n1 0 0\n', 'not a whole .off file'),
+        ('a.off', 'OFF\n5 1 0\n0 0 0\n1 0 0\n', 'not a valid .off file'),
         ('a.off', 'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n', 'faces: vertex 9 of 3 vertices, counted from 0'),
-        ('a.off', 'hello', 'not a whole .off file'),
-        ('a.ply', 'hello', 'not a whole .ply file'),
-        ('a.npy', 'hello', 'not a whole .npy file'),
-        ('a.xyz', '0 0 0\n1 1\n', 'not a whole .xyz file'),
-        ('a.xyz', '0 0 0\n1 1 1\n', r'vertices: 4 points were asked for \(num_points\), it has 2'),
+        ('a.off', 'hello', 'not a valid .off file'),
+        ('a.ply', 'hello', 'not a valid .ply file'),
+        ('a.npy', 'hello', 'not a valid .npy file'),
+        ('a.xyz', '0 0 0\n1 1\n', 'not a valid .xyz file'),
+        ('a.xyz', '0 0 0\n1 1 1\n', r'vertices: 4 points requested \(num_points\), found 2'),
         ('a.dae', '0 0 0\n', 'must be one of .asc'),
-        ('a.txt', 'some notes\n', 'not a whole .txt file: numbers, or names of columns with x, y and z'),
+        ('a.txt', 'some notes\n', 'not a valid .txt file: expected numbers, or names of columns with x, y and z'),
     ],
 )
 def test_broken_files_are_named(tmp_path, name, content, message):

@@ -1,4 +1,4 @@
-"""Readers of mesh and cloud formats: against trimesh's writers, on the variants that people have, and under attack."""
+"""Readers of mesh and cloud formats: trimesh's writers, format variants, and malicious files."""
 
 import io
 import json
@@ -63,13 +63,13 @@ def test_meshes_that_trimesh_writes(case):
     np.testing.assert_allclose(in_order(vertices[faces]), in_order(sphere().triangles), atol=2e-5)
 
 
-# OBJ announces nothing.
+# OBJ has no counts.
 @pytest.mark.parametrize('case', [case for case in WRITTEN if case != 'obj'])
 def test_meshes_that_end_early_are_refused(case, tmp_path):
     suffix, content = WRITTEN[case]
     content = content.rstrip() if suffix in ('.off', '.ply') else content
     path = tmp_path / f'a{suffix}'
-    # Digits of the last number are the one thing that nothing announces.
+    # Only truncation within the last number cannot be detected.
     for end in np.random.RandomState(0).choice(len(content) - 4, 60, replace=False):
         path.write_bytes(content[:end])
         with pytest.raises(CloudError, match=re.escape(str(path))):
@@ -93,7 +93,7 @@ def test_meshes_that_end_early_are_refused(case, tmp_path):
         '\ufeffOFF\n' + TETRAHEDRON.replace(' ', '\t'),
     ],
 )
-def test_off_as_it_is_written(content):
+def test_off_variants(content):
     vertices, faces = load('.off', content)
     np.testing.assert_array_equal(vertices, POINTS)
     assert faces.tolist() == TRIANGLES
@@ -137,7 +137,7 @@ def test_ply_with_other_elements_and_types():
 
 
 def test_obj_indices_count_back_from_the_face():
-    """As files of several objects have them; and normals, groups, a line that goes on."""
+    """As in files of several objects; also normals, groups, and a continued line."""
     first = 'o a\n' + ''.join(f'v {line}\n' for line in CORNERS.splitlines()) + 'vn 0 0 1\nf -4//1 -3//1 \\\n-2//1\n'
     vertices, faces = load('.obj', f'mtllib none.mtl\n{first}usemtl red\n{first}')
     assert len(vertices) == 8 and faces.tolist() == [[0, 1, 2], [4, 5, 6]]
@@ -178,7 +178,7 @@ def glb_tree(count=4, **changes):
     }
 
 
-def test_glb_scenes_stand_where_their_nodes_say():
+def test_glb_node_transforms_are_applied():
     scene = trimesh.Scene()
     place = trimesh.transformations.compose_matrix(scale=[1, 2, 3], angles=[0.1, 0.2, 0.3], translate=[5, 6, 7])
     scene.add_geometry(sphere(), transform=place)
@@ -236,9 +236,9 @@ def test_tables(case, tmp_path):
     ('content', 'message'),
     [
         ('just some notes\nabout 3 clouds\n', 'numbers, or names of columns with x, y and z'),
-        ('3\nwater\nO 0 0 0\nH 1 0 0\nH 0 1 0\n', 'announces 3 points, it has 4'),
-        ('3\n0 0 0\n1 1 1\n', 'announces 3 points, it has 2'),
-        ('0 0 0\n1 1\n', r'as many in each, were expected, found \[2, 3\]'),
+        ('3\nwater\nO 0 0 0\nH 1 0 0\nH 0 1 0\n', 'declares 3 points, it has 4'),
+        ('3\n0 0 0\n1 1 1\n', 'declares 3 points, it has 2'),
+        ('0 0 0\n1 1\n', r'as many in each, found \[2, 3\]'),
         ('0 0\n1 1\n', r'three or more columns.*found \[2\]'),
         ('0 0 0\n1 1 one\n', "could not convert string 'one'"),
         ('0 0 0\n1 1 1j\n', 'could not convert string'),
@@ -246,7 +246,7 @@ def test_tables(case, tmp_path):
         ('0 0 0\n1 1 1\0\n', 'bytes of zero'),
     ],
 )
-def test_tables_that_are_none(content, message):
+def test_invalid_tables(content, message):
     with pytest.raises(ValueError, match=message):
         load('.csv', content)
 
@@ -288,7 +288,7 @@ def test_arrays():
     ],
 )
 @pytest.mark.parametrize('suffix', ['.npy', '.npz'])
-def test_arrays_that_are_no_clouds(tmp_path, suffix, array, message):
+def test_invalid_arrays(tmp_path, suffix, array, message):
     path = tmp_path / f'a{suffix}'
     path.write_bytes(npy(array) if suffix == '.npy' else npz(points=array))
     with pytest.raises(CloudError, match=f'{path}: .*{message}'):
@@ -311,10 +311,10 @@ def packed_npz(size):
 
 ATTACKS = {
     'off, a header of 10^10': ('.off', 'OFF\n9999999999 1 0\n0 0 0\n', 'a count from 0 to 16777216'),
-    'off, negative': ('.off', 'OFF\n-4 4 0\n' + CORNERS + FACES, 'vertices: a count from 0'),
+    'off, negative': ('.off', 'OFF\n-4 4 0\n' + CORNERS + FACES, 'vertices: expected a count from 0'),
     'off, too long': ('.off', 'OFF\n' + TETRAHEDRON + '0 0 0\n', '8|it has 9'),
-    'off, a face of 10^9': ('.off', 'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n999999999 0 1 2\n', 'corners were announced'),
-    'off, a negative face': ('.off', 'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n-3 0 1 2\n', 'corners were announced'),
+    'off, a face of 10^9': ('.off', 'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n999999999 0 1 2\n', 'corners were declared'),
+    'off, a negative face': ('.off', 'OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n-3 0 1 2\n', 'corners were declared'),
     'off, text': ('.off', 'OFF\nfour 4 6\n', 'counts of vertices and faces'),
     'off, binary': ('.off', b'OFF BINARY\n\0\0\0\4', 'bytes of zero'),
     'off, four dimensions': ('.off', '4OFF\n' + TETRAHEDRON, 'counts'),
@@ -332,7 +332,7 @@ ATTACKS = {
         (PLY.format(0) + PLY_FACES.format(1)).replace('ascii', 'binary_little_endian').replace('uchar int', 'int int')
         .encode() + b'\xff' * 8, 'has no length'),
     'ply, rows of other lengths': ('.ply', PLY.format(2) + 'end_header\n1 2 3\n1 2\n', 'from 3 to 2 at row 2$'),
-    'ply, longer rows': ('.ply', PLY.format(1) + 'end_header\n1 2 3 4\n', '3 numbers were expected, found 4'),
+    'ply, longer rows': ('.ply', PLY.format(1) + 'end_header\n1 2 3 4\n', 'expected 3 numbers, found 4'),
     'ply, no z': ('.ply', PLY.format(1).replace('float z', 'float w') + 'end_header\n1 2 3\n', 'has no property z'),
     'ply, z is a list': (
         '.ply', PLY.format(1).replace('float z', 'list uchar int z') + 'end_header\n1 2 1 3\n', 'has no property z'),
@@ -349,8 +349,8 @@ ATTACKS = {
     'pcd, columns of 10^9': ('.pcd', pcd('binary', bytes(17), COUNT='1000000000 1 1 1'), 'COUNT must be positive'),
     'pcd, types': ('.pcd', pcd('binary', bytes(17), TYPE='X F F F'), 'TYPE and SIZE'),
     'pcd, no end': ('.pcd', 'FIELDS x y z\n' * 3, 'no line DATA'),
-    'npy, 10^15': ('.npy', claiming_npy((10**14, 3)), 'announces 2400000000000000 bytes of points, it has 0'),
-    'npy, negative': ('.npy', claiming_npy((-1, 3)), 'announces -24 bytes'),
+    'npy, 10^15': ('.npy', claiming_npy((10**14, 3)), 'declares 2400000000000000 bytes of points, it has 0'),
+    'npy, negative': ('.npy', claiming_npy((-1, 3)), 'declares -24 bytes'),
     'npy, a pickle': ('.npy', b"cos\nsystem\n(S'touch /tmp/x'\ntR.", 'magic string is not correct'),
     'npz, a bomb': ('.npz', packed_npz(2**28), 'would unpack to'),
     'glb, 4 10^9 vertices': ('.glb', glb(glb_tree(2**32 - 1), bytes(48)), 'count from 0 to'),
@@ -365,7 +365,8 @@ ATTACKS = {
     'glb, nodes that share': (
         '.glb', glb(glb_tree(nodes=[{'children': [i + 1] * 2} for i in range(60)] + [{}]), bytes(48)), 'twice'),
     'glb, one mesh used without end': (
-        '.glb', glb(glb_tree(nodes=[{'mesh': 0}] * 100, scenes=[{'nodes': [*range(100)]}]), bytes(48)), 'scene: a c'),
+        '.glb', glb(glb_tree(nodes=[{'mesh': 0}] * 100, scenes=[{'nodes': [*range(100)]}]), bytes(48)),
+        'scene: expected a count'),
     'glb, deep json': ('.glb', glb('[' * 10**6).replace(b'"', b'['), 'recursion'),
     'glb, compressed': (
         '.glb', glb(glb_tree(meshes=[{'primitives': [
@@ -375,7 +376,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize('case', ATTACKS)
-def test_attacks_are_one_line_with_the_name(case, tmp_path, monkeypatch):
+def test_malicious_files_are_refused_by_name(case, tmp_path, monkeypatch):
     resource = pytest.importorskip('resource')
     suffix, content, message = ATTACKS[case]
     if case in ('glb, one mesh used without end', 'npz, a bomb'):
@@ -389,8 +390,8 @@ def test_attacks_are_one_line_with_the_name(case, tmp_path, monkeypatch):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 
-def test_what_files_refer_to_is_not_opened(tmp_path, monkeypatch):
-    """Materials, textures and buffers: here, pipes that nobody writes to."""
+def test_external_files_are_not_opened(tmp_path, monkeypatch):
+    """Materials, textures and buffers, here pipes without a writer."""
     for name in ('a.mtl', 'a.png', 'a.bin'):
         os.mkfifo(tmp_path / name)
     obj = f'mtllib {tmp_path}/a.mtl\nusemtl a\n' + ''.join(f'v {line}\n' for line in CORNERS.splitlines())
@@ -410,7 +411,9 @@ def test_what_files_refer_to_is_not_opened(tmp_path, monkeypatch):
 def test_large_sparse_files(tmp_path):
     with (tmp_path / 'a.stl').open('wb') as file:
         file.truncate(2**40)
-    with pytest.raises(CloudError, match=r'a\.stl: a cloud or mesh file may have 2147483648 bytes, it has 1099511'):
+    with pytest.raises(
+        CloudError, match=r'a\.stl: cloud and mesh files are limited to 2147483648 bytes, found 1099511'
+    ):
         read_points(tmp_path / 'a.stl', 8, np.random.RandomState(0))
 
 

@@ -1,4 +1,4 @@
-"""The package registers without what only some of its parts, or other parts of the project, need."""
+"""The package can be imported without optional dependencies."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ for registry, names in (
 """
 
 
-def test_import_needs_mmengine_alone(repository):
+def test_import_needs_only_mmengine(repository):
     done = subprocess.run([sys.executable, '-c', CODE], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split('\n')[:-1] == ['[]'] * 4

@@ -1,4 +1,4 @@
-"""ChamferMetric on clouds whose distances are known."""
+"""ChamferMetric on clouds with known distances."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ CLASSES = ('bed', 'chair', 'table')
 
 
 def evaluate(shifts, labels, size, batch=2, **options):
-    """Clouds of one point, each predicted some way off."""
+    """Clouds of one point, each with a displaced prediction."""
     evaluator = Evaluator(dict(type='ChamferMetric', **options))
     evaluator.dataset_meta = dict(classes=CLASSES)
     for start in range(0, len(shifts), batch):
@@ -26,7 +26,7 @@ def evaluate(shifts, labels, size, batch=2, **options):
 
 def test_mean_and_classes_are_in_thousandths():
     metrics = evaluate([0.1, 0.2, 0.3], [2, 0, 2], 3)
-    # Both ways: twice the square.
+    # Both directions: twice the square.
     assert metrics == pytest.approx({'chamfer/mean': 280 / 3, 'chamfer/bed': 80, 'chamfer/table': 100})
 
 
@@ -34,11 +34,11 @@ def test_mean_alone():
     assert evaluate([0.1, 0.2], [0, 1], 2, per_class=False) == pytest.approx({'chamfer/mean': 50})
 
 
-def test_what_a_distributed_sampler_repeats_is_not_counted():
+def test_samples_repeated_by_a_distributed_sampler_are_not_counted():
     assert evaluate([0.1, 0.2, 9.0], [0, 1, 1], 2)['chamfer/mean'] == pytest.approx(50)
 
 
-def test_clouds_of_several_sizes_are_measured_each_on_its_own():
+def test_clouds_of_different_sizes():
     generator = torch.Generator().manual_seed(0)
     sizes = [(5, 4), (3, 4), (5, 4), (5, 2)]
     clouds = [[torch.rand(size, 3, generator=generator) for size in pair] for pair in sizes]

@@ -1,4 +1,4 @@
-"""The autoencoder against loops that compute the same, and as mmengine uses it."""
+"""The autoencoder compared with equivalent loops, and in mmengine's modes."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def seeded():
 
 
 def float64(module):
-    """Double precision, with scales of both signs and statistics that are not those of a new layer."""
+    """Convert to double precision, with scales of both signs and random statistics."""
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm1d):
             nn.init.normal_(norm.weight)
@@ -36,7 +36,7 @@ def float64(module):
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('scores', [2**21, 100])
-def test_primary_capsules_are_the_loop_over_entries(monkeypatch, training, scores):
+def test_primary_capsules_equal_the_loop_over_entries(monkeypatch, training, scores):
     monkeypatch.setattr(point_caps, 'CPU_SCORES', scores)
     literal = float64(LiteralPrimaryPointCaps(7, 5, 4)).train(training)
     layer = PrimaryPointCaps(7, 5, 4).double().train(training)
@@ -59,7 +59,7 @@ def test_primary_capsules_are_the_loop_over_entries(monkeypatch, training, score
 
 
 @pytest.mark.parametrize('training', [True, False])
-def test_decoder_is_the_loop_over_generators(training):
+def test_decoder_equals_the_loop_over_generators(training):
     generators = nn.ModuleList(float64(LiteralGenerator(16)) for _ in range(3)).train(training)
     decoder = PointGenerators(latent_capsules=5, latent_dim=14, num_points=15).double().train(training)
     names = [name for name in decoder.state_dict() if 'num_batches' not in name]
@@ -85,7 +85,7 @@ def test_decoder_is_the_loop_over_generators(training):
             torch.testing.assert_close(buffer, expected, rtol=0, atol=1e-9, msg=name)
 
 
-def test_generators_start_as_convolutions_of_their_own_do():
+def test_generators_are_initialised_as_separate_convolutions():
     torch.manual_seed(0)
     decoder = PointGenerators(latent_capsules=64, latent_dim=64, num_points=2048)
     literal = nn.ModuleList(LiteralGenerator(66) for _ in range(32))
@@ -96,7 +96,7 @@ def test_generators_start_as_convolutions_of_their_own_do():
 
 
 @pytest.mark.parametrize('iterations', [1, 3])
-def test_dynamic_routing_is_the_loop_over_latent_capsules(iterations):
+def test_dynamic_routing_equals_the_loop_over_latent_capsules(iterations):
     layer = DynamicLatentCaps(6, 4, 3, 5, iterations=iterations).double()
     nn.init.normal_(layer.routing.weight)
     weight = layer.routing.weight.detach()[0].unflatten(-1, (3, 5)).permute(0, 2, 3, 1).requires_grad_()
@@ -133,8 +133,8 @@ def test_modes(routing, num_points):
 
 
 @pytest.mark.parametrize('routing', ['rpr', 'dynamic'])
-def test_a_cloud_is_a_set(routing):
-    """Neither the order of points nor how often one is listed changes what a trained encoder says."""
+def test_encoder_is_invariant_to_order_and_repetition_of_points(routing):
+    """Encoding in evaluation does not depend on the order or the repetition of points."""
     model = PointCapsAE(routing=routing, **SMALL).eval()
     cloud = torch.rand(1, 40, 3)
     shuffled = cloud[:, torch.randperm(40)]
@@ -178,7 +178,7 @@ def test_bfloat16_autocast(routing):
 
 
 def test_equal_points_have_finite_gradients():
-    """All points in one place make capsules of zero variance, and at first of zero length."""
+    """Equal points result in capsules of zero variance, and initially of zero length."""
     model = PointCapsAE(routing='dynamic', **SMALL)
     nn.init.zeros_(model.primary.norm.bias)
     model(torch.zeros(2, 40, 3), mode='loss')['loss'].backward()
@@ -186,7 +186,7 @@ def test_equal_points_have_finite_gradients():
 
 
 def test_largest_tensor_of_a_training_step_is_not_entries_times_points():
-    """The loop keeps every entry at every point, 16 x 32 x 2048 numbers a cloud; only the winners are needed."""
+    """The loop stores every entry at every point, 16 x 32 x 2048 values per cloud; only the maxima are needed."""
     model = PointCapsAE(num_points=64, channels=(8, 16), primary_capsules=32, latent_capsules=16, latent_dim=14)
     largest = 0
 
@@ -210,7 +210,7 @@ def test_largest_tensor_of_a_training_step_is_not_entries_times_points():
         (dict(routing='dynamic', routing_cfg=dict(iterations=0)), 'iterations must be a positive integer, got 0'),
     ],
 )
-def test_impossible_networks_are_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         PointCapsAE(**SMALL | arguments)
 

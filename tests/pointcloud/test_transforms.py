@@ -34,8 +34,8 @@ def test_normalised_clouds_fill_the_unit_sphere(count, scale, seed):
 
 
 @pytest.mark.parametrize('scale', [1e-3, 1, 1e3])
-def test_clouds_far_away_are_normalised_as_near_ones(scale):
-    """In float64, so that what float32 would round to slices keeps its shape."""
+def test_clouds_far_from_the_origin_are_normalised(scale):
+    """In float64, as float32 cannot represent their shape."""
     near, there = scale * cloud().astype(float), scale * np.array([5e5, 4.5e6, 100])
     unit, centre, radius = normalize_points(near + there)
     expected, _, size = normalize_points(near)
@@ -46,7 +46,7 @@ def test_clouds_far_away_are_normalised_as_near_ones(scale):
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf])
-def test_what_is_not_finite_is_refused(value):
+def test_non_finite_points_are_refused(value):
     points = cloud()
     points[7, 2] = value
     with pytest.raises(CloudError, match=r'cloud.npy: 1 coordinates are NaN or infinite, the first at \[7, 2\]'):
@@ -59,7 +59,7 @@ def test_a_cloud_without_extent_is_refused():
 
 
 @pytest.mark.parametrize(('axis', 'kept'), [('x', 0), ('y', 1), ('z', 2)])
-def test_rotation_turns_about_its_axis(axis, kept):
+def test_rotation_about_its_axis(axis, kept):
     points = cloud().astype(float)
     turned = run(points, type='RandomRotatePoints', axis=axis)
     np.testing.assert_array_equal(turned[:, kept], points[:, kept])
@@ -92,7 +92,7 @@ def test_scale_is_one_factor_in_its_range():
     assert len(factors) > 40 and 0.8 <= min(factors) < 0.85 and 0.95 < max(factors) <= 1
 
 
-def test_dropped_points_are_replaced_by_one_that_is_left():
+def test_dropped_points_are_replaced_by_a_kept_point():
     points = cloud()
     shares = []
     for _ in range(50):
@@ -123,6 +123,6 @@ def test_pack():
         (lambda: Compose([dict(type='RandomDropPoints', max_ratio=1.0)]), r'max_ratio must be in \[0, 1\), got 1.0'),
     ],
 )
-def test_impossible_arguments(build, message):
+def test_invalid_arguments(build, message):
     with pytest.raises(ValueError, match=message):
         build()

@@ -1,4 +1,4 @@
-"""What a process of a distributed run does with the saliency package: run twice, with RANK 0 and 1, by the tests."""
+"""A process of a distributed run with the saliency package; the tests start it with RANK 0 and 1."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ SIZES = [24, 32, 40, 48]
 
 
 def map_sample(index):
-    """A map and a mask of their own for each index."""
+    """Data set with a different map and mask for each index."""
     random = np.random.RandomState(index)
     sample = SegDataSample(metainfo=dict(dataset='AB'[index % 2]))
     sample.seg_logits = PixelData(data=torch.from_numpy(random.rand(1, 9, 11)))
@@ -28,7 +28,7 @@ def map_sample(index):
 
 
 def evaluate(indices, size):
-    """Metrics of the samples of some indices, of a data set of ``size``."""
+    """Return the metrics of the samples with given indices, of a data set of ``size``."""
     evaluator = Evaluator(dict(type='SODMetric'))
     for index in indices:
         evaluator.process([map_sample(index)], {})
@@ -36,7 +36,7 @@ def evaluate(indices, size):
 
 
 def draw_sizes(seed, iterations):
-    """Sizes that a run of a seed draws at some of its iterations."""
+    """Return the sizes drawn by a run with a given seed at some iterations."""
     hub = MessageHub.get_current_instance()
     hub.update_info('seed', seed)
     preprocessor = MODELS.build(dict(type='SaliencyDataPreProcessor', train_sizes=SIZES))
@@ -51,7 +51,7 @@ if __name__ == '__main__':
     rank, folder = int(os.environ['RANK']), sys.argv[1]
     init_default_scope('mmseg')
     dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
-    # Five samples for two: the sampler repeats the first. The seeds of the processes differ.
+    # Five samples on two processes: the sampler repeats the first. The processes have different seeds.
     metrics = evaluate([0, 2, 4] if rank == 0 else [1, 3, 0], 5)
     torch.save((draw_sizes(100 + rank, range(20)), metrics), f'{folder}/{rank}.pth')
     dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Part-whole verification of ICON by itself, as tools/benchmark.py takes it: one feature map of level 2's size."""
+"""ICON's part-whole verification for tools/benchmark.py, with one feature map of level 2's size as input."""
 
 from torch import nn
 
@@ -18,7 +18,7 @@ class Capsules(nn.Module):
 
 
 class Verification(nn.Module):
-    """The capsules, the convolutions that merge three levels into them and that which reads their poses."""
+    """The capsules, with the convolution that merges three levels and the one that projects poses."""
 
     def __init__(self, kind, **routing):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Saliency data sets: the archives' layouts, masks of every kind, and files that do not belong together."""
+"""Saliency data sets: layouts of the archives, mask formats, and unmatched files."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def test_layout_of_each_archive(tmp_path, kind):
     assert dataset.metainfo['classes'] == ('background', 'salient')
 
 
-def test_duts_has_a_training_part(tmp_path):
+def test_duts_training_split(tmp_path):
     write_pairs(tmp_path, 'DUTS-TR/DUTS-TR-Image', 'DUTS-TR/DUTS-TR-Mask', stems=('x',))
     dataset = DATASETS.build(dict(type='DUTSDataset', data_root=str(tmp_path), split='train'))
     assert len(dataset) == 1 and dataset.get_data_info(0)['dataset'] == 'DUTS-TR'
@@ -76,7 +76,7 @@ def test_duts_has_a_training_part(tmp_path):
     [('.JPG', '.PNG', {}), ('_sat.png', '_mask.png', dict(img_suffix='_sat.png', seg_map_suffix='_mask.png'))],
 )
 def test_suffixes(tmp_path, image_suffix, mask_suffix, options):
-    """Both in one folder, as some archives have them."""
+    """Images and masks in one folder, as in some archives."""
     for stem in ('a', 'b.c'):
         Image.new('RGB', (4, 4)).save(tmp_path / f'{stem}{image_suffix}')
         Image.new('L', (4, 4)).save(tmp_path / f'{stem}{mask_suffix}')
@@ -87,7 +87,7 @@ def test_suffixes(tmp_path, image_suffix, mask_suffix, options):
     ]
 
 
-def test_range_and_list_choose(tmp_path):
+def test_stem_range_and_ann_file(tmp_path):
     write_pairs(tmp_path, stems=[f'{number:04d}' for number in range(1, 9)])
 
     def stems(**options):
@@ -106,7 +106,7 @@ def test_range_and_list_choose(tmp_path):
     with pytest.raises(PairError, match='list.txt: 0009 is not in .*images'):
         stems(ann_file='list.txt')
     (tmp_path / 'list.txt').write_bytes(b'\xff\n')
-    with pytest.raises(PairError, match='list.txt: lines of UTF-8 were expected'):
+    with pytest.raises(PairError, match='list.txt: expected lines of UTF-8'):
         stems(ann_file='list.txt')
     with pytest.raises(FileNotFoundError, match='the list .*nowhere.txt does not exist'):
         stems(ann_file='nowhere.txt')
@@ -115,20 +115,20 @@ def test_range_and_list_choose(tmp_path):
 def test_files_without_counterpart_are_named(tmp_path):
     write_pairs(tmp_path)
     (tmp_path / 'masks' / '10.png').unlink()
-    with pytest.raises(PairError, match=r'10\.jpg: this image lacks its mask in .*masks$'):
+    with pytest.raises(PairError, match=r'10\.jpg: this image has no mask in .*masks$'):
         SODDataset(str(tmp_path))
     for name in ('0', '1', '10'):
         Image.new('L', (4, 4)).save(tmp_path / 'masks' / f'{name}.png')
     Image.new('L', (4, 4)).save(tmp_path / 'masks' / '3.png')
-    with pytest.raises(PairError, match=r'0\.png: this mask lacks its image in .*images, and so do 1 more'):
+    with pytest.raises(PairError, match=r'0\.png: this mask has no image in .*images \(and 1 more\)'):
         SODDataset(str(tmp_path))
-    # What a range leaves out need not be there.
+    # Files outside the range need not exist.
     for name, width in (('1', 8), ('10', 10)):
         Image.new('L', (width, 6)).save(tmp_path / 'masks' / f'{name}.png')
     assert len(SODDataset(str(tmp_path), stem_range=('1', '2'))) == 3
 
 
-def test_one_stem_twice(tmp_path):
+def test_two_files_of_one_stem_are_refused(tmp_path):
     write_pairs(tmp_path)
     Image.new('RGB', (8, 6)).save(tmp_path / 'images' / '1.jpeg')
     with pytest.raises(PairError, match=r'images has two files for 1, both of the right size: 1\.jpeg and 1\.jpg'):
@@ -137,8 +137,8 @@ def test_one_stem_twice(tmp_path):
     assert Path(SODDataset(str(tmp_path)).get_data_info(0)['img_path']).name == '1.jpg'
 
 
-def test_duts_tr_as_it_circulates(tmp_path):
-    """Two masks for an image: a PNG file of another size, and a JPEG file of the right one."""
+def test_duts_tr_with_two_masks_for_an_image(tmp_path):
+    """A PNG file of another size, and a JPEG file of the right size."""
     masks = 'DUTS-TR/DUTS-TR-Mask'
     write_pairs(tmp_path, 'DUTS-TR/DUTS-TR-Image', masks, stems=('a', 'b'))
     full = np.full((6, 9), 255, np.uint8)
@@ -148,7 +148,7 @@ def test_duts_tr_as_it_circulates(tmp_path):
     dataset = DATASETS.build(options)
     assert [Path(dataset.get_data_info(i)['seg_map_path']).name for i in range(2)] == ['a.png', 'b.jpg']
     assert dataset[1]['data_samples'].gt_sem_seg.data.eq(1).all()
-    # Of two masks that do not fit, none can be meant.
+    # Two masks of wrong size are ambiguous.
     Image.new('L', (6, 6)).save(tmp_path / masks / 'b.jpg')
     with pytest.raises(PairError, match=r'b\.jpg \(9 x 6\) and .*b\.jpg \(6 x 6\) or .*b\.png \(7 x 5\)'):
         DATASETS.build(dict(options, mismatch='resize'))
@@ -157,7 +157,7 @@ def test_duts_tr_as_it_circulates(tmp_path):
 
 @pytest.fixture
 def misfits(tmp_path):
-    """Four pairs, of which two masks have other sizes than their images."""
+    """Four pairs, two of them with masks of another size."""
     write_pairs(tmp_path, stems=('1', '2', '3', '4'))
     Image.new('L', (9, 7), 255).save(tmp_path / 'masks' / '2.png')
     mask = np.zeros((3, 22), np.uint8)
@@ -185,7 +185,7 @@ def test_masks_of_other_sizes_can_be_skipped(misfits, caplog):
     finally:
         logger.removeHandler(caplog.handler)
     assert [Path(dataset.get_data_info(index)['img_path']).stem for index in range(len(dataset))] == ['1', '3']
-    assert 'leaves out 2 of 4 images' in caplog.text and str(misfits / 'masks/4.png') in caplog.text
+    assert 'skips 2 of 4 images' in caplog.text and str(misfits / 'masks/4.png') in caplog.text
     with pytest.raises(PairError, match='2 of 2 images'):
         (misfits / 'list.txt').write_text('2\n4\n')
         SODDataset(str(misfits), ann_file='list.txt', mismatch='skip')
@@ -201,7 +201,7 @@ def test_masks_of_other_sizes_can_be_resized(misfits):
     assert dataset[3]['data_samples'].gt_sem_seg.data[0].tolist() == 2 * [11 * [1]] + 4 * [11 * [0]]
 
 
-def test_files_that_are_no_images_are_found_when_the_set_is_built(misfits):
+def test_invalid_images_are_found_when_the_set_is_built(misfits):
     (misfits / 'images' / '1.jpg').write_text('no image')
     with pytest.raises(PairError, match=r'(?s)3 of 4 images.*1\.jpg: not an image'):
         SODDataset(str(misfits))
@@ -211,8 +211,8 @@ def test_files_that_are_no_images_are_found_when_the_set_is_built(misfits):
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.tif', '.webp'])
-def test_turned_images_have_the_size_they_are_loaded_with(tmp_path, suffix):
-    """EXIF's orientation is applied by the loader, unless it is told otherwise."""
+def test_exif_orientation_is_applied_to_sizes(tmp_path, suffix):
+    """The loader applies the EXIF orientation, unless color_type ignores it."""
     write_pairs(tmp_path, stems=('1',))
     (tmp_path / 'images' / '1.jpg').unlink()
     image = Image.new('RGB', (6, 8))
@@ -221,14 +221,14 @@ def test_turned_images_have_the_size_they_are_loaded_with(tmp_path, suffix):
     image.save(tmp_path / 'images' / f'1{suffix}', exif=exif)
     dataset = SODDataset(str(tmp_path), img_suffix=suffix, pipeline=PIPELINE)
     assert dataset[0]['inputs'].shape == (3, 6, 8)
-    if suffix != '.tif':  # which OpenCV turns always
+    if suffix != '.tif':  # OpenCV always applies the orientation of TIFF
         ignoring = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation'), *PIPELINE[1:]]
         with pytest.raises(PairError, match=r'\(6 x 8\) and .*1\.png \(8 x 6\)'):
             SODDataset(str(tmp_path), img_suffix=suffix, pipeline=ignoring)
 
 
 def test_remote_files_are_checked_when_they_are_loaded(misfits, monkeypatch):
-    """A header would take the download of a file."""
+    """Reading a header would download the file."""
     monkeypatch.setattr('rescaps_plugin.saliency.datasets.sod.LocalBackend', int)
     dataset = SODDataset(str(misfits), pipeline=PIPELINE)
     with pytest.raises(ImageError, match=r'2\.png: the mask and its image .*2\.jpg differ in size: 9 x 7 and 9 x 6'):
@@ -258,13 +258,13 @@ def palette_image(levels):
     ],
     ids=['grey', 'RGB', 'RGBA', '16 bit', 'palette', '1 bit'],
 )
-def test_masks_of_every_kind(tmp_path, image):
-    """Salient above 127, whatever the file's form."""
+def test_mask_formats(tmp_path, image):
+    """Pixels above 127 are salient in every format."""
     image.save(tmp_path / 'mask.png')
     np.testing.assert_array_equal(read_mask(tmp_path / 'mask.png'), [[False, False], [True, True]])
 
 
-def test_masks_that_mean_something_else(tmp_path):
+def test_masks_of_labels_or_colours_are_refused(tmp_path):
     path = tmp_path / 'mask.png'
     Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).save(path)
     with pytest.raises(ImageError, match=r'mask\.png: greys 0 to 255 are expected, it holds labels 0 and 1'):
@@ -289,7 +289,7 @@ def test_empty_and_full_masks(tmp_path, level, size):
     assert sample['data_samples'].gt_sem_seg.data.unique().tolist() == [level // 255]
 
 
-def test_mmsegs_own_annotations_are_the_same(tmp_path):
+def test_load_annotations_of_mmseg_loads_the_same_labels(tmp_path):
     write_pairs(tmp_path, stems=('1',))
     Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5).save(tmp_path / 'masks' / '1.png')
     pipelines = [[PIPELINE[0], dict(type=kind), PIPELINE[2]] for kind in ('LoadSaliencyMask', 'LoadAnnotations')]
@@ -297,8 +297,8 @@ def test_mmsegs_own_annotations_are_the_same(tmp_path):
     assert (ours.gt_sem_seg.data == theirs.gt_sem_seg.data).all() and ours.gt_sem_seg.data.sum() == 48 - 26
 
 
-def test_a_pipeline_for_images_alone():
-    """MMSegmentation's inferencer has no masks to load."""
+def test_pipeline_without_masks():
+    """MMSegmentation's inferencer has no masks."""
     results = TRANSFORMS.build(dict(type='LoadSaliencyMask'))(dict(img_path='x.jpg'))
     assert results == dict(img_path='x.jpg')
 
@@ -320,8 +320,8 @@ def test_benchmark_of_several_sets(tmp_path):
         SODBenchmark(sets, use='third')
 
 
-def test_base_configs_of_the_papers_sets(tmp_path, repository):
-    """All sets of duts.py as their archives unpack, of one image each."""
+def test_base_config_of_the_papers_data_sets(tmp_path, repository):
+    """All data sets of duts.py in the layout of their archives, with one image each."""
     cfg = Config.fromfile(repository / 'configs/_base_/datasets/duts.py')
     dataset = cfg.test_dataloader.dataset
     for name, (kind, images, masks, suffix) in zip(
@@ -336,7 +336,7 @@ def test_base_configs_of_the_papers_sets(tmp_path, repository):
 
 
 @pytest.mark.skipif(not ECSSD.is_dir(), reason='ECSSD is not in data/ECSSD')
-def test_ecssd_is_split(repository):
+def test_base_config_of_the_ecssd_split(repository):
     cfg = Config.fromfile(repository / 'configs/_base_/datasets/ecssd.py')
     train, test = (DATASETS.build(loader.dataset) for loader in (cfg.train_dataloader, cfg.test_dataloader))
     stems = [[Path(each.get_data_info(i)['img_path']).stem for i in (0, len(each) - 1)] for each in (train, test)]
@@ -344,7 +344,7 @@ def test_ecssd_is_split(repository):
     assert test[0]['data_samples'].metainfo['dataset'] == 'ECSSD'
 
 
-def test_synthetic_set_draws_the_same_again():
+def test_synthetic_set_is_reproducible():
     first, again = (SyntheticSOD(split='train', num_images=6) for _ in range(2))
     other = SyntheticSOD(split='test', num_images=6)
     for index in (5, 0):
@@ -360,8 +360,8 @@ def test_synthetic_set_draws_the_same_again():
         SyntheticSOD(sizes=(64, 32))
 
 
-def test_synthetic_set_can_be_learnt():
-    """Colours against the border's, in a linear model of pixels, tell more than nine tenths of them."""
+def test_synthetic_set_is_learnable():
+    """A linear model of pixel colours relative to the border classifies more than 90 % of the pixels."""
 
     def pixels(split, count):
         features, labels = [], []

@@ -1,4 +1,4 @@
-"""Pictures of saliency maps as their readers see them."""
+"""Plots of saliency maps: readable titles and names."""
 
 import warnings
 from itertools import pairwise
@@ -15,7 +15,7 @@ CURVES = {name: np.linspace(0, 1, 256) for name in ('recall', 'precision', 'thre
 
 @pytest.fixture
 def drawn(monkeypatch) -> list[Figure]:
-    """Figures that were saved, in order."""
+    """Saved figures, in order."""
     figures = []
     save = Figure.savefig
 
@@ -34,7 +34,7 @@ def drawn(monkeypatch) -> list[Figure]:
         ('tspoanet-em_efficientnet-lite0_ecssd', 'a_name_without_hyphens_or_spaces_at_all'),
     ],
 )
-def test_titles_of_neighbours_stay_apart(drawn, tmp_path, names):
+def test_titles_of_adjacent_columns_do_not_overlap(drawn, tmp_path, names):
     pictures = [np.zeros((30, 40), np.uint8)] * 2
     draw_grid(dict.fromkeys(('image', 'mask', *names), pictures), tmp_path / 'grid.png')
     (figure,) = drawn
@@ -48,8 +48,8 @@ def test_titles_of_neighbours_stay_apart(drawn, tmp_path, names):
 
 
 @pytest.mark.parametrize('name', ['price_$5_$6.png', '$', r'\\frac{$x$', '$\\notacommand$', 'x' * 250, '图\x1b[31m'])
-def test_names_are_drawn_as_they_are(drawn, tmp_path, name):
-    """Matplotlib takes what stands between dollar signs for a formula, and fails where it is none."""
+def test_names_are_drawn_literally(drawn, tmp_path, name):
+    """Matplotlib parses text between dollar signs as a formula, and fails on invalid ones."""
     pictures = [np.zeros((30, 40), np.uint8)]
     notes = {name: [f'{name[:20]}']}
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""ICONHead and TSPOAHead: their structure against a literal reading, any size, every routing, deploy form, losses."""
+"""ICONHead and TSPOAHead: equivalence with literal forms, input sizes, routings, deploy form, losses."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ HEADS = [(icon, routing) for routing in (*ROUTINGS, None)] + [(tspoa, routing) f
 
 
 def features(height=24, width=18, batch=2):
-    """Four levels, as strided convolutions make them of an image: sizes are halved and rounded up."""
+    """Four levels as from strided convolutions: sizes are halved and rounded up."""
     generator = torch.Generator().manual_seed(1)
     maps = []
     for channels in CHANNELS:
@@ -63,7 +63,7 @@ def samples(size, batch=2, ori_shape=None):
 
 
 def disturb(module):
-    """Give batch normalisations statistics and scales other than those they start with."""
+    """Randomise the statistics and scales of batch normalisations."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.normal_(layer.running_mean, std=0.3)
@@ -117,20 +117,20 @@ def test_map_has_the_size_of_the_finest_level(build, routing, size):
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(icon, 'rpr'), (tspoa, 'rpr'), (icon, 'em')]))
 @settings(max_examples=20)
-def test_any_size_will_do(height, width, head):
+def test_any_input_size(height, width, head):
     build, routing = head
     with torch.no_grad():
         assert build(routing).eval()(features(height, width, batch=1)).shape == (1, 1, height, width)
 
 
-def test_levels_may_be_rounded_down_as_poolings_do():
+def test_levels_rounded_down_as_by_pooling():
     maps = [torch.randn(1, c, *size) for c, size in zip(CHANNELS, [(37, 51), (18, 25), (9, 12), (4, 6)], strict=True)]
     for head in (icon(), tspoa()):
         assert head.eval()(maps).shape == (1, 1, 37, 51)
 
 
 @pytest.mark.parametrize(('build', 'routing'), HEADS)
-def test_every_parameter_learns(build, routing):
+def test_every_parameter_gets_a_gradient(build, routing):
     head = build(routing).train()
     losses = head.loss(features(), samples((48, 36)), None)
     assert len(losses) == (5 if build is icon else 2)
@@ -144,7 +144,7 @@ def conv_bn_relu(module, x):
 
 
 def literal_icon(head, maps):
-    """The decoder as it is written down, level by level, with the head's parameters."""
+    """The decoder level by level as described in the paper, with the head's parameters."""
 
     def up(x, like):
         return F.interpolate(x, like.shape[2:], mode='bilinear', align_corners=False)
@@ -189,7 +189,7 @@ def literal_icon(head, maps):
     return {name: head.predictors[name](x) for name, x in zip(MAPS, (pose, o1, o2, o3, x4), strict=True)}
 
 
-def test_icon_is_its_literal_form():
+def test_icon_equals_its_literal_form():
     head = disturb(icon('em'))
     with torch.no_grad():
         side, literal = head.side_outputs(features()), literal_icon(head, features())
@@ -200,7 +200,7 @@ def test_icon_is_its_literal_form():
     assert side['pose'].shape[2:] == (3, 3)
 
 
-def test_icon_routes_capsules_of_parts_or_has_residual_pose_blocks_of_its_own():
+def test_icon_has_part_capsules_or_residual_pose_blocks():
     (routing,) = (layer for layer in icon('em').modules() if isinstance(layer, EMRouting))
     assert (routing.in_types, routing.out_types, routing.stride, routing.iterations) == (2, 2, 2, 2)
     blocks = icon('rpr').verification.capsules
@@ -209,7 +209,7 @@ def test_icon_routes_capsules_of_parts_or_has_residual_pose_blocks_of_its_own():
     assert not any(isinstance(layer, EMRouting | ResidualPoseRouting) for layer in icon(None).modules())
 
 
-def test_streams_share_the_capsule_types():
+def test_streams_divide_the_capsule_types():
     one, two = (
         TSPOAHead(CHANNELS, channels=8, capsule_types=16, routing=dict(type='em', streams=streams)).capsules
         for streams in (1, 2)
@@ -221,14 +221,14 @@ def test_streams_share_the_capsule_types():
     assert layers[1] == [(8, 8, 2), (8, 4, 1), (8, 8, 2), (8, 4, 1), (8, 2, 1)]
 
 
-def test_streams_do_not_see_each_other():
+def test_streams_are_independent():
     streams = tspoa('em', channels=8).capsules.streams
     two = TSPOAHead(CHANNELS, channels=8, capsule_types=8, routing=dict(type='em', streams=2)).capsules.streams
     x = torch.rand(1, 16, 8, 8)
     before = two(x)
     two.primary[1].pose.weight.data.mul_(2)
     after = two(x)
-    # 2 types a stream: poses of the first, of the second, activations of the first, of the second
+    # 2 types per stream: poses of both streams, then activations of both
     changed = [
         not torch.equal(a, b)
         for a, b in zip(before.split([32, 32, 2, 2], 1), after.split([32, 32, 2, 2], 1), strict=True)
@@ -237,7 +237,7 @@ def test_streams_do_not_see_each_other():
     assert len(streams.primary) == 1
 
 
-def test_tspoa_gives_the_difference_of_two_classes():
+def test_tspoa_returns_the_difference_of_two_logits():
     head = disturb(tspoa('em'))
     maps, seen = features(32, 24), []
     head.predictor.register_forward_hook(lambda module, args, output: seen.append(output))
@@ -364,11 +364,11 @@ def test_head_learns_a_map(head):
         (dict(in_channels=CHANNELS, num_classes=3), 'num_classes must be 2 and out_channels 1, got 3'),
     ],
 )
-def test_mistakes_of_icon_are_named(arguments, message):
+def test_icon_error_messages(arguments, message):
     with pytest.raises(ValueError, match=message):
         ICONHead(**arguments)
 
 
-def test_streams_that_do_not_share_types_evenly_are_refused():
+def test_streams_with_odd_types_are_refused():
     with pytest.raises(ValueError, match='share 6 capsule types in even numbers, got 2'):
         TSPOAHead(CHANNELS, capsule_types=6, routing=dict(type='em', streams=2))

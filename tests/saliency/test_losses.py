@@ -1,4 +1,4 @@
-"""Saliency losses as mmsegmentation's heads call them."""
+"""Saliency losses with the call signature of mmsegmentation's heads."""
 
 import pytest
 import torch
@@ -31,14 +31,14 @@ def test_registered_loss_is_the_function_weighted(name):
 
 
 @pytest.mark.parametrize('name', LOSSES)
-def test_two_logits_count_by_their_difference(name):
+def test_two_logits_equal_their_difference(name):
     loss, (logit, label) = MODELS.build(dict(type=name)), maps()
     two = torch.cat([torch.full_like(logit, 3.0), logit + 3], dim=1)
     assert loss(two, label).item() == pytest.approx(loss(logit, label).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize('name', LOSSES)
-def test_ignored_pixels_and_those_without_weight_do_not_count(name):
+def test_ignored_and_unweighted_pixels(name):
     function, _ = LOSSES[name]
     loss, (logit, label) = MODELS.build(dict(type=name)), maps()
     valid = torch.ones_like(logit)

@@ -1,4 +1,4 @@
-"""SODMetric against PySODMetrics by hand, and on maps whose scores are known."""
+"""SODMetric compared with direct use of PySODMetrics, and on maps with known scores."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ ECSSD_MASKS = Path('data/ECSSD/ground_truth_mask')
 
 
 def by_hand(maps, masks):
-    """The README of PySODMetrics: every class steps over 8-bit maps and masks."""
+    """Metrics as in the README of PySODMetrics: every class steps over 8-bit maps and masks."""
     f_measure = sod.FmeasureV2(
         {
             'f': sod.FmeasureHandler(with_dynamic=True, with_adaptive=True, beta=0.3),
@@ -51,7 +51,7 @@ def by_hand(maps, masks):
 
 
 def sample(saliency, mask, **meta):
-    """A data sample as MMSegmentation's segmentors leave it, of a map in [0, 1] and a mask of 0 and 1."""
+    """Data sample as from MMSegmentation's segmentors, with a map in [0, 1] and a mask of 0 and 1."""
     data_sample = SegDataSample(metainfo=dict(img_path='image.jpg', **meta))
     data_sample.seg_logits = PixelData(data=torch.as_tensor(saliency, dtype=torch.float32)[None])
     data_sample.gt_sem_seg = PixelData(data=torch.as_tensor(mask, dtype=torch.int64)[None])
@@ -73,7 +73,7 @@ def scope():
 
 
 def draw(count, seed=0, shape=(40, 53)):
-    """Maps that lean towards their masks, the discs of some radius."""
+    """Noisy maps of masks that are discs."""
     random = np.random.RandomState(seed)
     y, x = np.mgrid[: shape[0], : shape[1]]
     masks = [
@@ -106,7 +106,7 @@ def test_equals_pysodmetrics_by_hand_on_ecssd():
     assert metrics == pytest.approx(by_hand(maps, masks)[0], abs=1e-6)
 
 
-def test_a_row_for_each_set_and_what_a_distributed_sampler_repeats_is_not_counted(tmp_path, caplog):
+def test_rows_per_data_set_without_samples_repeated_by_a_distributed_sampler(tmp_path, caplog):
     maps, masks = draw(5)
     sets = ['A', 'B/c', 'A', 'B/c', 'A']
     samples = [sample(*each[:2], dataset=each[2]) for each in zip(maps, masks, sets, strict=True)]
@@ -117,13 +117,13 @@ def test_a_row_for_each_set_and_what_a_distributed_sampler_repeats_is_not_counte
     assert sorted(path.name for path in tmp_path.iterdir()) == ['A.npz', 'B_c.npz']
 
 
-def test_threads_give_the_same_numbers_in_the_same_order():
+def test_threads_return_the_same_scores_in_order():
     maps, masks = draw(30, shape=(60, 70))
     samples = [sample(*pair, dataset='AB'[i % 2]) for i, pair in enumerate(zip(maps, masks, strict=True))]
     before = threading.active_count()
     one, several = (evaluate(samples, workers=workers) for workers in (1, 3))
     assert one == several
-    assert threading.active_count() == before  # a data loader may fork after an evaluation
+    assert threading.active_count() == before  # forking is unsafe with threads alive
     in_turn = [
         score_map(np.rint(255 * each.astype(np.float32)).astype(np.uint8), m)
         for each, m in zip(maps, masks, strict=True)
@@ -134,7 +134,7 @@ def test_threads_give_the_same_numbers_in_the_same_order():
 
 
 def test_scoring_does_not_block_the_network(monkeypatch):
-    """A batch is taken while the maps before it are still scored, but not without limit."""
+    """Batches are accepted while earlier maps are being scored, up to a limit."""
     gate, scored = threading.Event(), []
 
     def slow(saliency, mask):
@@ -150,19 +150,19 @@ def test_scoring_does_not_block_the_network(monkeypatch):
     assert not scored
     threading.Timer(0.2, gate.set).start()
     evaluator.process([sample(maps[4], masks[4])], {})
-    assert scored  # four maps are held, no more
+    assert scored  # at most four maps are held
     assert evaluator.evaluate(5)['SOD/MAE'] > 0
 
 
 @pytest.mark.parametrize(('cores', 'processes', 'threads'), [(2, 1, 1), (1, 1, 1), (16, 1, 4), (16, 8, 1), (16, 4, 3)])
-def test_cores_are_shared_by_the_processes_of_a_machine(monkeypatch, cores, processes, threads):
+def test_threads_by_cores_and_processes(monkeypatch, cores, processes, threads):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(cores))
     monkeypatch.setenv('LOCAL_WORLD_SIZE', str(processes))
     assert spare_cores() == threads
 
 
 def test_maps_are_saved(tmp_path):
-    """As MMSegmentation's tools/test.py --out asks for."""
+    """As with --out of MMSegmentation's tools/test.py."""
     maps, masks = draw(2)
     samples = [
         sample(*pair, dataset=name) for pair, name in zip(zip(maps, masks, strict=True), ('A', '../B'), strict=True)
@@ -176,7 +176,7 @@ def test_maps_are_saved(tmp_path):
         np.testing.assert_array_equal(saved, np.rint(255 * maps[index].astype(np.float32)))
 
 
-def test_maps_alone_need_no_masks(tmp_path):
+def test_format_only_needs_no_masks(tmp_path):
     (saliency,), (mask,) = draw(1)
     only = sample(saliency, mask)
     del only.gt_sem_seg
@@ -200,12 +200,12 @@ def test_perfect_and_inverted_maps():
 
 
 def test_f_measure_weighs_precision_by_three_tenths():
-    """Half of a mask found and half of the find wrong: precision and recall 1/2 at every threshold above 0."""
+    """Precision and recall are 1/2 at every threshold above 0."""
     mask, found = np.zeros((2, 4), bool), np.zeros((2, 4))
     mask[0, :2], found[:, 0] = True, 1
     f = evaluate([sample(found, mask)])
     assert f['SOD/maxF'] == f['SOD/adpF'] == pytest.approx(1.3 * 0.25 / (0.3 * 0.5 + 0.5))
-    # One of two pixels found and nothing else: precision 1, recall 1/2.
+    # One of two pixels found, none wrong: precision 1, recall 1/2.
     found = np.zeros((2, 4))
     found[0, 0] = 1
     assert evaluate([sample(found, mask)])['SOD/maxF'] == pytest.approx(1.3 * 0.5 / (0.3 + 0.5))
@@ -214,20 +214,20 @@ def test_f_measure_weighs_precision_by_three_tenths():
 @pytest.mark.parametrize('size', [(9, 12), (1, 1)])
 @pytest.mark.parametrize('level', [0.0, 1.0])
 def test_empty_and_full_masks_and_single_pixels(size, level):
-    """A map that says the same as the mask is free of error, one that says the opposite is nothing but error."""
+    """A map equal to the mask has MAE 0 and S-measure 1, its inverse MAE 1 and S-measure 0."""
     mask = np.full(size, bool(level))
     right, wrong = evaluate([sample(np.full(size, level), mask)]), evaluate([sample(np.full(size, 1 - level), mask)])
     assert (right['SOD/MAE'], right['SOD/S']) == (0, 1) and (wrong['SOD/MAE'], wrong['SOD/S']) == (1, 0)
     pixels = size[0] * size[1]
-    # The E-measure's own normalisation is by one pixel less.
+    # The E-measure divides by the number of pixels - 1.
     full = pixels / max(pixels - 1, 1)
     assert right['SOD/maxE'] == pytest.approx(full) and right['SOD/maxF'] == pytest.approx(level)
-    # At the lowest threshold everything is salient, also of a map that is black.
+    # At the lowest threshold every pixel is salient, even in a black map.
     assert wrong['SOD/meanE'] == pytest.approx(level * full / 256)
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
-def test_scores_are_in_range_and_turn_with_the_image(height, width, seed):
+def test_scores_are_in_range_and_invariant_to_rotation(height, width, seed):
     random = np.random.RandomState(seed)
     saliency = random.randint(0, 256, (height, width)).astype(np.uint8)
     mask = random.rand(height, width) < random.rand()
@@ -241,13 +241,13 @@ def test_scores_are_in_range_and_turn_with_the_image(height, width, seed):
 
 
 def test_object_at_the_border_has_an_s_measure():
-    """PySODMetrics alone gives NaN, as a quarter of the image is empty."""
+    """PySODMetrics returns NaN, as a quadrant of the image is empty."""
     mask = np.zeros((6, 7), bool)
     mask[-1] = True
     assert score_map(mask * np.uint8(255), mask).s == pytest.approx(1)
 
 
-def test_two_logits_are_background_and_salient():
+def test_two_channels_are_background_and_salient():
     logits = torch.randn(2, 5, 6)
     torch.testing.assert_close(saliency_of(logits), torch.sigmoid(logits[1] - logits[0]))
 
@@ -261,11 +261,11 @@ def test_two_logits_are_background_and_salient():
         (np.zeros((4, 5)), np.full((4, 5), 255), 'labels 0 and 1 only, it has 255'),
     ],
 )
-def test_what_is_no_map_or_mask_is_refused_by_name(saliency, mask, message):
+def test_invalid_maps_and_masks_are_refused(saliency, mask, message):
     with pytest.raises(ValueError, match=message):
         evaluate([sample(saliency, mask)])
 
 
-def test_three_channels_are_no_saliency():
+def test_three_channels_are_refused():
     with pytest.raises(ValueError, match='1 or 2 channels, the model has 3'):
         saliency_of(torch.zeros(3, 4, 4))

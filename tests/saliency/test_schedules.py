@@ -1,4 +1,4 @@
-"""The learning rate of ICON: its formula, by epoch and by iteration, and over a resumed training."""
+"""ICON's learning rate: formula, by epoch and iteration, and resumed."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_rate_by_iteration_has_the_same_shape():
     assert [head for head, _ in rates(scheduler, 15)] == pytest.approx(expected)
 
 
-def test_resumed_schedule_goes_on():
+def test_resumed_schedule_continues():
     def build():
         return PARAM_SCHEDULERS.build(dict(type='TriangularLR', optimizer=optimizer(), begin=0, end=10))
 

@@ -1,4 +1,4 @@
-"""Crops, and sizes that are drawn for whole batches."""
+"""Crops, and random sizes of batches."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from tests.saliency.distributed_run import SIZES, draw_sizes, evaluate
 
 @pytest.fixture(autouse=True)
 def own_run(monkeypatch):
-    """A run of its own."""
+    """Isolate the message hub of the run."""
     init_default_scope('mmseg')
     monkeypatch.setattr(MessageHub, '_instance_dict', MessageHub._instance_dict.copy())
     MessageHub.get_instance(f'run-{len(MessageHub._instance_dict)}')
@@ -33,7 +33,7 @@ def build(**options):
 
 
 def batch(*shapes):
-    """Images whose right half is white, and salient."""
+    """Images whose right half is white and salient."""
     inputs, samples = [], []
     for height, width in shapes:
         image = torch.zeros(3, height, width, dtype=torch.uint8)
@@ -46,7 +46,7 @@ def batch(*shapes):
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 2**32 - 1))
-def test_crop_takes_no_more_than_it_may_and_cuts_both_alike(height, width, ratio, seed):
+def test_crop_is_bounded_and_equal_for_image_and_mask(height, width, ratio, seed):
     np.random.seed(seed)
     image = np.arange(height * width).reshape(height, width)
     crop = TRANSFORMS.build(dict(type='RandomBorderCrop', max_ratio=ratio))
@@ -55,14 +55,14 @@ def test_crop_takes_no_more_than_it_may_and_cuts_both_alike(height, width, ratio
     assert results['img_shape'] == results['img'].shape
     for size, kept in zip((height, width), results['img'].shape, strict=True):
         assert max(1, size - size * ratio) <= kept <= size
-    # What stays is one piece.
+    # The kept part is contiguous.
     row, column = divmod(results['img'][0, 0], width)
     np.testing.assert_array_equal(
         results['img'], image[row:, column:][: results['img'].shape[0], : results['img'].shape[1]]
     )
 
 
-def test_crop_reaches_every_border_and_the_whole():
+def test_crop_covers_its_range():
     np.random.seed(0)
     image = np.arange(64).reshape(8, 8)
     crop = TRANSFORMS.build(dict(type='RandomBorderCrop', max_ratio=1 / 8))
@@ -76,7 +76,7 @@ def test_crop_ratio_is_checked():
         TRANSFORMS.build(dict(type='RandomBorderCrop', max_ratio=1))
 
 
-def test_a_batch_has_one_size_of_those_given():
+def test_a_batch_has_one_of_the_sizes():
     preprocessor = build(train_sizes=[*SIZES, (20, 30)], mean=[0] * 3, std=[255] * 3)
     sizes = set()
     for _ in range(40):
@@ -87,15 +87,15 @@ def test_a_batch_has_one_size_of_those_given():
             assert tuple(sample.gt_sem_seg.shape) == size == tuple(sample.img_shape)
             mask = sample.gt_sem_seg.data
             assert mask.dtype == torch.int64 and set(mask.unique().tolist()) == {0, 1}
-            # Halves stay halves, and images and masks stay upon another.
+            # Halves stay halves, and images and masks stay aligned.
             assert mask.float().mean() == pytest.approx(0.5, abs=1 / size[1])
         error = (made['inputs'][0].mean(dim=0) - made['data_samples'][0].gt_sem_seg.data[0]).abs()
         assert error.mean() < 0.05
     assert sizes == {*((side, side) for side in SIZES), (20, 30)}
 
 
-def test_sizes_follow_seed_and_iteration():
-    """As a run goes on after a stop, and as another seed."""
+def test_sizes_depend_on_seed_and_iteration():
+    """Also after a resume, and with another seed."""
     whole = draw_sizes(7, range(30))
     assert draw_sizes(7, range(12, 30)) == whole[12:]
     assert draw_sizes(8, range(30)) != whole
@@ -108,14 +108,14 @@ def test_probabilities():
     assert set(drawn) == {32, 48} and 130 < drawn.count(48) < 190
 
 
-def test_evaluation_has_its_size_and_masks_keep_theirs():
+def test_evaluation_resizes_images_but_not_masks():
     made = build(train_sizes=SIZES, test_size=36)(batch((30, 60), (41, 20)))
     assert made['inputs'].shape == (2, 3, 36, 36)
     assert [tuple(sample.gt_sem_seg.shape) for sample in made['data_samples']] == [(30, 60), (41, 20)]
     assert [sample.ori_shape for sample in made['data_samples']] == [(30, 60), (41, 20)]
 
 
-def test_without_sizes_it_is_mmsegs_own():
+def test_without_sizes_it_equals_mmsegs_preprocessor():
     options = dict(mean=[1, 2, 3], std=[4, 5, 6], bgr_to_rgb=True)
     theirs = MODELS.build(dict(type='SegDataPreProcessor', size_divisor=1, **options))
     for training in (True, False):
@@ -125,7 +125,7 @@ def test_without_sizes_it_is_mmsegs_own():
 
 
 def test_large_images_are_antialiased():
-    """Every other column white: grey from afar."""
+    """Alternating columns become grey."""
     stripes = torch.zeros(3, 400, 400, dtype=torch.uint8)
     stripes[..., ::2] = 255
     made = build(test_size=20)(dict(inputs=[stripes]))['inputs']
@@ -147,7 +147,7 @@ def test_mistakes(options, message):
 
 
 @pytest.mark.slow
-def test_two_processes_draw_one_size_and_count_every_sample_once(tmp_path, repository):
+def test_two_processes_draw_equal_sizes_and_count_samples_once(tmp_path, repository):
     script = Path(__file__).with_name('distributed_run.py')
     environment = {**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1'}
     processes = [

@@ -1,4 +1,4 @@
-"""Painted predictions of samples with files and without."""
+"""Drawn predictions of samples with and without files."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ import rescaps_plugin.saliency  # noqa: F401
 
 @pytest.fixture
 def paint(tmp_path):
-    """Paint the prediction that nothing is salient; gives the painted picture, the mask's half left out."""
+    """Draw an empty prediction; return the drawn picture without the half of the mask."""
     init_default_scope('mmseg')
 
     def call(inputs, size, **meta):
@@ -44,7 +44,7 @@ def paint(tmp_path):
 
 @pytest.mark.parametrize('meta', [{}, dict(img_path='SyntheticSOD-test-0000')])
 def test_red_image_without_a_file(paint, meta):
-    """The image as it was loaded, blue first, at the size of its map."""
+    """The loaded BGR image, at the size of its map."""
     inputs = torch.tensor([10, 20, 230], dtype=torch.uint8)[:, None, None].expand(3, 20, 24)
     picture, name = paint(inputs, (40, 48), **meta)
     assert picture.shape == (40, 48, 3) and picture[-1, -1].tolist() == [230, 20, 10]

@@ -1,4 +1,4 @@
-"""ImageNet weights of the backbones: those of the package know what a photograph shows, timm's come from a file."""
+"""ImageNet weights of the backbones: the package's weights classify a photograph, timm's are read from a file."""
 
 import sys
 
@@ -24,7 +24,7 @@ def backbone(**changes):
 
 
 @pytest.mark.parametrize(('photo', 'subject'), [('china.jpg', 'palace'), ('flower.jpg', 'daisy')])
-def test_package_knows_what_a_photograph_shows(photo, subject):
+def test_weights_of_the_package_classify_a_photograph(photo, subject):
     network = timm.create_model('tf_efficientnet_lite0').eval()
     network.load_state_dict(efficientnet_lite0_weights(list(network.state_dict())))
     image = torch.tensor(load_sample_image(photo)).permute(2, 0, 1)[None] / 127.5 - 1

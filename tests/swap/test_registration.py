@@ -1,4 +1,4 @@
-"""What ``custom_imports = dict(imports=['rescaps_plugin.swap'])`` gives the configs of OpenMMLab's libraries."""
+"""Layers registered by ``custom_imports = dict(imports=['rescaps_plugin.swap'])`` in OpenMMLab's libraries."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ print([name for name in ('RPRConv2d', 'RPRModel', 'RPRNeck', 'RPRPlugin') if MOD
 """
 
 
-def test_import_needs_mmengine_alone(repository):
+def test_import_needs_only_mmengine(repository):
     done = subprocess.run([sys.executable, '-c', CODE], cwd=repository, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == '[]\n'
@@ -40,7 +40,7 @@ def test_layers_are_found_from_every_library(scope):
         assert isinstance(MODELS.build(dict(type='RPRNeck', in_channels=[32])), RPRNeck)
 
 
-def test_conv_module_folds_it_in():
+def test_conv_module_with_rpr_conv_equals_the_plain_one():
     torch.manual_seed(0)
     module = ConvModule(32, 16, 3, padding=1, conv_cfg=dict(type='RPRConv2d'), norm_cfg=dict(type='BN'))
     assert module.conv.bias is None and not module.conv.mix.any()
@@ -58,7 +58,7 @@ class Network(BaseModule):
         self.neck = RPRNeck([32])
 
 
-def test_initialisation_reaches_the_convolution_and_leaves_the_residual():
+def test_initialisation_changes_only_the_convolution():
     network = Network(dict(type='Constant', layer='Conv2d', val=2.0, bias=0.5))
     network.init_weights()
     assert (network.conv.weight == 2).all() and (network.conv.bias == 0.5).all()

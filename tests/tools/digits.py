@@ -1,4 +1,4 @@
-"""Networks that know scikit-learn's digits a little, for the tests of tools."""
+"""Briefly trained networks on scikit-learn's digits, for the tests of tools."""
 
 import torch
 from mmengine.dataset import default_collate
@@ -10,7 +10,7 @@ from rescaps_plugin.cli.config import load_config
 
 
 def train_epoch(config):
-    """Give the network of a config for Digits after an epoch, in evaluation: its scores tell digits apart."""
+    """Train the network of a Digits config for an epoch and return it in eval mode, with meaningful scores."""
     cfg = load_config(config)
     torch.manual_seed(0)
     model = get_model(cfg)

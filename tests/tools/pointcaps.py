@@ -19,7 +19,7 @@ default_hooks = dict(logger=dict(interval=1))
 
 
 def write_config(folder, repository, routing='rpr', name=None):
-    """Write a config over the embedded default and a checkpoint of it that has seen some clouds; give both paths."""
+    """Write a small config and a briefly trained checkpoint of it; return both paths."""
     base = str(repository / 'configs' / 'pointcaps' / f'pointcaps-{routing}_digitclouds.py')
     routing_cfg = 'routing_cfg=dict(capsule_types=4)' if routing == 'rpr' else ''
     config = folder / f'{name or routing}.py'
@@ -27,7 +27,7 @@ def write_config(folder, repository, routing='rpr', name=None):
     torch.manual_seed(0)
     model = MODELS.build(Config.fromfile(config).model)
     clouds = torch.from_numpy(np.random.RandomState(0).randn(16, 64, 3).astype(np.float32)) / 3
-    # Statistics of normalisations, for evaluation.
+    # Update the statistics of batch normalisation for evaluation.
     for _ in range(20):
         model(clouds, mode='loss')
     checkpoint = folder / f'{name or routing}.pth'

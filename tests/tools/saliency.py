@@ -1,4 +1,4 @@
-"""Salient object detectors whose answer is known, what is red or what is blue, and images of red rectangles."""
+"""Salient object detectors of a colour, with known results, and images of red rectangles."""
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ BOXES = {'a': (8, 16, 32, 48), 'b': (10, 5, 40, 30), 'c': (4, 4, 30, 20)}
 
 
 def write_images(root):
-    """Write ``images`` and ``masks``: a red box on a dull, noisy ground."""
+    """Write ``images`` and ``masks``: a red box on a grey, noisy background."""
     random = np.random.RandomState(0)
     for folder in ('images', 'masks'):
         (root / folder).mkdir(parents=True)
@@ -70,7 +70,7 @@ def write_images(root):
 
 
 def write_detector(folder, root, name='red'):
-    """Write a config and a checkpoint of the detector of ``'red'``, ``'green'`` or ``'blue'``; give both paths."""
+    """Write a config and a checkpoint of the detector of ``'red'``, ``'green'`` or ``'blue'``; return both paths."""
     (folder / 'pixel_head.py').write_text(MODULE)
     config, checkpoint = folder / f'{name}.py', folder / f'{name}.pth'
     config.write_text(CONFIG.format(root=str(root)))

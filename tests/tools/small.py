@@ -1,4 +1,4 @@
-"""Configs that train in seconds on a CPU: images and clouds of digits, drawn objects."""
+"""Configs that train in seconds on a CPU: images and clouds of digits, synthetic saliency images."""
 
 DIGITS = """
 _base_ = {configs!r} + '/rescaps/digits.py'
@@ -33,7 +33,7 @@ train_cfg = dict(max_epochs=3)
 
 
 def write(folder, repository, text, **values):
-    """Write a config as ``small.py``; all make nine iterations."""
+    """Write a config as ``small.py``; all train for nine iterations."""
     text = text.replace('{configs!r}', repr(str(repository / 'configs')))
     for name, value in values.items():
         text = text.replace(f'{{{name}!r}}', repr(value))

@@ -16,7 +16,7 @@ def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, ca
     monkeypatch.chdir(repository)
     tool = load_tool('analyse_depth')
     settings = ['--depths', '1', '2', '--epochs', '1', '--indices', '128', '--types', '2', '--layers', '1']
-    # EM is left out of the deeper one.
+    # EM is omitted at the larger depth.
     tool.main([*settings, '--em-depth', '1', '--out', str(tmp_path)])
     record = json.loads((tmp_path / 'depth.json').read_text())
     assert [(run['method'], run['depth']) for run in record['runs']] == [
@@ -28,7 +28,7 @@ def test_depths_of_every_method(load_tool, repository, tmp_path, monkeypatch, ca
     ]
     for run in record['runs']:
         norms = torch.tensor(run['norms'])
-        # 128 samples in batches of 32; a norm for every block.
+        # 128 samples in batches of 32; one norm per block.
         assert norms.shape == (4, run['depth']) and (norms > 0).all() and norms.isfinite().all()
         assert 0 <= run['accuracy'] <= 100 and len(run['losses']) == 4
     page = (tmp_path / 'depth.md').read_text()

@@ -1,4 +1,4 @@
-"""``tools/analyse_sod.py`` on detectors of what is red and what is blue, and on saved maps."""
+"""``tools/analyse_sod.py`` with detectors of red and of blue, and with saved maps."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def test_detectors_and_saved_maps(main, data, tmp_path):
         *('maps.png', 'curves.png', 'metrics.md', 'metrics.csv', 'metrics.json', 'red.npz', 'blue.npz', 'perfect.npz')
     }
     picture = np.asarray(Image.open(folder / 'maps.png').convert('RGB')).astype(int)
-    # Red boxes stand in the first of the five columns alone, white ones in the second.
+    # Red boxes are only in the first of the five columns, white ones in the second.
     red_columns = np.flatnonzero(((picture - (240, 30, 30)).__abs__().sum(axis=2) < 40).any(axis=0)) / picture.shape[1]
     assert 0 < red_columns.min() and red_columns.max() < 0.25
 
@@ -52,7 +52,7 @@ def test_detectors_and_saved_maps(main, data, tmp_path):
 def test_chosen_images(main, data, tmp_path):
     red = write_detector(tmp_path, data)
     rows = main(*red, '--max-images', 1, '--show', 'c')
-    # The first at even distances, and the one to show.
+    # The first of the evenly spaced images, and the one to show.
     assert rows['red']['images'] == 2
     width, height = Image.open(tmp_path / 'work_dirs/red/analysis/maps.png').size
     assert width > 2 * height  # one row of three

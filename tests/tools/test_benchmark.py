@@ -1,4 +1,4 @@
-"""``tools/benchmark.py`` as a user types it."""
+"""``tools/benchmark.py`` on modules with known parameters, multiply-adds and memory."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def tool(load_tool):
 
 @pytest.fixture
 def error(tool, capsys):
-    """Run the tool, which has to fail before it starts a process; gives the message."""
+    """Run the tool, which must fail before it starts a process, and return the message."""
 
     def run(*arguments):
         with pytest.raises(SystemExit) as stopped:
@@ -64,7 +64,7 @@ def test_command(run_tool, modules, tmp_path):
     assert tiny['quantities']['parameters']['repeats'] == [parameters]
     assert tiny['quantities']['parameters']['ratio']['median'] == parameters
     assert len(tiny['quantities']['inference, batch 2']['repeats']) == 2
-    # The deploy form does not train, and nothing trains on a batch of 1.
+    # The deploy form is not trained, and no candidate is trained with a batch of 1.
     trained = {kind for kind in saves['quantities'] if 'training' in kind}
     assert set(saves['quantities']) - set(tiny['quantities']) == trained
     assert trained - {'added memory, training step, batch 4'} == {'training step, batch 2'}
@@ -91,7 +91,7 @@ def test_sweep(run_tool, modules, tmp_path):
     assert (routing['name'], saves['name']) == tuple(names)
     times = routing['curves']['inference']
     assert list(times['n']['medians']) == ['2', '4'] and list(times['batch']['medians']) == ['1', '2']
-    # All else is held at the first values: batch 2 and 2 types.
+    # The others are kept at their first values: batch 2 and 2 types.
     assert times['n']['medians']['2'] == times['batch']['medians']['2']
     assert list(routing['curves']['training step']['batch']['medians']) == ['2']
 
@@ -175,7 +175,7 @@ def test_no_process_outlives_the_command(modules, repository):
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout.readline() == b'staying\n'
     process.kill()
-    # The pipe ends when the last process that holds it has ended.
+    # The pipe is closed when the last process that holds it has ended.
     process.communicate(timeout=20)
 
 

@@ -1,4 +1,4 @@
-"""Two processes do what one does with the doubled batch; where one dies, the other does not wait for it."""
+"""Two processes equal one with twice the batch size; if one dies, the other does not wait for it."""
 
 import signal
 
@@ -10,7 +10,7 @@ pytest.importorskip('mmpretrain')
 from tests.processes import run, run_together
 from tests.tools.small import CLOUDS, DIGITS, SALIENCY, write
 
-# Normalisation is synchronised on accelerators alone, so that here it takes no statistics of the batch. In evaluation
+# Batch normalisation is synchronised only on GPUs, so that here it must not use batch statistics. In evaluation
 # mode, the point decoder's grid is fixed too.
 FROZEN = """
 from mmengine.hooks import Hook
@@ -30,7 +30,7 @@ optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.01))
 param_scheduler = []
 """
 
-# The config, its batch size, and how many samples to validate on: the last one is given to both processes.
+# Config, batch size, and number of validation samples: both processes get the last one.
 DOMAINS = {'classification': (DIGITS, 16, 19), 'saliency': (SALIENCY, 8, 5), 'pointcloud': (CLOUDS, 8, 9)}
 
 SHARDED = """
@@ -101,7 +101,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(tmp_path, repository, do
 
 
 @pytest.mark.slow
-def test_stop_of_one_process_stops_all_and_another_number_goes_on(tmp_path, repository):
+def test_signal_to_one_process_stops_all_and_another_number_resumes(tmp_path, repository):
     write(tmp_path, repository, DIGITS + SAME_FOR_BOTH, package='rescaps_plugin.classification')
     (tmp_path / 'frozen.py').write_text(FROZEN)
     one = run('train', 'small.py', '--work-dir', 'one', folder=tmp_path)
@@ -116,7 +116,7 @@ def test_stop_of_one_process_stops_all_and_another_number_goes_on(tmp_path, repo
     assert 'stopped by SIGTERM at iteration 5: ' in ends[0].output.strip().split('\n')[-1]
     assert torch.load(tmp_path / 'two' / 'iter_5.pth', weights_only=True)['meta']['iter'] == 5
 
-    # One process goes on, and two again.
+    # Continue with one process, and again with two.
     alone = run('train', *arguments(16), folder=tmp_path, prepare=('signal_at', 'iteration', 3, signal.SIGTERM))
     assert alone.code == 143, alone.output
     assert 'resumed epoch: 1, iter: 5' in alone.output
@@ -144,4 +144,4 @@ def test_one_process_dies(tmp_path, repository):
     ends = run_together('train', 'small.py', folder=tmp_path, prepare=('signal_rank', 1, 'iteration', 3))
     assert ends[1].code == -9
     assert ends[0].code == 1
-    assert 'error: another process of this job is gone' in ends[0].output.strip().split('\n')[-1]
+    assert 'error: another process of this job ended' in ends[0].output.strip().split('\n')[-1]

@@ -18,7 +18,7 @@ STEMS = ('1', '2', '10', 'x.y')
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
-    """Masks, and the maps of a good and a bad method; the good one's are JPEG."""
+    """Masks, and the maps of a good method, as JPEG, and of a bad one."""
     monkeypatch.chdir(tmp_path)
     random = np.random.RandomState(0)
     for folder in ('gt', 'good', 'bad'):
@@ -50,7 +50,7 @@ def scores_by_hand(folders, method, suffix):
     return summarise(pairs)
 
 
-def test_methods_side_by_side_as_a_user_types_it(folders, run_tool):
+def test_compare_methods_on_the_command_line(folders, run_tool):
     result = run_tool('eval_sod', 'good', 'bad', 'gt')
     assert result.returncode == 0, result.stderr
     out = folders / 'work_dirs' / 'eval_sod'
@@ -77,7 +77,7 @@ def test_several_processes(folders, main):
     assert main('good', 'bad', 'gt', '--workers', 2) == main('good', 'bad', 'gt')
 
 
-def test_folders_of_one_name_go_by_their_parents(folders, main):
+def test_folders_of_equal_name_are_named_with_their_parents(folders, main):
     (folders / 'a').mkdir()
     (folders / 'b').mkdir()
     (folders / 'good').rename(folders / 'a' / 'maps')
@@ -86,13 +86,13 @@ def test_folders_of_one_name_go_by_their_parents(folders, main):
     assert [row['method'] for row in main('a/maps', 'b/maps', 'gt', '--names', 'A', 'B')] == ['A', 'B']
 
 
-def test_common_files_alone(folders, main):
+def test_common_files(folders, main):
     (folders / 'good' / '10.jpg').unlink()
-    with pytest.raises(SystemExit, match=r'gt/10\.png: this mask lacks its map in .*good.*--common'):
+    with pytest.raises(SystemExit, match=r'gt/10\.png: this mask has no map in .*good.*--common'):
         main('good', 'bad', 'gt')
     assert [row['images'] for row in main('good', 'bad', 'gt', '--common')] == [3, 3]
     (folders / 'gt' / '1.png').unlink()
-    with pytest.raises(SystemExit, match=r'bad/1\.png: this map lacks its mask in gt'):
+    with pytest.raises(SystemExit, match=r'bad/1\.png: this map has no mask in gt'):
         main('bad', 'gt')
 
 
@@ -109,7 +109,7 @@ def test_maps_of_another_size(folders, main):
 
 
 def test_two_files_of_one_stem(folders, main):
-    """The one that fits is scored, as of the masks of DUTS-TR."""
+    """The file of the right size is scored, as for the masks of DUTS-TR."""
     wanted = main('good', 'gt')
     Image.new('L', (5, 4), 255).save(folders / 'gt' / '2.bmp')
     Image.new('L', (6, 4), 255).save(folders / 'good' / '10.bmp')

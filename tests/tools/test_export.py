@@ -1,4 +1,4 @@
-"""``tools/export.py`` on Digits, with a network that knows them a little."""
+"""``tools/export.py`` on Digits, with a briefly trained network."""
 
 import json
 import re
@@ -29,7 +29,7 @@ from mmengine.registry import MODELS
 @MODELS.register_module()
 class BakedScale(BaseModule):
     def forward(self, x):
-        return (x.mean((2, 3)) * float(x.std()),)  # a trace keeps the number that it saw
+        return (x.mean((2, 3)) * float(x.std()),)  # tracing makes the number a constant
 """
 
 
@@ -53,7 +53,7 @@ def checkpoint(model, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def digits(config, model):
-    """All test images as the network takes them, and the digits that they are."""
+    """All preprocessed test images, and their labels."""
     test_set = DATASETS.build(load_config(config).test_dataloader.dataset)
     data = model.data_preprocessor(default_collate([test_set[index] for index in range(len(test_set))]))
     return data['inputs'], np.array([int(sample.gt_label) for sample in data['data_samples']])
@@ -76,7 +76,7 @@ def predicted_scores(model, images):
         return torch.stack([sample.pred_score for sample in model(images, mode='predict')])
 
 
-def test_as_a_user_types_it(run_tool, config, checkpoint, model, digits, tmp_path):
+def test_command_line(run_tool, config, checkpoint, model, digits, tmp_path):
     import onnx
 
     result = run_tool('export', config, checkpoint, '--dynamic-batch', '--check')
@@ -100,7 +100,7 @@ def test_as_a_user_types_it(run_tool, config, checkpoint, model, digits, tmp_pat
         'Slice',
         'Reshape',
     }
-    # The deploy form: no parameter of the training form but convolutions' is left.
+    # The deploy form has only the parameters of convolutions.
     assert {len(weight.dims) for weight in graph.graph.initializer if weight.data_type == 1} == {1, 4}
 
     metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
@@ -135,7 +135,7 @@ def test_every_format_is_checked(export, config, checkpoint, tmp_path, capsys, f
 
 
 def test_int8_agrees_with_fp32(export, config, checkpoint, digits, tmp_path, capsys):
-    """Also the check of a file that takes one image at a time."""
+    """Also checks a file with batch size 1."""
     export(config, checkpoint, '--int8', '--check', '--calibration-images', '64', '--out', 'model.onnx')
     lines = capsys.readouterr().out
     assert float(FOUND.search(lines)[1]) < 1e-5
@@ -148,7 +148,7 @@ def test_int8_agrees_with_fp32(export, config, checkpoint, digits, tmp_path, cap
     scores = {path.stem: onnx_scores(path, images, batch=1) for path in (fp32, int8)}
     top = {name: values.argmax(1) for name, values in scores.items()}
     accuracy = {name: 100 * (values == labels).mean() for name, values in top.items()}
-    assert accuracy['model'] > 70  # the classes mean something
+    assert accuracy['model'] > 70  # the network is trained
     assert (top['model'] == top['model_int8']).mean() > 0.98
     assert 1e-4 < abs(scores['model'] - scores['model_int8']).max() < 0.15
     for name, stem in (('fp32', 'model'), ('int8', 'model_int8')):
@@ -156,8 +156,8 @@ def test_int8_agrees_with_fp32(export, config, checkpoint, digits, tmp_path, cap
         assert float(reported[1]) == pytest.approx(accuracy[stem], abs=0.3)
 
 
-def test_int8_calibrates_on_the_training_set_as_in_a_test(load_tool, config, checkpoint):
-    """Without augmentation, in batches of the file's size, and the same images every time."""
+def test_int8_calibrates_on_the_training_set_with_the_test_pipeline(load_tool, config, checkpoint):
+    """Without augmentation, with the file's batch size, and always with the same images."""
     init_default_scope('mmpretrain')
     args = load_tool('export').parse_args([config, checkpoint, '--dynamic-batch'])
     cfg = load_config(config)
@@ -179,7 +179,7 @@ def test_int8_needs_a_pipeline_to_replace(load_tool, config, checkpoint):
         exporter.calibration_inputs(20)
 
 
-def test_int8_calibrates_on_what_is_inside_wrappers(load_tool, config, checkpoint):
+def test_int8_calibrates_on_wrapped_data_sets(load_tool, config, checkpoint):
     init_default_scope('mmpretrain')
     cfg = load_config(config)
     cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[cfg.train_dataloader.dataset] * 2)
@@ -189,7 +189,7 @@ def test_int8_calibrates_on_what_is_inside_wrappers(load_tool, config, checkpoin
 
 
 @pytest.mark.parametrize(('option', 'phase'), [('--check', 'test'), ('--int8', 'train')])
-def test_missing_data_are_missed_before_the_model_is_traced(export, config, checkpoint, monkeypatch, option, phase):
+def test_missing_data_are_reported_before_the_model_is_traced(export, config, checkpoint, monkeypatch, option, phase):
     monkeypatch.setattr(torch.export, 'export', None)
     missing = f"{phase}_dataloader.dataset=dict(_delete_=True,type='ImageFolder',data_root='nowhere',pipeline=[])"
     with pytest.raises(SystemExit, match='nowhere is missing'):
@@ -197,7 +197,7 @@ def test_missing_data_are_missed_before_the_model_is_traced(export, config, chec
 
 
 def test_softmax_head_gives_softmax_scores(export, tmp_path):
-    """Another library's config, for data that are not here: the size is given."""
+    """A config of another library without its data: the input size is an argument."""
     config = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'
     options = {'model.backbone.base_channels': 4, 'model.backbone.stem_channels': 4, 'model.head.in_channels': 32}
     torch.manual_seed(0)
@@ -218,7 +218,7 @@ def test_softmax_head_gives_softmax_scores(export, tmp_path):
 
 
 @pytest.mark.filterwarnings('ignore:`torch.jit.*deprecated:FutureWarning')
-def test_colors_of_files_that_nothing_swaps_are_blue_first(export, config, tmp_path):
+def test_unswapped_channels_of_files_are_bgr(export, config, tmp_path):
     (tmp_path / 'config.py').write_text(
         f'_base_ = {config!r}\n'
         'model = dict(backbone=dict(in_channels=3))\n'
@@ -260,7 +260,7 @@ def test_file_that_fails_the_check_is_not_kept(export, config, tmp_path, monkeyp
     with pytest.raises(SystemExit, match=r'--check: largest difference to PyTorch .*; the file was not kept'):
         export(*arguments, '--check')
     assert list((tmp_path / 'out').iterdir()) == []
-    export(*arguments)  # and without the check it is the user's
+    export(*arguments)  # kept without the check
     assert (tmp_path / 'out/model.pt').is_file()
 
 
@@ -282,7 +282,7 @@ def test_mistakes(export, config, checkpoint, tmp_path, capsys, arguments, messa
     with pytest.raises(SystemExit) as stop:
         export(config, checkpoint, *arguments)
     assert stop.value.code not in (None, 0)
-    # argparse prints its own; sys.exit prints the message it is given.
+    # argparse prints its message to stderr; sys.exit has it as code.
     assert re.search(message, f'{stop.value.code}{capsys.readouterr().err}', re.DOTALL)
     assert list(tmp_path.rglob('*')) == []
 
@@ -298,6 +298,6 @@ def test_images_of_another_size_cannot_check(export, config, model, tmp_path):
     options = ['--cfg-options', 'model.head.global_pool=avg']
     torch.save(get_model(load_config(config, {'model.head.global_pool': 'avg'})).state_dict(), 'model.pth')
     arguments = [config, 'model.pth', '--format', 'torchscript', '--out', 'model.pt', '--input-size', '24', '32']
-    with pytest.raises(SystemExit, match='gives images of 1x16x16, and the file takes 1x24x32'):
+    with pytest.raises(SystemExit, match='outputs images of 1x16x16, the file takes 1x24x32'):
         export(*arguments, '--check', *options)
     export(*arguments, *options)

@@ -1,4 +1,4 @@
-"""``tools/export.py`` on salient object detectors and point capsule autoencoders: drawn objects and real digits."""
+"""``tools/export.py`` on salient object detectors and point capsule autoencoders, with synthetic images and digits."""
 
 import json
 import re
@@ -26,7 +26,7 @@ CLOUDS = {'test_dataloader.dataset.num_points': 64}
 
 
 def export(load_tool, config, options, *arguments):
-    """Export a model with random weights, and give it in its training form."""
+    """Export a model with random weights and return it in its training form."""
     cfg = load_config(config, options)
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
@@ -57,7 +57,7 @@ def test_maps_of_a_file_equal_pytorchs(load_tool, repository, here, capsys, name
     assert float(found[1]) < 1e-4 and (here / out).is_file()
 
 
-def test_file_says_what_maps_are_of(load_tool, repository, here):
+def test_metadata_of_the_file(load_tool, repository, here):
     config = str(repository / 'configs/icon/icon-rpr_efficientnet-lite0_synthetic.py')
     model = export(load_tool, config, DETECTOR, '--out', 'model.onnx')
     session = onnxruntime.InferenceSession('model.onnx')
@@ -82,8 +82,8 @@ def test_file_says_what_maps_are_of(load_tool, repository, here):
 
 
 @pytest.mark.parametrize('size', [(83, 120), (40, 31)])
-def test_script_of_the_page_needs_the_file_alone(load_tool, repository, here, size):
-    """It gives the map that tools/predict.py gives, of an image that shrinks and of one that grows."""
+def test_script_of_the_page_needs_only_the_file(load_tool, repository, here, size):
+    """Its map equals that of tools/predict.py, for images larger and smaller than the input size."""
     config = str(repository / 'configs/icon/icon-rpr_efficientnet-lite0_synthetic.py')
     export(load_tool, config, DETECTOR, '--out', 'model.onnx')
     image = SyntheticSOD(split='test', num_images=1).get_data_info(0)['img']

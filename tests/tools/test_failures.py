@@ -1,4 +1,4 @@
-"""What happens when something around a training fails.
+"""Failures of the machine and of other processes during training.
 
 ==================================  =====  ===================================================================
 failure                             exit   what is said and what stays
@@ -38,7 +38,7 @@ NO_VALIDATION = '--no-validate', '--work-dir', 'run'
 
 @pytest.fixture
 def config(tmp_path, repository):
-    """Write a config of digits, whose epochs are three iterations, into an empty folder."""
+    """Write a config of digits with epochs of three iterations to an empty folder."""
 
     def prepare(more=''):
         write(tmp_path, repository, DIGITS + more)
@@ -48,7 +48,7 @@ def config(tmp_path, repository):
 
 
 def check_first_epoch_is_whole(folder):
-    """Whether the first checkpoint is the latest, and can be gone on from."""
+    """Return whether the first checkpoint is the latest, and training can be resumed from it."""
     assert (folder / 'run' / 'last_checkpoint').read_text().endswith('epoch_1.pth')
     assert torch.load(folder / 'run' / 'epoch_1.pth', weights_only=True)['meta']['iter'] == 3
     assert not list(folder.glob('run/.*'))
@@ -199,7 +199,7 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1))
         for i in range(8):
             pixels = np.full((16, 16), 25 * label + i, np.uint8)
             Image.fromarray(pixels).save(folder / 'images' / str(label) / f'{i}.png')
-    # Five iterations an epoch, of which workers load four ahead.
+    # Five iterations per epoch; workers prefetch four.
     prepare = 'delete_folder', 'images', 2
     finished = run('train', 'small.py', *NO_VALIDATION, *options, folder=folder, prepare=prepare)
     last_line = finished.output.strip().split('\n')[-1]

@@ -1,4 +1,4 @@
-"""``tools/predict.py`` on classifiers whose right answer is known: the brightest colour, or dark against bright."""
+"""``tools/predict.py`` on classifiers with known results: brightest colour, or dark and bright."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def channel_means(tmp_path_factory):
 
 @pytest.fixture
 def images(tmp_path):
-    """Noisy images by class; one blue image lies among the red ones."""
+    """Noisy images by class, with one blue image among the red ones."""
     rng = np.random.default_rng(0)
     root = tmp_path / 'images'
     for name, color in [('blue/1.png', 'blue'), ('green/1.PNG', 'green'), ('red/1.jpg', 'red'), ('red/2.png', 'blue')]:
@@ -94,13 +94,13 @@ def make_model(tmp_path, channel_means, images, monkeypatch):
 
 @pytest.fixture
 def files_model(make_model):
-    """A model of colour files, as OpenMMLab configs read them: blue first, swapped by the data preprocessor."""
+    """A model of colour files, read as in OpenMMLab configs: BGR, swapped by the data preprocessor."""
     return make_model([dict(type='LoadImageFromFile'), *RESIZE], to_rgb=True)
 
 
 @pytest.fixture
 def predict(load_tool, tmp_path, monkeypatch):
-    """Call the tool in this process; gives the rows of its table."""
+    """Call the tool in this process and return the rows of its table."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
@@ -124,14 +124,14 @@ def test_folder_as_a_user_types_it(files_model, images, run_tool, repository, ch
         ('red/2.png', 'blue'),
     ]
     assert all(float(row['score']) > 0.99 for row in rows)
-    # The picture shows colours as they are, each in a tile of its own.
+    # The figure shows the original colours, one image per tile.
     picture = np.asarray(Image.open(tmp_path / 'out/predictions.png').convert('RGB')).reshape(-1, 3).astype(int)
     shown = {name: int((abs(picture - color).max(1) < 12).sum()) for name, color in COLORS.items()}
     assert min(shown.values()) > 1000
     assert shown['blue'] == pytest.approx(2 * shown['red'], rel=0.1)
 
 
-def test_picture_of_a_network_that_reads_blue_first(make_model, tmp_path, predict):
+def test_figure_of_a_network_with_bgr_input(make_model, tmp_path, predict):
     Image.new('RGB', (9, 9), (230, 30, 10)).save(tmp_path / 'red.png')
     predict(*make_model([dict(type='LoadImageFromFile'), *RESIZE], to_rgb=False), tmp_path / 'red.png')
     picture = np.asarray(Image.open(tmp_path / 'work_dirs/config/predictions/predictions.png').convert('RGB'))
@@ -148,7 +148,7 @@ def test_same_as_mmpretrain_inferencer(files_model, images, predict):
 
 
 def test_pipeline_that_starts_from_arrays_gets_them_in_its_order_of_colors(make_model, images, predict):
-    # As CIFAR-10's: arrays in memory are red first, and nothing swaps them.
+    # As for CIFAR-10: arrays in memory are RGB and are not swapped.
     rows = predict(*make_model(RESIZE, to_rgb=False), images)
     assert [row['class'] for row in rows] == ['blue', 'green', 'red', 'blue']
     rows = predict(*make_model(RESIZE, to_rgb=True), images)
@@ -162,12 +162,12 @@ def test_grey_model_reads_color_files_as_grey(make_model, tmp_path, predict):
     for name, level in [('dark', 40), ('light', 215)]:
         Image.new('RGB', (9, 9), (level, level, level)).save(tmp_path / f'{name}.png')
     rows = predict(*model, tmp_path / 'light.png', tmp_path / 'dark.png')
-    assert [row['class'] for row in rows] == ['1', '0']  # the checkpoint names no classes
+    assert [row['class'] for row in rows] == ['1', '0']  # the checkpoint has no class names
 
 
-def test_test_set_stands_beside_its_truth(files_model, predict, capsys):
+def test_test_set_with_true_classes(files_model, predict, capsys):
     rows = predict(*files_model)
-    # CustomDataset numbers the folders in alphabetical order, so its class 0 is the checkpoint's 'red'.
+    # CustomDataset numbers the folders in alphabetical order, so its class 0 is 'red' in the checkpoint.
     assert [row['truth'] for row in rows] == ['red', 'green', 'blue', 'blue']
     assert [row['class'] for row in rows] == ['blue', 'green', 'red', 'blue']
     assert '2 of 4 predictions are right' in capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_cfg_options_change_the_config(files_model, images, predict):
 
 
 def test_images_of_any_name_and_kind(files_model, tmp_path, predict, capsys):
-    """AVIF and WebP read as JPEG; names leave table and picture whole."""
+    """AVIF and WebP are read like JPEG, and special names do not break the table or the figure."""
     folder = tmp_path / 'any'
     folder.mkdir()
     names = ['a.avif', 'b.webp', '$c_$.gif', os.fsdecode(b'\xff.jpg')]
@@ -230,11 +230,11 @@ def test_images_of_any_name_and_kind(files_model, tmp_path, predict, capsys):
     rows = predict(*files_model, folder)
     assert {row['class'] for row in rows} == {'green'}
     assert [os.path.basename(row['image']) for row in rows] == ['$c_$.gif', 'a.avif', 'b.webp', r'\xff.jpg']
-    assert 'skipped 1 files, no images: notes.txt' in capsys.readouterr().err
+    assert 'skipped 1 files, not images: notes.txt' in capsys.readouterr().err
 
 
 def test_names_outside_the_locale(files_model, images, tmp_path, run_tool, repository, channel_means):
-    """Where neither stdout nor names of files are UTF-8, results are written all the same."""
+    """Results are written even if neither stdout nor file names are UTF-8."""
     (images / 'red' / '1.jpg').rename(images / 'red' / '图.jpg')
     locale = dict(PYTHONUTF8='0', PYTHONCOERCECLOCALE='0', LC_ALL='C', PYTHONIOENCODING='')
     path = f'{repository}{os.pathsep}{channel_means}'
@@ -268,7 +268,7 @@ def test_no_readable_image(files_model, tmp_path, predict):
     ('arguments', 'message'),
     [
         (['{config}', '{checkpoint}', 'nowhere/cat.png'], 'INPUT nowhere/cat.png does not exist'),
-        (['{config}', '{checkpoint}', 'empty'], 'INPUT empty holds no images.*\\.jpg'),
+        (['{config}', '{checkpoint}', 'empty'], 'INPUT empty contains no images.*\\.jpg'),
         (['{config}', 'nowhere.pth', 'images'], 'checkpoint nowhere.pth does not exist'),
         (['nowhere.py', '{checkpoint}', 'images'], 'config nowhere.py does not exist'),
         (['{config}', '{checkpoint}', 'images', '--max-images', '0'], 'must be at least 1, not 0'),
@@ -285,13 +285,13 @@ def test_mistakes(files_model, predict, tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
         predict(*(argument.format(config=config, checkpoint=checkpoint) for argument in arguments))
     assert stop.value.code not in (None, 0)
-    # argparse prints its own; sys.exit prints the message it is given.
+    # argparse prints its message to stderr; sys.exit has it as code.
     assert re.search(message, f'{stop.value.code}{capsys.readouterr().err}', re.DOTALL)
 
 
 def test_model_of_two_channels_takes_no_files(make_model, images, predict):
     model = make_model(RESIZE, channels=2, weight=torch.eye(2))
-    with pytest.raises(SystemExit, match='takes images of 2 channels; an image file gives 1 or 3'):
+    with pytest.raises(SystemExit, match='takes images of 2 channels; an image file has 1 or 3'):
         predict(*model, images)
 
 

@@ -31,7 +31,7 @@ def rows(tmp_path):
 
 
 def test_clouds_come_back_in_their_units(predict, tmp_path):
-    """A cloud far away and a hundred times larger is reconstructed there, as large."""
+    """A distant cloud of a hundred times the size is reconstructed at its position and size."""
     folder = tmp_path / 'shapes'
     folder.mkdir()
     cloud = np.random.RandomState(0).randn(64, 3)
@@ -47,7 +47,7 @@ def test_clouds_come_back_in_their_units(predict, tmp_path):
     radius = np.linalg.norm(cloud - cloud.mean(axis=0), axis=1).max()
     unit = [torch.tensor(each - cloud.mean(axis=0))[None] / radius for each in (points['0001_near.ply'], cloud)]
     assert float(near['chamfer']) == pytest.approx(1000 * chamfer_distance(*unit).item(), rel=1e-3)
-    # A colour for each of the 16 latent capsules.
+    # One colour for each of the 16 latent capsules.
     assert len({tuple(color) for color in made['0000_box.ply'].colors}) == 16
     assert (tmp_path / 'out' / 'predictions.png').is_file()
 
@@ -69,7 +69,7 @@ def test_clouds_far_from_the_origin_come_back_there(predict, tmp_path):
 
 
 def test_clouds_of_any_size(predict, tmp_path, capsys):
-    """Small ones are taken whole; of large ones as many points are drawn as the model has, and that is said."""
+    """Small clouds are used completely; large ones are sampled to the model's number of points, with a message."""
     random = np.random.RandomState(0)
     for count in (2, 5, 64, 200):
         np.save(tmp_path / f'{count:03d}.npy', random.randn(count, 3))
@@ -81,7 +81,7 @@ def test_clouds_of_any_size(predict, tmp_path, capsys):
     found = {row['cloud'].split('/')[-1]: row for row in rows(tmp_path)}
     assert [*found] == [*names]
     assert [found[name]['points'] for name in names] == ['64', '2', '64', '5', '64', '64', '64']
-    # Equal geometry scores the same, wherever it stands in the list.
+    # Equal geometry has equal scores, independent of the order.
     assert found['200.npy']['chamfer'] == found['same.npy']['chamfer']
     assert found['box.off']['chamfer'] == found['same.off']['chamfer']
     output = capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_files_of_a_folder_that_are_no_clouds_are_named(predict, tmp_path, capsy
     (folder / 'photo.jpg').touch()
     predict(folder)
     assert [row['file'] for row in rows(tmp_path)] == ['0000_a.ply']
-    assert 'skipped 2 files, no clouds or meshes: photo.jpg, readme.txt' in capsys.readouterr().err
+    assert 'skipped 2 files, not clouds or meshes: photo.jpg, readme.txt' in capsys.readouterr().err
 
 
 def test_long_and_foreign_names(predict, tmp_path):
@@ -127,7 +127,7 @@ def test_broken_files_are_named_and_the_others_reconstructed(predict, tmp_path):
         predict(*(tmp_path / name for name in ('words.npy', 'whole.npy', 'empty.off', 'point.npy')))
     message = str(stop.value.code)
     assert '3 inputs could not be read' in message
-    assert 'words.npy: not a whole .npy file: points must be real numbers, found <U1' in message
+    assert 'words.npy: not a valid .npy file: points must be real numbers, found <U1' in message
     assert 'empty.off: it has no vertices' in message
     assert 'point.npy: a cloud needs an extent' in message
     assert [row['file'] for row in rows(tmp_path)] == ['0000_whole.ply']
@@ -135,5 +135,5 @@ def test_broken_files_are_named_and_the_others_reconstructed(predict, tmp_path):
 
 def test_folder_without_clouds(predict, tmp_path):
     (tmp_path / 'none').mkdir()
-    with pytest.raises(SystemExit, match=r'INPUT .*none holds no clouds or meshes, at any depth: no \.asc'):
+    with pytest.raises(SystemExit, match=r'INPUT .*none contains no clouds or meshes \(\.asc'):
         predict(tmp_path / 'none')

@@ -1,4 +1,4 @@
-"""``tools/predict.py`` on detectors of what is red."""
+"""``tools/predict.py`` on detectors of red."""
 
 import csv
 import os
@@ -71,7 +71,7 @@ def test_folder_as_a_user_types_it(detector, data, run_tool, repository, tmp_pat
         np.testing.assert_array_equal(np.asarray(cut)[..., 3], np.asarray(Image.open(tmp_path / 'out' / row['map'])))
         tinted = np.asarray(Image.open(tmp_path / 'out' / row['overlay']))
         assert tinted.shape == image.shape and not np.array_equal(tinted, image)
-        # Far from the box nothing changes.
+        # Pixels far from the box are unchanged.
         np.testing.assert_array_equal(tinted[:2, :2], image[:2, :2])
     assert 'maps/a.png' in result.stdout and (tmp_path / 'out' / 'predictions.png').is_file()
 
@@ -120,13 +120,13 @@ def test_video(predict, tmp_path, monkeypatch, size, encoder):
     while (read := tinted.read())[0]:
         frames.append(read[1])
     assert len(frames) == 5 and tinted.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
-    # An odd last row or column is there, and once more.
+    # An odd last row or column is repeated.
     assert frames[0].shape[1::-1] == tuple(side + side % 2 for side in size)
     assert abs(frames[0][-1, -1].astype(int) - 40).max() < 12
 
 
 def test_cutouts_keep_the_opacity_of_the_input(predict, tmp_path):
-    """Of RGBA, grey with opacity, a palette with a transparent colour, and an image that EXIF turns."""
+    """For RGBA, grey with alpha, a palette with a transparent colour, and an image with EXIF orientation."""
     folder = tmp_path / 'clear'
     folder.mkdir()
     image = Image.new('RGBA', (12, 8), (250, 0, 0, 255))
@@ -182,8 +182,8 @@ def box(kind, content, large=False):
         (box(b'ftyp', b'isom') + box(b'moov', bytes(50)) + box(b'mdat', bytes(500))[:-1], True),
         (box(b'ftyp', b'isom') + box(b'mdat', bytes(500), large=True), False),
         (box(b'ftyp', b'isom') + box(b'mdat', bytes(500), large=True)[:-1], True),
-        (box(b'ftyp', b'isom') + struct.pack('>I4s', 0, b'mdat') + bytes(50), False),  # to the end of the file
-        (box(b'ftyp', b'isom') + box(b'mdat', bytes(50)) + b'\xff' * 20, False),  # something else behind it
+        (box(b'ftyp', b'isom') + struct.pack('>I4s', 0, b'mdat') + bytes(50), False),  # extends to the end of the file
+        (box(b'ftyp', b'isom') + box(b'mdat', bytes(50)) + b'\xff' * 20, False),  # trailing data
         (b'RIFF' + struct.pack('<I', 100) + b'AVI '.ljust(100) + b'RIFF' + struct.pack('<I', 9) + b'AVIX12345', False),
         (b'RIFF' + struct.pack('<I', 100) + b'AVI '.ljust(100) + b'RIFF' + struct.pack('<I', 9) + b'AVIX1234', True),
         (b'RIFF' + struct.pack('<I', 0) + b'AVI '.ljust(100), False),
@@ -206,25 +206,25 @@ def test_whole_videos_are_whole(predict, tmp_path, name, code):
     assert len(predict(write_video(tmp_path / name, 14, code))) == 14
 
 
-def test_playlists_are_no_videos(predict, tmp_path):
-    """FFmpeg reads them whatever they are called, and opens what they name."""
+def test_playlists_are_refused(predict, tmp_path):
+    """FFmpeg reads them whatever their suffix, and opens the files that they list."""
     write_video(tmp_path / 'secret.avi')
     (tmp_path / 'a.mp4').write_text('ffconcat version 1.0\nfile secret.avi\n')
     (tmp_path / 'b.mp4').write_text('#EXTM3U\n#EXTINF:1,\nsecret.avi\n#EXT-X-ENDLIST\n')
     (tmp_path / 'c.mp4').write_bytes(b'GIF89a' + bytes(200))
     with pytest.raises(SystemExit) as stop:
         predict(*(tmp_path / f'{name}.mp4' for name in 'abc'))
-    assert stop.value.code.count('it is no AVI, Matroska, MPEG, MP4 or WebM file') == 3
+    assert stop.value.code.count('it is not an AVI, Matroska, MPEG, MP4 or WebM file') == 3
 
 
 def test_frames_beyond_the_limit_are_refused(predict, tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 64 * 48 // 2 - 1)
-    with pytest.raises(SystemExit, match=r'clip\.avi: refused, its frames have 64 x 48 pixels'):
+    with pytest.raises(SystemExit, match=r'clip\.avi: its frames of 64 x 48 pixels exceed the size limit'):
         predict(write_video(tmp_path / 'clip.avi', 3))
 
 
-def test_names_of_every_kind(predict, data, tmp_path):
-    """Dollar signs, bytes that are no UTF-8, what a spreadsheet takes for a formula, names with another's in them."""
+def test_special_names(predict, data, tmp_path):
+    """Dollar signs, invalid UTF-8, spreadsheet formulas, and names that contain other names."""
     folder = tmp_path / 'names'
     folder.mkdir()
     names = ['price_$5.png', '=1+1.png', os.fsdecode(b'\xff.png'), 'a.jpg.png', 'a.png', 'a.jpg', '图.png']
@@ -240,7 +240,7 @@ def test_names_of_every_kind(predict, data, tmp_path):
 
 
 def test_sets_of_one_name_keep_their_maps(predict, detector, data, tmp_path):
-    """Images of one stem in two folders of a test set."""
+    """Images with the same stem in two folders of a test set."""
     config = tmp_path / 'both.py'
     sets = {name: dict(type='SODDataset', name='Boxes', data_root=str(data), img_suffix='.png') for name in 'ab'}
     config.write_text(
@@ -271,7 +271,7 @@ def test_files_of_one_name_stay_apart(predict, data, tmp_path):
 
 
 def test_grey_deep_and_tiny_images(predict, tmp_path):
-    """Whatever reads as an image has a map of its size."""
+    """Every readable image gets a map of its size."""
     folder = tmp_path / 'odd'
     folder.mkdir()
     Image.fromarray(np.full((9, 7), 200, np.uint8)).save(folder / 'grey.png')

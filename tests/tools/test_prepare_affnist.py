@@ -1,4 +1,4 @@
-"""tools/prepare_affnist.py on MNIST's test files filled with other digits."""
+"""``tools/prepare_affnist.py`` on test files in MNIST's format with synthetic digits."""
 
 import hashlib
 import struct
@@ -13,7 +13,7 @@ from rescaps_plugin.classification.prepare_affnist_command import transform_digi
 
 @pytest.fixture(scope='module')
 def mnist(tmp_path_factory):
-    """Strokes in place of digits: each a bar of its own length, thickness and place."""
+    """Synthetic digits: bars of random length, thickness and position."""
     folder = tmp_path_factory.mktemp('mnist')
     rng = np.random.RandomState(0)
     images = np.zeros((10000, 28, 28), np.uint8)
@@ -50,7 +50,7 @@ def test_command(run_tool, mnist, tmp_path):
     dataset = AffNIST(str(tmp_path / 'made'), per_digit=1)
     original = IDXMNIST(str(mnist), split='test')
     np.testing.assert_array_equal(dataset.get_gt_labels(), original.get_gt_labels())
-    # Scaling by up to 1.2 each way is all that changes the ink.
+    # Only scaling, by up to 1.2 in each direction, changes the ink.
     ratio = dataset.images.sum(axis=(1, 2)) / original.images.sum(axis=(1, 2), dtype=int)
     assert 0.6 < ratio.min() < 0.75 and 1.3 < ratio.max() < 1.5
     assert ratio.mean() == pytest.approx(1, abs=0.01)
@@ -67,7 +67,7 @@ def test_images_depend_on_seed_digit_and_number_alone(prepare, tmp_path, few_dig
     np.testing.assert_array_equal(made['few'].get_gt_labels(), np.tile(few_digits[1], 2))
     assert (few != other).any(axis=(1, 2)).mean() > 0.99
     np.testing.assert_array_equal(list(transform_digits(few_digits[0][:30], 0, 1)), few[200:230])
-    # The set is the same on every machine and with every version of its libraries.
+    # The data set is the same on every machine and with every version of the libraries.
     assert hashlib.sha256(few.tobytes()).hexdigest()[:16] == 'dda966b757d70cde'
 
 

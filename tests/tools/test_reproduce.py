@@ -1,4 +1,4 @@
-"""``tools/reproduce.py``: what is done is not done again, and tables say what was measured."""
+"""``tools/reproduce.py``: resumable runs, and tables of the results."""
 
 import json
 
@@ -29,7 +29,7 @@ def calls(folder):
 def test_tables_state_what_was_measured(reproduce, stage):
     reproduce('--table', 'A', '--seeds', '2')
     page = (stage / 'tables/table_A.md').read_text()
-    # Seeds 0 and 1 give 90 and 91 %; 5 seconds for 10 of 20 iterations.
+    # 90 and 91 % with seeds 0 and 1; 5 seconds for 10 of 20 iterations.
     assert '| Ours | 9.5 ± 0.7 | 29.5 ± 0.7 | 10.0 ± 0.0 | – |' in page
     assert '| Theirs | 9.5 ± 0.7 *1.25* | 29.5 ± 0.7 | 10.0 ± 0.0 | – |' in page
     assert '| Absent' not in page
@@ -44,20 +44,20 @@ def test_tables_state_what_was_measured(reproduce, stage):
     assert commands[0].startswith('python tools/train.py runs/digits-ours-') and '--seed 0 --resume' in commands[0]
 
 
-def test_what_is_done_is_not_done_again(reproduce, stage):
+def test_finished_runs_are_not_repeated(reproduce, stage):
     reproduce('--table', 'A', '--methods', 'ours')
     assert calls(stage) == {'ours': ['train']}
-    # Another table over the same experiment, and another seed, find it done.
+    # Another table with the same experiment, and another seed, reuse finished runs.
     reproduce('--table', 'A', 'B')
     assert calls(stage) == {'ours': ['train'], 'theirs': ['train']}
     assert '| Ours | 55.5 |' in (stage / 'tables/table_B.md').read_text()
-    # A changed experiment is another one; the old runs stay.
+    # A changed experiment is a new one; the old runs are kept.
     (stage / 'config.py').write_text((stage / 'config.py').read_text().replace('width=3', 'width=4'))
     reproduce('--table', 'B', '--methods', 'ours')
     assert len(list(stage.glob('runs/digits-ours-*'))) + len(list(stage.glob('runs/again-ours-*'))) == 2
 
 
-def test_a_failure_is_told_and_the_rest_goes_on(reproduce, stage, capsys):
+def test_failures_are_reported_and_other_runs_continue(reproduce, stage, capsys):
     (stage / 'fail').touch()
     with pytest.raises(SystemExit) as stopped:
         reproduce('--table', 'A')

@@ -1,4 +1,4 @@
-"""Training that is killed, at any moment and again and again, ends with the weights of one that was not."""
+"""Training that is killed repeatedly at any point ends with the weights of an uninterrupted one."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ pytest.importorskip('mmpretrain')
 from tests.processes import run
 from tests.tools.small import CLOUDS, DIGITS, write
 
-# It depends on the validations, each of which counts as a failure.
+# The learning rate depends on the validations, each of which counts as a plateau.
 PLATEAU = """
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, begin=0, end=2, by_epoch=True, convert_to_iter_based=True),
@@ -56,7 +56,7 @@ CASES = {
 
 
 def same(one, two):
-    """Whether nested data is equal to the last bit."""
+    """Return whether nested data are bitwise equal."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, two)
     if isinstance(one, dict):
@@ -74,7 +74,7 @@ def test_killed_again_and_again(tmp_path, repository, case):
     whole = run('train', 'small.py', '--work-dir', 'whole', '--cfg-options', *options, folder=tmp_path)
     assert whole.code == 0, whole.output
 
-    # With other workers than the run that it is compared to.
+    # With another number of workers than the reference run.
     killed = 'small.py', '--work-dir', 'killed', '--resume', '--cfg-options', *options, *WORKERS
     for death in deaths:
         dead = run('train', *killed, folder=tmp_path, prepare=('signal_at', *death))

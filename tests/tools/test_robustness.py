@@ -1,4 +1,4 @@
-"""``tools/robustness.py`` on Digits, with networks that know them a little, and on data that know viewpoints."""
+"""``tools/robustness.py`` on Digits, with briefly trained networks, and on data with viewpoints."""
 
 import json
 import re
@@ -20,7 +20,7 @@ QUICK = ('--attack-images', 16, '--epsilons', 0.05, 0.2, '--steps', 3, '--querie
 
 @pytest.fixture(scope='module')
 def models(repository, tmp_path_factory):
-    """Configs and checkpoints of a ResCaps and of a small CNN that learned the same digits."""
+    """Configs and checkpoints of a ResCaps and a small CNN, trained on the same digits."""
     folder = tmp_path_factory.mktemp('models')
     cnn = folder / 'cnn.py'
     cnn.write_text(
@@ -38,7 +38,7 @@ def models(repository, tmp_path_factory):
 
 @pytest.fixture
 def test(load_tool, tmp_path, monkeypatch):
-    """Call the tool in this process; gives its results and its page."""
+    """Call the tool in this process and return its results and its page."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
@@ -50,7 +50,7 @@ def test(load_tool, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_as_a_user_types_it(run_tool, models, tmp_path):
+def test_command_line(run_tool, models, tmp_path):
     result = run_tool('robustness', *models[0], *models[1], *QUICK, '--max-images', 50, '--angles', -40, 0, 40)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / 'work_dirs/digits/robustness'
@@ -81,7 +81,7 @@ def test_as_a_user_types_it(run_tool, models, tmp_path):
         assert set(white_box) == {'noise', 'fgsm', 'bim', 'pgd', 'square'}
         assert white_box['pgd'][1]['accuracy'] < white_box['noise'][1]['accuracy']
         assert attack['clean'][name]['loss'] < white_box['pgd'][0]['loss'] < white_box['pgd'][1]['loss']
-    # The lines on the screen are those of the page, and say what the numbers say.
+    # The printed lines are those of the page, and match the results.
     lines = re.findall(r'^(?:PASS|FAIL)  .+$', result.stdout, re.MULTILINE)
     assert lines == attack['lines'] and len(lines) == 18
     page = (folder / 'robustness.md').read_text()
@@ -94,7 +94,7 @@ def test_as_a_user_types_it(run_tool, models, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_and_another_model_beside_it_changes_nothing(test, models):
+def test_results_are_reproducible_and_independent_of_other_models(test, models):
     arguments = ('--modes', 'affine', 'attack', '--max-images', 40, *QUICK)
     both, _ = test(*models[0], *models[1], *arguments)
     alone, _ = test(*models[1], *arguments)
@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_and_another_model_beside_it_changes_nothin
 
 
 @pytest.mark.slow
-def test_cross_entropy_of_activations_and_double_precision_are_choices(test, models):
+def test_cross_entropy_objective_and_double_precision(test, models):
     arguments = (*models[0], '--modes', 'attack', *QUICK)
     margin, _ = test(*arguments)
     entropy, page = test(*arguments, '--objective', 'cross-entropy')
@@ -116,7 +116,7 @@ def test_cross_entropy_of_activations_and_double_precision_are_choices(test, mod
     assert 'objective cross-entropy' in page
     losses = [found['attack']['white_box']['digits']['fgsm'][1]['loss'] for found in (margin, entropy, double)]
     assert losses[0] == pytest.approx(losses[2], abs=0.02) and losses[0] not in losses[1:]
-    # What is measured is the margin, whatever was attacked.
+    # The margin is measured, whatever the objective of the attack.
     assert margin['attack']['clean'] == entropy['attack']['clean']
     assert margin['attack']['clean']['digits'] == pytest.approx(double['attack']['clean']['digits'], abs=1e-3)
 
@@ -132,7 +132,7 @@ test_dataloader = val_dataloader
 
 @pytest.fixture
 def norb(tmp_path, repository):
-    """A config of the viewpoint experiment and a checkpoint of its network as it starts."""
+    """A config of the viewpoint experiment and a checkpoint of its untrained network."""
     write_norb(tmp_path, norb_arrays(side=96), stem='smallnorb-5x01235x9x18x6x2x96x96-testing')
     config = tmp_path / 'norb.py'
     base = str(repository / 'configs/rescaps/kicad_norb_small.py')

@@ -1,4 +1,4 @@
-"""``tools/train.py`` and ``tools/test.py`` as users call them, on a few small pictures of noise."""
+"""``tools/train.py`` and ``tools/test.py`` on a few small images of noise."""
 
 import http.server
 import json
@@ -87,7 +87,7 @@ default_hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, inte
 
 @pytest.fixture(scope='session')
 def data(tmp_path_factory):
-    """Two classes of noise that differ a little in brightness; 13 pictures to test on do not divide by two."""
+    """Two classes of noise of different brightness, with an odd number of test images, 13."""
     root = tmp_path_factory.mktemp('noise')
     rng = np.random.default_rng(0)
     for split, counts in dict(train=(12, 12), val=(7, 6)).items():
@@ -101,7 +101,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def config(tmp_path, monkeypatch, repository, data):
-    """Write the config under a name into the current folder; each run in this process needs a name of its own."""
+    """Write the config with a name to the current folder; each run in this process needs a unique name."""
     monkeypatch.chdir(tmp_path)
     own = str(repository / 'configs' / '_base_' / 'default_runtime.py')
 
@@ -124,7 +124,7 @@ def test(load_tool):
 
 
 def run_script(repository, name, *arguments, port=None):
-    """Run ``tools/<name>.sh``, with a port of its own for the processes to meet at unless one is given."""
+    """Run ``tools/<name>.sh``, with a free port unless one is given."""
     if port is None:
         with socket.socket() as listener:
             listener.bind(('127.0.0.1', 0))
@@ -178,7 +178,7 @@ def test_two_cpu_processes(config, test, repository, tmp_path):
     trained = run_script(repository, 'dist_train', path, 2, '--no-validate', '--cfg-options', 'train_cfg.max_epochs=2')
     assert trained.returncode == 0, trained.stderr
     assert 'GPU number: 2' in trained.stdout
-    assert re.search(r'Epoch\(train\) \[2\]\[2/2\]', trained.stdout)  # 24 pictures are 3 batches for one process
+    assert re.search(r'Epoch\(train\) \[2\]\[2/2\]', trained.stdout)  # one process has 3 batches of the 24 images
     checkpoint = tmp_path / 'work_dirs' / 'pair' / 'epoch_2.pth'
     metrics = '--out', 'two.json', '--out-item', 'metrics'
     tested = run_script(repository, 'dist_test', path, checkpoint, 2, *metrics)

@@ -1,4 +1,4 @@
-"""``tools/transfer_svm.py`` as a user types it, and its parts on features whose classes are known."""
+"""``tools/transfer_svm.py``, and its functions on features with known classes."""
 
 import csv
 import json
@@ -118,7 +118,7 @@ def test_another_model(main, model, tmp_path):
 
 
 @pytest.mark.parametrize('value', ['0', '1.5', '-1'])
-def test_impossible_fractions(main, capsys, value):
+def test_invalid_fractions(main, capsys, value):
     with pytest.raises(SystemExit, match='2'):
         main(['config.py', 'checkpoint.pth', '--fractions', value])
     assert f'must be above 0 and at most 1, not {value}' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Our configs under mmsegmentation's own tools, as its users run them."""
+"""Our configs with mmsegmentation's own tools."""
 
 import os
 import subprocess
@@ -59,7 +59,7 @@ def test_train_and_test(repository, tmp_path, name):
         return line.split('SyntheticSOD/maxF: ')[1].split('  data_time')[0]
 
     trained = run('train.py')
-    # Maps of labels and painted predictions, of a set without files.
+    # Label maps and drawn predictions, for a data set without files.
     options = ('--out', tmp_path / 'maps', '--show-dir', tmp_path / 'painted')
     interval = ('--cfg-options', 'default_hooks.visualization.interval=1')
     assert run('test.py', tmp_path / 'work' / 'epoch_1.pth', *options, *interval) == trained

@@ -1,4 +1,4 @@
-"""Our configs under mmpretrain's own tools and API, as its users run them."""
+"""Our configs with mmpretrain's own tools and API."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TOOLS = Path(find_spec('mmpretrain').submodule_search_locations[0], '.mim', 'too
 
 @pytest.fixture(scope='module')
 def digits(repository, tmp_path_factory):
-    """A checkpoint of an untrained network with statistics unlike the initial ones, and the config it is of."""
+    """A checkpoint of an untrained network with random statistics, and its config."""
     path = repository / 'configs' / 'rescaps' / 'digits.py'
     cfg = load_config(str(path))
     init_default_scope(cfg.default_scope)
@@ -93,7 +93,7 @@ def test_inferencer_classifies_files(repository, tmp_path):
     assert result['pred_class'] in classes
     scores = torch.as_tensor(result['pred_scores'])
     assert result['pred_label'] == scores.argmax() and ((scores > 0) & (scores < 1)).all()
-    inputs = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)[None]  # files are read blue first
+    inputs = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)[None]  # files are read as BGR
     with torch.no_grad():
         data = inferencer.model.data_preprocessor(dict(inputs=inputs))
         torch.testing.assert_close(inferencer.model(**data, mode='tensor')[0], scores)

@@ -1,4 +1,4 @@
-"""``tools/visualise_capsules.py`` on Digits, with networks that know them a little."""
+"""``tools/visualise_capsules.py`` on Digits, with briefly trained networks."""
 
 import json
 
@@ -26,7 +26,7 @@ def rescaps(repository, tmp_path_factory):
 
 @pytest.fixture
 def untrained(repository, tmp_path):
-    """Write a checkpoint of a config's network as it starts."""
+    """Write a checkpoint of a config's untrained network."""
 
     def write(name):
         config = str(repository / 'configs' / f'{name}.py')
@@ -40,7 +40,7 @@ def untrained(repository, tmp_path):
 
 @pytest.fixture
 def visualise(load_tool, tmp_path, monkeypatch):
-    """Call the tool in this process; gives its numbers."""
+    """Call the tool in this process and return its results."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
@@ -51,11 +51,11 @@ def visualise(load_tool, tmp_path, monkeypatch):
 
 
 def colours(path):
-    """How many different colours a picture has."""
+    """Return the number of different colours of a picture."""
     return len(np.unique(np.asarray(Image.open(path).convert('RGB')).reshape(-1, 3), axis=0))
 
 
-def test_as_a_user_types_it(run_tool, rescaps, tmp_path):
+def test_command_line(run_tool, rescaps, tmp_path):
     result = run_tool('visualise_capsules', *rescaps, '--images', 2, '--curve-images', 24)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / 'work_dirs/digits/capsules'
@@ -72,7 +72,7 @@ def test_as_a_user_types_it(run_tool, rescaps, tmp_path):
         for layer in layers.values():
             assert layer['activation'][middle] == layer['pose'][middle] == 0
             assert layer['residual'][middle] < 1e-4
-            # What turns or shifts more, changes more; the ends against the neighbours of the middle.
+            # Larger rotations and shifts change more: compare the ends with the neighbours of the centre.
             assert min(layer['pose'][0], layer['pose'][-1]) > max(layer['pose'][middle - 1], layer['pose'][middle + 1])
     parts = numbers['part_whole']
     assert list(parts['kernel norms']) == list(parts['lost without the part'])
@@ -82,7 +82,7 @@ def test_as_a_user_types_it(run_tool, rescaps, tmp_path):
             np.testing.assert_allclose(np.sum(matrix, axis=1), 1, atol=1e-5)
 
 
-def test_given_files_stand_for_the_test_set(visualise, rescaps, tmp_path):
+def test_files_instead_of_the_test_set(visualise, rescaps, tmp_path):
     digits = DATASETS.build(dict(type='Digits', split='test', pipeline=[]))
     indices = [index * len(digits) // 3 for index in range(3)]
     (tmp_path / 'files').mkdir()
@@ -102,7 +102,7 @@ def test_given_files_stand_for_the_test_set(visualise, rescaps, tmp_path):
 
 @pytest.mark.parametrize('to_rgb', [True, False])
 def test_a_red_picture_is_red(visualise, untrained, tmp_path, to_rgb):
-    """Files are loaded with blue first, whatever the network takes."""
+    """Files are loaded as BGR, whatever the network's channel order."""
     Image.new('RGB', (32, 32), (220, 20, 40)).save(tmp_path / 'red.png')
     config, checkpoint = untrained('rescaps/cifar10_small')
     own = tmp_path / 'own.py'
@@ -128,7 +128,7 @@ def test_a_red_picture_is_red(visualise, untrained, tmp_path, to_rgb):
 )
 def test_other_routings(visualise, untrained, name, layers, tmp_path):
     numbers = visualise(*untrained(name), '--images', 1, '--curve-images', 6)
-    assert list(numbers['part_whole']) == ['lost without the part']  # kernels are of residual pose routing
+    assert list(numbers['part_whole']) == ['lost without the part']  # only residual pose routing has kernels
     found = numbers['part_whole']['lost without the part']
     assert {layer: np.shape(found[layer]) for layer in layers} == layers
     assert all(colours(tmp_path / 'out' / picture) > 50 for picture in PICTURES)

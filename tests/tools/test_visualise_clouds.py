@@ -1,4 +1,4 @@
-"""``tools/visualise_clouds.py`` as a user types it."""
+"""``tools/visualise_clouds.py``."""
 
 import base64
 import io
@@ -21,13 +21,13 @@ def main(load_tool, tmp_path, monkeypatch):
 
 
 def read_page(path):
-    """The scene that a page shows."""
+    """Return the scene of a page."""
     data = base64.b64decode(re.search(r'base64_data="([\w+/=]+)"', path.read_text())[1])
     return trimesh.load_scene(io.BytesIO(data), file_type='glb')
 
 
 def ink(path):
-    """The part of a picture's pixels that are not white."""
+    """Return the fraction of non-white pixels of a picture."""
     return (np.asarray(Image.open(path).convert('L')) < 250).mean()
 
 
@@ -45,13 +45,13 @@ def test_two_models(main, tmp_path, repository):
     assert all(len(mesh.faces) == 4 * 64 for mesh in scene.geometry.values())
 
 
-def test_models_of_one_routing_go_by_their_configs(main, tmp_path, repository):
+def test_models_with_equal_routing_are_named_by_their_configs(main, tmp_path, repository):
     models = [write_config(tmp_path, repository, name=name) for name in ('first', 'second')]
     main([*models[0], *models[1], '--clouds', '1', '--out-dir', 'out'])
     assert set(read_page(tmp_path / 'out' / 'clouds.html').geometry) == {'input 0', 'first 0', 'second 0'}
 
 
-def test_a_page_shows_the_points_where_they_are(tmp_path):
+def test_points_on_a_page(tmp_path):
     cloud = np.random.RandomState(0).rand(5, 3) - 0.5
     write_page({'a': [cloud, cloud], 'b': [cloud]}, tmp_path / 'y.html')
     geometry = read_page(tmp_path / 'y.html').geometry
@@ -64,7 +64,7 @@ def test_a_page_shows_the_points_where_they_are(tmp_path):
 
 
 def test_up_is_up(tmp_path):
-    """A cloud high above another is drawn in the upper half of the picture."""
+    """A cloud above another is drawn in the upper half of the picture."""
     high = np.array([[0, 0.8, 0]]) + 0.05 * np.random.RandomState(0).randn(50, 3)
     for up, cloud in (('y', high), ('z', high[:, [0, 2, 1]])):
         draw_clouds({'': [cloud]}, tmp_path / 'up.png', up=up)

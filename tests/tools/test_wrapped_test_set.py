@@ -1,4 +1,4 @@
-"""Test sets of several data sets, or inside wrappers: what tests can be predicted, exported, transferred and drawn."""
+"""Tools on test sets of several data sets or in wrappers: predict, export, transfer and visualise."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def table(path):
 
 @pytest.fixture
 def digits(tmp_path, repository):
-    """A config of two data sets in two wrappers, and a checkpoint that knows nothing."""
+    """A config of two data sets in two wrappers, and an untrained checkpoint."""
     config = tmp_path / 'two.py'
     config.write_text(DIGITS.format(base=str(repository / 'configs/rescaps/digits.py')))
     cfg = load_config(str(config))

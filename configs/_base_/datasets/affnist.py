@@ -1,6 +1,7 @@
-# Trains on MNIST digits at random places of 40x40 canvases, rotated up to 30 degrees; tests on affNIST, which
+# Trains on MNIST digits at random positions of 40x40 canvases, rotated by up to 30 degrees; tests on affNIST, created
+# by
 #     python tools/prepare_affnist.py data/mnist data/affnist
-# makes from MNIST; affNIST's own .mat files in data/affnist do as well.
+# from MNIST, or read from the original .mat files in data/affnist.
 data_preprocessor = dict(num_classes=10, mean=[16.33], std=[54.23], to_rgb=False)
 
 train_pipeline = [
@@ -9,7 +10,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    # leave the set's own images as they are, and fit other pictures that are to be predicted
+    # do not change the data set's images; adapt other images for prediction
     dict(type='Grayscale'),
     dict(type='Resize', scale=(40, 40)),
     dict(type='PackInputs'),
@@ -24,7 +25,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
 )
 
-# One transform of each digit: 10,000 of the 320,000 test images, which a CPU needs long for.
+# One transform of each digit: 10,000 of the 320,000 test images, which take long on a CPU.
 val_dataloader = dict(
     batch_size=128,
     num_workers=4,

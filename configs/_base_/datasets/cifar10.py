@@ -1,4 +1,4 @@
-# CIFAR-10, 32x32 in colour, by mmpretrain's data set; downloaded where it is missing.
+# CIFAR-10, 32x32 in colour, by mmpretrain's data set; downloaded if missing.
 dataset_type = 'CIFAR10'
 data_preprocessor = dict(num_classes=10, mean=[125.31, 122.95, 113.87], std=[62.99, 62.09, 66.70], to_rgb=False)
 
@@ -9,7 +9,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    # does not change the data set's images; adapts other images for prediction
     dict(type='Resize', scale=(32, 32)),
     dict(type='PackInputs'),
 ]

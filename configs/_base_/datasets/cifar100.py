@@ -1,4 +1,4 @@
-# CIFAR-100, 32x32 in colour, by mmpretrain's data set; downloaded where it is missing.
+# CIFAR-100, 32x32 in colour, by mmpretrain's data set; downloaded if missing.
 dataset_type = 'CIFAR100'
 data_preprocessor = dict(num_classes=100, mean=[129.30, 124.07, 112.43], std=[68.17, 65.39, 70.42], to_rgb=False)
 
@@ -9,7 +9,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    # does not change the data set's images; adapts other images for prediction
     dict(type='Resize', scale=(32, 32)),
     dict(type='PackInputs'),
 ]

@@ -1,5 +1,5 @@
 # CIFAR-100 from folders of image files, train/<class>/* and test/<class>/*, named by the fine classes.
-# Where the files are not lossless, say so beside any number.
+# If the files are not lossless, state it with any result.
 dataset_type = 'ImageFolder'
 data_root = 'data/cifar100'
 data_preprocessor = dict(num_classes=100, mean=[129.30, 124.07, 112.43], std=[68.17, 65.39, 70.42], to_rgb=True)
@@ -13,7 +13,7 @@ train_pipeline = [
 
 test_pipeline = [
     dict(type='LoadCheckedImageFromFile'),
-    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    # does not change the data set's images; adapts other images for prediction
     dict(type='Resize', scale=(32, 32)),
     dict(type='PackInputs'),
 ]
@@ -22,7 +22,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=4,
     persistent_workers=True,
-    # Whole batches here and below: a compiled network is compiled anew for another size.
+    # Equal batches here and in tests (500 divides 10,000): a compiled network is recompiled for other batch sizes.
     drop_last=True,
     dataset=dict(type=dataset_type, data_root=data_root, data_prefix='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),

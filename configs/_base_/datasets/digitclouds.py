@@ -1,15 +1,15 @@
-# DigitClouds, scikit-learn's digits as clouds: 1,437 for training and 360 for testing. They need no files.
+# DigitClouds, scikit-learn's digits as clouds: 1,437 for training and 360 for testing. No files needed.
 dataset_type = 'DigitClouds'
 
-# Augmentation goes in between: RandomRotatePoints, RandomScalePoints, RandomJitterPoints, RandomDropPoints. What comes
-# out is both input and target.
+# Insert augmentation between the steps: RandomRotatePoints, RandomScalePoints, RandomJitterPoints, RandomDropPoints.
+# The result is both input and target.
 pipeline = [dict(type='NormalizePoints'), dict(type='PackPoints')]
 
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
     persistent_workers=False,
-    # Residual pose routing normalises over the clouds of a batch, which the last one of an epoch may have too few of.
+    # Residual pose routing normalises over the clouds of a batch; the last batch of an epoch may have too few.
     drop_last=True,
     dataset=dict(type=dataset_type, num_points=512, split='train', pipeline=pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),

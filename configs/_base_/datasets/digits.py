@@ -1,5 +1,5 @@
-# scikit-learn's 8x8 digits, 1,437 for training and 360 for testing, enlarged to 16x16. They need no files.
-# Loaded in the main process, for networks that train on a CPU; for a GPU set
+# scikit-learn's 8x8 digits, 1,437 for training and 360 for testing, enlarged to 16x16. No files needed.
+# Loads in the main process, for CPU training; for a GPU set
 # --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'Digits'
 data_preprocessor = dict(num_classes=10, mean=[79.78], std=[90.52], to_rgb=False)
@@ -13,7 +13,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    dict(type='Grayscale'),  # leaves the set's own images as they are, and fits other pictures
+    dict(type='Grayscale'),  # does not change the data set's images; adapts others
     dict(type='Resize', scale=(16, 16), interpolation='bicubic'),
     dict(type='PackInputs'),
 ]

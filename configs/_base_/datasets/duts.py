@@ -1,7 +1,6 @@
-# DUTS-TR for training, DUTS-TE for validation, and the five sets of the papers' tables for testing, each as its archive
-# unpacks in data/DUTS, data/ECSSD, data/HKU-IS, data/PASCAL-S and data/DUT-OMRON. To test on some of them:
-# --cfg-options test_dataloader.dataset.use=ECSSD,HKU-IS. The size of the network's input is the model's, in
-# SaliencyDataPreProcessor.
+# DUTS-TR for training, DUTS-TE for validation, and the five data sets of the papers' tables for testing, in the layout
+# of their archives, in data/DUTS, data/ECSSD, data/HKU-IS, data/PASCAL-S and data/DUT-OMRON. To test on some of them:
+# --cfg-options test_dataloader.dataset.use=ECSSD,HKU-IS. The input size is set in the model's SaliencyDataPreProcessor.
 data_root = 'data/'
 pack = dict(type='PackSegInputs', meta_keys=('dataset', 'img_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'))
 
@@ -24,14 +23,14 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=4,
     persistent_workers=True,
-    # Batch normalisation may find too little in the last batch of an epoch.
+    # The last batch of an epoch may be too small for batch normalisation.
     drop_last=True,
     dataset=dict(type='DUTSDataset', data_root=data_root + 'DUTS', split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 
 val_dataloader = dict(
-    # MMSegmentation warns of every batch whose images differ in size.
+    # MMSegmentation warns about every batch with images of different sizes.
     batch_size=1,
     num_workers=4,
     persistent_workers=True,

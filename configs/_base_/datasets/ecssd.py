@@ -1,6 +1,6 @@
-# ECSSD, of whose 1,000 images 0001 to 0500 are for training and 0501 to 0600 for testing: a split of ours, for CPUs.
-# Say so beside any number; papers train on DUTS-TR and test on all of ECSSD, see duts.py. The size of the network's
-# input is the model's, in SaliencyDataPreProcessor.
+# ECSSD with our own split for CPUs: images 0001 to 0500 for training and 0501 to 0600 for testing, of 1,000. State this
+# with any result; papers train on DUTS-TR and test on all of ECSSD, see duts.py. The input size is set in the model's
+# SaliencyDataPreProcessor.
 dataset_type = 'ECSSDDataset'
 data_root = 'data/ECSSD'
 pack = dict(type='PackSegInputs', meta_keys=('dataset', 'img_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'))
@@ -24,14 +24,14 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     persistent_workers=False,
-    # Batch normalisation may find too little in the last batch of an epoch.
+    # The last batch of an epoch may be too small for batch normalisation.
     drop_last=True,
     dataset=dict(type=dataset_type, data_root=data_root, stem_range=('0001', '0500'), pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 
 val_dataloader = dict(
-    # MMSegmentation warns of every batch whose images differ in size.
+    # MMSegmentation warns about every batch with images of different sizes.
     batch_size=1,
     num_workers=0,
     persistent_workers=False,

@@ -1,4 +1,4 @@
-# Fashion-MNIST, 28x28, from plain or gzipped IDX files; downloaded where they are missing. Debian's package
+# Fashion-MNIST, 28x28, from plain or gzipped IDX files; downloaded if missing. Debian's package
 # dataset-fashion-mnist has it in /usr/share/datasets/fashion-mnist.
 dataset_type = 'IDXFashionMNIST'
 data_root = 'data/fashion-mnist'
@@ -10,7 +10,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    # leave the set's own images as they are, and fit other pictures that are to be predicted
+    # do not change the data set's images; adapt other images for prediction
     dict(type='Grayscale'),
     dict(type='Resize', scale=(28, 28)),
     dict(type='PackInputs'),

@@ -1,10 +1,10 @@
-# Pictures of one's own, in a folder for each class: data/images/train/<class>/* and data/images/test/<class>/*. The
-# classes are named by the folders; their number goes to the model: model.head.num_classes, or model.num_classes.
-# Another place is set by --cfg-options train_dataloader.dataset.data_root=FOLDER, and the same of val and test.
+# Your own images, in one folder per class: data/images/train/<class>/* and data/images/test/<class>/*. Folders name the
+# classes; set their number in the model: model.head.num_classes, or model.num_classes.
+# For another folder set --cfg-options train_dataloader.dataset.data_root=FOLDER, and the same for val and test.
 dataset_type = 'ImageFolder'
 data_root = 'data/images'
 source = 'Put pictures there, or set dataset.data_root of train_dataloader, val_dataloader and test_dataloader.'
-# Mean and standard deviation of ImageNet, in bytes.
+# Mean and standard deviation of ImageNet, in units of 0 to 255.
 data_preprocessor = dict(num_classes=2, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 # The size that the network takes; with ResCaps model.head.feature_size is a sixteenth of it.
@@ -28,7 +28,7 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=2,
     persistent_workers=True,
-    # Batch normalisation may find too little in the last batch of an epoch.
+    # The last batch of an epoch may be too small for batch normalisation.
     drop_last=True,
     dataset=dict(type=dataset_type, data_root=data_root, data_prefix='train', source=source, pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -1,15 +1,15 @@
 # KiCad40, 2,208 and 471 electronic parts of 40 classes in ModelNet40's format, at 512 of their 2048 points.
 dataset_type = 'ModelNet40'
 
-# Augmentation goes in between: RandomRotatePoints, RandomScalePoints, RandomJitterPoints, RandomDropPoints. What comes
-# out is both input and target.
+# Insert augmentation between the steps: RandomRotatePoints, RandomScalePoints, RandomJitterPoints, RandomDropPoints.
+# The result is both input and target.
 pipeline = [dict(type='NormalizePoints'), dict(type='PackPoints')]
 
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
     persistent_workers=False,
-    # Residual pose routing normalises over the clouds of a batch, which the last one of an epoch may have too few of.
+    # Residual pose routing normalises over the clouds of a batch; the last batch of an epoch may have too few.
     drop_last=True,
     dataset=dict(type=dataset_type, data_root='data/kicad40', num_points=512, split='train', pipeline=pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),

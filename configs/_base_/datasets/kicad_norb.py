@@ -1,11 +1,11 @@
-# KiCad-NORB: five categories of electronic parts in smallNORB's own format, with 2 lightings for smallNORB's 6. Say
-# "KiCad-NORB" beside any number. Its files number the categories; the names are what the pictures show.
+# KiCad-NORB: five categories of electronic parts in smallNORB's format, with 2 lightings instead of smallNORB's 6.
+# State "KiCad-NORB" with any result. The files have only numbers of the categories; the names describe the images.
 _base_ = './smallnorb.py'
 
 data_root = 'data/kicad-norb'
 metainfo = dict(classes=('capacitor', 'connector', 'transistor', 'switch', 'relay'))
 
-# Loaded in the main process, for networks that train on a CPU.
+# Loads in the main process, for CPU training.
 loading = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root, metainfo=metainfo))
 train_dataloader = loading
 val_dataloader = loading

@@ -1,4 +1,4 @@
-# MNIST, 28x28, from plain or gzipped IDX files; downloaded where they are missing.
+# MNIST, 28x28, from plain or gzipped IDX files; downloaded if missing.
 dataset_type = 'IDXMNIST'
 data_root = 'data/mnist'
 data_preprocessor = dict(num_classes=10, mean=[33.32], std=[78.57], to_rgb=False)
@@ -8,7 +8,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    # leave the set's own images as they are, and fit other pictures that are to be predicted
+    # do not change the data set's images; adapt other images for prediction
     dict(type='Grayscale'),
     dict(type='Resize', scale=(28, 28)),
     dict(type='PackInputs'),

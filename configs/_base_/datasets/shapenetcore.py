@@ -1,15 +1,15 @@
 # ShapeNet Core v2, 55 classes of 2048 points. Lists of files in data_root make another split than the official one.
 dataset_type = 'ShapeNetCore'
 
-# Augmentation goes in between: RandomRotatePoints, RandomScalePoints, RandomJitterPoints, RandomDropPoints. What comes
-# out is both input and target.
+# Insert augmentation between the steps: RandomRotatePoints, RandomScalePoints, RandomJitterPoints, RandomDropPoints.
+# The result is both input and target.
 pipeline = [dict(type='NormalizePoints'), dict(type='PackPoints')]
 
 train_dataloader = dict(
     batch_size=16,
     num_workers=4,
     persistent_workers=True,
-    # Residual pose routing normalises over the clouds of a batch, which the last one of an epoch may have too few of.
+    # Residual pose routing normalises over the clouds of a batch; the last batch of an epoch may have too few.
     drop_last=True,
     dataset=dict(type=dataset_type, data_root='data/shapenetcorev2_hdf5_2048', split='train', pipeline=pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),

@@ -4,7 +4,7 @@
 dataset_type = 'SmallNORB'
 data_root = 'data/smallnorb'
 stereo = 'views'
-# Every image is standardised on its own.
+# Every image is standardised individually.
 data_preprocessor = dict(num_classes=5, to_rgb=False)
 
 train_pipeline = [
@@ -15,7 +15,7 @@ train_pipeline = [
 ]
 
 test_pipeline = [
-    dict(type='Grayscale'),  # leaves the set's own images as they are, and fits other pictures
+    dict(type='Grayscale'),  # does not change the data set's images; adapts others
     dict(type='Standardize'),
     dict(type='Resize', scale=(48, 48), interpolation='area'),
     dict(type='CenterCrop', crop_size=32),

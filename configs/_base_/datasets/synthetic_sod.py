@@ -1,4 +1,4 @@
-# Drawn objects on textures, 200 images for training and 50 for testing, 80 to 128 pixels a side. They need no files.
+# Synthetic objects on textures, 200 images for training and 50 for testing, sides of 80 to 128 pixels. No files needed.
 dataset_type = 'SyntheticSOD'
 pack = dict(type='PackSegInputs', meta_keys=('dataset', 'img_path', 'ori_shape', 'img_shape', 'flip', 'flip_direction'))
 
@@ -20,7 +20,7 @@ train_dataloader = dict(
 )
 
 val_dataloader = dict(
-    # MMSegmentation warns of every batch whose images differ in size.
+    # MMSegmentation warns about every batch with images of different sizes.
     batch_size=1,
     num_workers=0,
     persistent_workers=False,

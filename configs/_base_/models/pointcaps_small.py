@@ -1,4 +1,4 @@
-# A point capsule autoencoder that a CPU trains in minutes: a quarter of the points and primary capsules, an eighth of
+# Point capsule autoencoder that trains in minutes on a CPU: a quarter of the points and primary capsules, an eighth of
 # the latent entries.
 _base_ = './pointcaps.py'
 

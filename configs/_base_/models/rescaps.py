@@ -1,4 +1,4 @@
-# ResCaps of the paper for 32x32 colour images: blocks of 32, 32, 16, 16 capsule types of 4x4 poses.
+# The paper's ResCaps for 32x32 colour images: blocks with 32, 32, 16, 16 capsule types of 4x4 poses.
 model = dict(
     type='ImageClassifier',
     backbone=dict(type='ResCaps', in_channels=3, capsule_types=(32, 32, 16, 16)),

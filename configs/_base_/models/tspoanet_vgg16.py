@@ -1,6 +1,6 @@
 # TSPOANet: VGG16, the last convolution of each of its five stages, strides 1 to 16, and two streams of EM routing. The
-# map is made from activations alone, which with the usual inverse temperature, 0.01, begin within a hundredth of each
-# other.
+# map is computed from activations only, which initially differ by less than 0.01 with the usual inverse temperature,
+# 0.01.
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

@@ -1,5 +1,5 @@
-# Adam for 10 epochs, or as many as train_cfg.max_epochs says: the learning rate rises linearly for 3 tenths of the
-# training, then falls by a cosine, by iteration.
+# Adam for 10 epochs, or train_cfg.max_epochs: linear warm-up of the learning rate for 3 tenths of the training, then
+# cosine decay, by iteration.
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=0.005))
 param_scheduler = dict(type='CycleLR', start_factor=0.04, rise=0.3, by_epoch=True, convert_to_iter_based=True)
 train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=1)

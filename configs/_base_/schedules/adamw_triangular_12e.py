@@ -1,5 +1,5 @@
 # AdamW for 12 epochs of few images, for heads on a pretrained backbone: the learning rate rises and falls linearly, by
-# iteration; the backbone's is a tenth.
+# iteration; that of the backbone is a tenth.
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}),

@@ -1,4 +1,4 @@
-# SGD for 60 epochs: the learning rate rises and falls linearly, by epoch; the backbone's is a tenth.
+# SGD for 60 epochs: the learning rate rises and falls linearly, by epoch; that of the backbone is a tenth.
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=2e-5),
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}),

@@ -1,4 +1,4 @@
-"""affNIST: the test set of MNIST under affine transforms."""
+"""affNIST: the MNIST test set with affine transforms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
 from rescaps_plugin.classification.datasets.array_files import DataError, find_file, read_idx
 from rescaps_plugin.classification.datasets.mat_files import read_mat_struct
 
-# Of the set that tools/prepare_affnist.py makes.
+# Files written by tools/prepare_affnist.py.
 IMAGES_NAME = 'affnist-test-images-idx4-ubyte'
 LABELS_NAME = 'affnist-test-labels-idx1-ubyte'
 SIZE = 40
@@ -21,17 +21,17 @@ PER_DIGIT = 32
 
 @DATASETS.register_module()
 class AffNIST(ArrayDataset):
-    """The affNIST test set: every MNIST test digit under 32 random affine transforms, 320,000 images of 40x40.
+    """The affNIST test set: every MNIST test digit with 32 random affine transforms, 320,000 images of 40x40.
 
-    It reads, from the first that ``data_root`` has:
+    Reads the first of these that ``data_root`` has:
 
-    1. the set that ``tools/prepare_affnist.py`` makes from MNIST: IDX files ``affnist-test-images-idx4-ubyte``
+    1. the output of ``tools/prepare_affnist.py``: IDX files ``affnist-test-images-idx4-ubyte``
        ``[transforms, digits, 40, 40]`` and ``affnist-test-labels-idx1-ubyte`` ``[digits]``, plain or gzipped;
-    2. affNIST's own batches ``test_batches/1.mat`` to ``test_batches/32.mat``, each with one transform of every digit;
-    3. affNIST's own ``test.mat``, all in one.
+    2. the original batches ``test_batches/1.mat`` to ``test_batches/32.mat``, each with one transform of every digit;
+    3. the original ``test.mat``.
 
-    A ``.mat`` file holds a struct ``affNISTdata`` with ``label_int`` ``[1, n]`` and ``image`` ``[1600, n]``, a digit in
-    each column with its pixels row after row. Source: https://www.cs.toronto.edu/~tijmen/affNIST/
+    A ``.mat`` file holds a struct ``affNISTdata`` with ``label_int`` ``[1, n]`` and ``image`` ``[1600, n]``, with one
+    digit per column, its pixels in row-major order. Source: https://www.cs.toronto.edu/~tijmen/affNIST/
 
     There is no training split: networks are trained on MNIST digits that
     :class:`~rescaps_plugin.classification.transforms.RandomAffinePlacement` places on the larger canvas.
@@ -39,12 +39,12 @@ class AffNIST(ArrayDataset):
     Args:
         data_root: Folder of the data.
         split: ``'test'``.
-        per_digit: How many of the transforms of each digit to use, from the first; 32 is the whole set.
+        per_digit: Number of transforms of each digit to use, from the first; 32 is the whole data set.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline``.
 
     Raises:
-        FileNotFoundError: ``data_root`` has none of these.
-        DataError: A file is truncated or damaged, is no affNIST file, or holds fewer transforms than ``per_digit``.
+        FileNotFoundError: ``data_root`` has none of these files.
+        DataError: A file is truncated, damaged or not from affNIST, or has fewer transforms than ``per_digit``.
     """
 
     METAINFO = {'classes': MNIST_CATEGORITES}
@@ -115,7 +115,7 @@ class AffNIST(ArrayDataset):
 
 
 def read_affnist_mat(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read one of affNIST's own ``.mat`` files.
+    """Read an original affNIST ``.mat`` file.
 
     Args:
         path: The file.
@@ -135,6 +135,6 @@ def read_affnist_mat(path: str) -> tuple[np.ndarray, np.ndarray]:
         )
     with np.errstate(invalid='ignore'):
         digits = labels.astype(np.uint8)
-    if (digits != labels).any():  # NaN is another than itself
+    if (digits != labels).any():  # also true for NaN
         raise DataError(f'{path}: label_int must hold digits 0 to 9, found {labels[digits != labels][0]}')
     return pixels.T.reshape(-1, SIZE, SIZE), digits

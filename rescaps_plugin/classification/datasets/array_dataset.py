@@ -1,4 +1,4 @@
-"""The base of the data sets that hold all their images in one array."""
+"""Base class of data sets that hold all images in one array."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rescaps_plugin.classification.datasets.array_files import DataError
 
 
 class ArrayDataset(BaseDataset, ABC):
-    """Images and labels in two arrays; a sample is made when it is asked for.
+    """Images and labels in two arrays; samples are created on access.
 
-    mmengine copies and pickles every entry of ``data_list``. Here an entry holds an index and a label, so images stay
-    in one array that data loader workers share, and one that is memory-mapped stays on disk.
+    mmengine copies and pickles every entry of ``data_list``. Here an entry has only an index and a label, so that the
+    images stay in one array, which data loader workers share and which can be memory-mapped.
 
     Args:
         data_root: Folder of the data.
@@ -22,7 +22,7 @@ class ArrayDataset(BaseDataset, ABC):
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline`` and ``indices``.
 
     Raises:
-        DataError: ``split`` is unknown, images and labels differ in number, or a label is no class.
+        DataError: ``split`` is unknown, images and labels differ in number, or a label is out of range.
     """
 
     splits = ('train', 'test')
@@ -42,7 +42,7 @@ class ArrayDataset(BaseDataset, ABC):
         """
 
     def load_data_list(self) -> list[dict]:
-        """List the samples: ``index`` into the images and ``gt_label``."""
+        """List the samples, with ``index`` into the images and ``gt_label``."""
         self.images, labels = self.load_arrays()
         name = f'{type(self).__name__} ({self.split})'
         if len(self.images) != len(labels):
@@ -53,13 +53,13 @@ class ArrayDataset(BaseDataset, ABC):
         return [dict(index=index, gt_label=label) for index, label in enumerate(labels.tolist())]
 
     def get_data_info(self, idx: int) -> dict:
-        """Get a sample.
+        """Return a sample.
 
         Args:
-            idx: Number of the sample.
+            idx: Index of the sample.
 
         Returns:
-            ``img``, ``gt_label`` and ``sample_idx``. ``img`` is a copy, which transforms may write into.
+            ``img``, ``gt_label`` and ``sample_idx``. ``img`` is a copy that transforms may modify.
         """
         info = super().get_data_info(idx)
         info['img'] = np.array(self.images[info.pop('index')], order='C')

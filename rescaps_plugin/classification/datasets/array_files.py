@@ -1,9 +1,9 @@
-"""The two binary array formats of the digit and NORB data sets, read with every check that their headers allow.
+"""Read the binary array formats IDX and NORB, and check files against their headers.
 
 IDX (MNIST and its relatives): big-endian; two zero bytes, a type byte (``0x08``: unsigned bytes), the number of
-dimensions in one byte, each dimension in four, then the data. NORB: little-endian; a four-byte magic number that gives
-the type, the number of dimensions, each dimension in four bytes with at least three stored, then the data. Either may
-be gzipped.
+dimensions in one byte, each dimension in four bytes, then the data. NORB: little-endian; a four-byte magic number that
+encodes the type, the number of dimensions, each dimension in four bytes with at least three stored, then the data. Both
+may be gzipped.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ import numpy as np
 from rescaps_plugin.cli.errors import UserError
 
 IDX_UBYTE = 0x08
-# An array of numpy has at most so many dimensions, so that no header is longer.
+# NumPy's limit, which bounds the length of a header.
 MAX_DIMENSIONS = 64
 MAX_HEADER = 8 + 4 * MAX_DIMENSIONS
-# Four times the largest file known, affNIST's test images: gzip packs a thousand bytes into one.
+# Four times the largest known file, affNIST's test images. gzip can expand a file by a factor of a thousand.
 MAX_UNPACKED = 2**31
 NORB_DTYPES = {0x1E3D4C55: np.dtype('u1'), 0x1E3D4C54: np.dtype('<i4')}
 
 
 class DataError(UserError, ValueError):
-    """A data set's file or argument that cannot be used; names it and says why."""
+    """A file or argument of a data set that cannot be used; names it and the reason."""
 
 
 def find_file(folders: Sequence[str], name: str, content: str, source: str) -> str:
     """Find a file, plain or gzipped, in the first of several folders that has it.
 
     Args:
-        folders: Folders to look in, in order.
-        name: File name without ``.gz``. A plain file is preferred to a gzipped one beside it.
-        content: What the file holds, for the error message.
-        source: How to get the file, for the error message.
+        folders: Folders to search, in order.
+        name: File name without ``.gz``. A plain file is preferred to a gzipped one in the same folder.
+        content: Description of the contents, for the error message.
+        source: Instructions to get the file, for the error message.
 
     Returns:
         Path of the file.
@@ -59,20 +59,20 @@ def read_idx(path: str) -> np.ndarray:
     """Read an IDX file of unsigned bytes.
 
     Args:
-        path: File; gzipped where the name ends in ``.gz``. A plain file is memory-mapped, not read.
+        path: The file; gzipped if the name ends in ``.gz``. A plain file is memory-mapped.
 
     Returns:
-        uint8 array of the shape that the header gives, read-only.
+        uint8 array of the shape in the header, read-only.
 
     Raises:
-        DataError: The file is not IDX of unsigned bytes, its length is not what its header says, or its header
-            announces more than is read of a gzipped file.
+        DataError: The file is not IDX of unsigned bytes, its length does not match its header, or its header exceeds
+            the size limit of gzipped files.
     """
     return _read_array(path, _parse_idx)
 
 
 def idx_header(shape: Sequence[int]) -> bytes:
-    """Make the header of an IDX file of unsigned bytes; the array's bytes in C order follow it.
+    """Create the header of an IDX file of unsigned bytes, to be followed by the array in C order.
 
     Args:
         shape: Shape of the array.
@@ -87,21 +87,21 @@ def read_norb(path: str) -> np.ndarray:
     """Read a NORB matrix of bytes or 32-bit integers.
 
     Args:
-        path: File; gzipped where the name ends in ``.gz``. A plain file is memory-mapped, not read.
+        path: The file; gzipped if the name ends in ``.gz``. A plain file is memory-mapped.
 
     Returns:
-        uint8 or int32 array of the shape that the header gives, read-only.
+        uint8 or int32 array of the shape in the header, read-only.
 
     Raises:
-        DataError: The file is no such matrix, its length is not what its header says, or its header announces more
-            than is read of a gzipped file.
+        DataError: The file is not such a matrix, its length does not match its header, or its header exceeds the size
+            limit of gzipped files.
     """
     return _read_array(path, _parse_norb)
 
 
 @dataclass
 class _Header:
-    """What a header says of the array behind it: where it begins, its type and its shape."""
+    """Header of an array: offset of the data, type and shape."""
 
     offset: int
     dtype: np.dtype
@@ -109,7 +109,7 @@ class _Header:
 
     @property
     def total(self) -> int:
-        """Bytes of the whole file."""
+        """Size of the file, in bytes."""
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -154,27 +154,27 @@ def _read_array(path: str, parse: Callable[[str, np.ndarray], _Header]) -> np.nd
         found = f'more than {header.total}' if path.endswith('.gz') and len(data) > header.total else len(data)
         raise DataError(
             f'{path}: expected {header.total} bytes for the {header.dtype.name} array {header.shape} that its header '
-            f'announces, found {found}; the file is truncated or damaged, get it again'
+            f'declares, found {found}; the file is truncated or damaged, get a new copy'
         )
     try:
         return data[header.offset :].view(header.dtype).reshape(header.shape)
-    except ValueError as error:  # without a single element, and too large all the same
-        raise DataError(f'{path}: its header announces an impossible array {header.shape} ({error})') from error
+    except ValueError as error:  # empty, but with dimensions beyond NumPy's limit
+        raise DataError(f'{path}: its header declares an impossible array {header.shape} ({error})') from error
 
 
 def _unpack(path: str, parse: Callable[[str, np.ndarray], _Header]) -> tuple[_Header, np.ndarray]:
-    """Unpack what the header announces and one byte, whatever the size of what is packed."""
+    """Decompress the size declared by the header plus one byte, whatever the file decompresses to."""
     try:
         with gzip.open(path) as file:
             header = parse(path, np.frombuffer(file.read(MAX_HEADER), np.uint8))
             if header.total > MAX_UNPACKED:
                 raise DataError(
-                    f'{path}: its header announces {header.total} bytes; of a gzipped file up to {MAX_UNPACKED} are '
+                    f'{path}: its header declares {header.total} bytes; of a gzipped file up to {MAX_UNPACKED} are '
                     'read. Unpack a larger file, which is then memory-mapped'
                 )
             file.seek(0)
-            # The one byte more shows whether the file ends here, and has gzip compare the checksum.
+            # The extra byte shows whether the file ends here, and makes gzip verify the checksum.
             data = file.read(header.total + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f'{path}: truncated or damaged gzip file ({error}); get it again') from error
+        raise DataError(f'{path}: truncated or damaged gzip file ({error}); get a new copy') from error
     return header, np.frombuffer(data, np.uint8)

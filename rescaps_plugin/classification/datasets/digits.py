@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real data that needs no file and no network."""
+"""scikit-learn's handwritten digits, which need no files or downloads."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rescaps_plugin.data.digits import load_digits
 
 @DATASETS.register_module()
 class Digits(ArrayDataset):
-    """The 1,797 real 8x8 digits that come with scikit-learn (:func:`sklearn.datasets.load_digits`).
+    """The 1,797 handwritten 8x8 digits of scikit-learn (:func:`sklearn.datasets.load_digits`).
 
-    1,437 are for training and 360 for testing, see :func:`~rescaps_plugin.data.digits.load_digits`. Grey levels 0 to
-    16 are stretched to 0 to 255.
+    1,437 are for training and 360 for testing, see :func:`~rescaps_plugin.data.digits.load_digits`. Grey levels are
+    rescaled from 0 to 16 to 0 to 255.
 
     Args:
         split: ``'train'`` or ``'test'``.

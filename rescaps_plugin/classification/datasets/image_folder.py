@@ -1,4 +1,4 @@
-"""Image files in a folder for each class, with every folder checked."""
+"""Image files in one folder per class, with checks of the folders."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from rescaps_plugin.data.images import IMAGE_SUFFIXES
 
 @DATASETS.register_module()
 class ImageFolder(CustomDataset):
-    """Images in a folder for each class, ``<data_root>/<data_prefix>/<class>/*.jpg``, on a local disk.
+    """Images in one folder per class, ``<data_root>/<data_prefix>/<class>/*.jpg``, on a local disk.
 
-    mmpretrain's ``CustomDataset`` numbers the folders that it finds: one that is missing would give others its number.
-    This one takes a set whole or not at all, and says what is missing and how to get it. Hidden folders, and those
-    that operating systems leave, such as ``__MACOSX``, are no classes.
+    mmpretrain's ``CustomDataset`` numbers the folders that it finds, so that a missing folder shifts the labels of
+    others. This class raises an error if the data set is incomplete, and tells how to get it. Hidden folders and those
+    of operating systems, such as ``__MACOSX``, are ignored.
 
     Args:
-        source: How to get the images, for the error message. Defaults to ``''``.
+        source: Instructions to get the images, for the error message. Defaults to ``''``.
         **kwargs: Arguments of ``CustomDataset``, such as ``data_root``, ``data_prefix``, ``pipeline``, and
-            ``metainfo``, whose ``classes`` are the names of the folders in alphabetical order. ``extensions`` are
-            by default those of all images that are read.
+            ``metainfo``, whose ``classes`` are the names of the folders in alphabetical order. ``extensions`` defaults
+            to those of all supported image formats.
 
     Raises:
         FileNotFoundError: The folder or the annotation file is missing.
-        DataError: The folders are not those of the classes, one holds no image, or the annotation file is no list of
+        DataError: The folders do not match the classes, one has no image, or the annotation file is not a list of
             images and labels.
     """
 
-    # Whether folders are called as their classes are.
+    # Whether folders have the names of the classes.
     named_by_folder = True
 
     def __init__(self, *, source: str = '', **kwargs):
@@ -40,14 +40,14 @@ class ImageFolder(CustomDataset):
         super().__init__(**{'extensions': IMAGE_SUFFIXES, **kwargs})
 
     def load_data_list(self) -> list[dict]:
-        """List the samples: ``img_path`` and ``gt_label``."""
+        """List the samples, with ``img_path`` and ``gt_label``."""
         suffixes = ', '.join(sorted(self.extensions))
         for path, there, content in (
             (self.img_prefix, os.path.isdir, f'a folder of images ({suffixes}) for each class'),
             (self.ann_file, os.path.isfile, 'lines of an image and its label'),
         ):
             if path and not there(path):
-                raise FileNotFoundError(f'{os.path.abspath(path)} is missing; it is to hold {content}. {self.source}')
+                raise FileNotFoundError(f'{os.path.abspath(path)} is missing; expected {content}. {self.source}')
         if self.ann_file:
             return self._read_annotations()
         if not self.with_label:
@@ -63,7 +63,7 @@ class ImageFolder(CustomDataset):
         return super().load_data_list()
 
     def _find_samples(self) -> list[tuple[str, int]] | list[str]:
-        """List the images, and the labels of those in folders of classes."""
+        """List the images, with their labels if they are in class folders."""
         if not self.with_label:
             samples = self._list_images('')
             if not samples:
@@ -85,16 +85,16 @@ class ImageFolder(CustomDataset):
         return [(image, label) for label, found in enumerate(images) for image in found]
 
     def _list_images(self, folder: str) -> list[str]:
-        """List the images of a folder and below by their paths from the images' root."""
+        """List the images of a folder and its subfolders by their paths relative to the root of the images."""
         found = filter(self.is_valid_file, walk_files(os.path.join(self.img_prefix, folder)))
         return sorted(os.path.relpath(path, self.img_prefix) for path in found)
 
     def _read_annotations(self) -> list[dict]:
         try:
             samples = super().load_data_list()
-        except ValueError as error:  # text of another encoding, a line of one word, a label that is no number
+        except ValueError as error:  # wrong encoding, a line of one word, or a label that is not a number
             what = 'an image and the number of its class' if self.with_label else 'an image'
-            raise DataError(f'{self.ann_file}: every line is to be {what}, in UTF-8 ({error})') from error
+            raise DataError(f'{self.ann_file}: every line must be {what}, in UTF-8 ({error})') from error
         known = range(len(self.CLASSES or ()))
         wrong = sorted({each['gt_label'] for each in samples if self.with_label}.difference(known))
         if self.CLASSES and wrong:
@@ -104,15 +104,15 @@ class ImageFolder(CustomDataset):
 
 @DATASETS.register_module()
 class ImageNetFolder(ImageFolder, ImageNet):
-    """ImageNet-1k, mmpretrain's ``ImageNet``, with the checks of :class:`ImageFolder`; folders are WordNet's numbers.
+    """ImageNet-1k: mmpretrain's ``ImageNet`` with the checks of :class:`ImageFolder`; folders are named by WordNet IDs.
 
     Args:
-        source: How to get the images, for the error message. Defaults to ``''``.
+        source: Instructions to get the images, for the error message. Defaults to ``''``.
         **kwargs: Arguments of ``ImageNet``: ``data_root``, ``split``, ``pipeline``, ...
 
     Raises:
-        FileNotFoundError: As :class:`ImageFolder`.
-        DataError: A folder holds no image.
+        FileNotFoundError: As in :class:`ImageFolder`.
+        DataError: A folder has no image.
     """
 
     named_by_folder = False

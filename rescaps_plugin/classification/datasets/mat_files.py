@@ -1,9 +1,8 @@
-"""Structs of numbers from MATLAB 5 files, without what makes :func:`scipy.io.loadmat` unfit for files of strangers.
+"""Read flat numeric structs from MATLAB 5 files, safe for untrusted files unlike :func:`scipy.io.loadmat`.
 
-SciPy's reader descends into cells and structs without a limit, so that nested ones end the process with a segmentation
-fault, and unpacks whatever is packed. The structs that data sets come in are flat. A file is a header of 128 bytes and
-elements: a tag of a type and a number of bytes, and as many bytes, filled up to a multiple of eight. Source: MathWorks,
-*MAT-File Format*.
+SciPy's reader recurses into cells and structs without a limit, so that nested ones cause a segmentation fault, and
+decompresses without a limit. A file has a header of 128 bytes followed by elements: a tag with a type and a number of
+bytes, and the data, padded to a multiple of eight bytes. Source: MathWorks, *MAT-File Format*.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from rescaps_plugin.classification.datasets.array_files import DataError
 HEADER = 128
 MATRIX, COMPRESSED = 14, 15
 NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8'}
-# Classes of arrays: a struct, and the first and last kind of numbers, from double to uint64.
+# Array classes: struct, and the range of numeric classes, from double to uint64.
 STRUCT = 2
 NUMERIC = range(6, 16)
 COMPLEX = 0x800
-# Twice affNIST's largest file, unpacked.
+# Twice the decompressed size of affNIST's largest file.
 MAX_UNPACKED = 2**30
 
 
 def read_mat_struct(path: str, name: str, fields: tuple[str, ...]) -> list[np.ndarray]:
-    """Read arrays of numbers of a struct.
+    """Read numeric arrays from the fields of a struct.
 
     Args:
         path: MATLAB file of version 5 to 7.2, of at most :data:`MAX_UNPACKED` bytes.
-        name: Name of the struct, the only one of an array.
-        fields: Names of the fields wanted.
+        name: Name of the struct, a 1x1 struct array.
+        fields: Names of the fields to read.
 
     Returns:
-        The arrays, read-only, of the type that they are stored in.
+        The arrays, read-only, in their stored type.
 
     Raises:
-        DataError: The file is truncated or damaged or no such file, has no such struct or field, would unpack to more
-            than the limit, or a field is no array of real numbers.
+        DataError: The file is truncated, damaged or of another format, has no such struct or field, decompresses to
+            more than the limit, or a field is not an array of real numbers.
     """
     try:
         with open(path, 'rb') as file:
@@ -90,7 +89,7 @@ def _unpack(data: memoryview) -> bytes:
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Give type and content of each element."""
+    """Iterate over the type and content of each element."""
     place = 0
     while place < len(data):
         kind, size = np.frombuffer(data[place : place + 8], f'{order}u4').tolist()
@@ -100,7 +99,7 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
             start, end = place + 4, place + 4 + min(size, 4)
             place += 8
         else:
-            # What is packed is not filled up.
+            # Compressed elements are not padded.
             place = end if kind == COMPRESSED else end + -size % 8
         if end > len(data):
             raise ValueError(f'an element of {size} bytes goes beyond the end')
@@ -110,12 +109,12 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
 def _numbers(element: tuple[int, memoryview], order: str) -> list:
     kind, data = element
     if kind not in NUMBERS:
-        raise ValueError(f'numbers were expected, found an element of type {kind}')
+        raise ValueError(f'expected numbers, found an element of type {kind}')
     return np.frombuffer(data, order + NUMBERS[kind]).tolist()
 
 
 def _array_header(parts: Iterator[tuple[int, memoryview]], order: str) -> tuple[int, list[int], str]:
-    """Give class, shape and name of an array, of whose parts these are the first."""
+    """Read class, shape and name of an array, its first elements."""
     flags, shape, name = _numbers(next(parts), order)[0], _numbers(next(parts), order), bytes(next(parts)[1])
     if flags & COMPLEX:
         raise ValueError('an array is of complex numbers')
@@ -126,7 +125,7 @@ def _array(data: memoryview, order: str, field: str) -> np.ndarray:
     parts = _elements(data, order)
     array_class, shape, _ = _array_header(parts, order)
     if array_class not in NUMERIC:
-        raise ValueError(f'{field} is no array of numbers, but of class {array_class}')
+        raise ValueError(f'{field} is not an array of numbers, but of class {array_class}')
     kind, values = next(parts)
     if kind not in NUMBERS:
         raise ValueError(f'{field} is stored as type {kind}')

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from IDX files in whichever layout they lie."""
+"""MNIST and Fashion-MNIST from IDX files in any common layout."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rescaps_plugin.classification.datasets.array_files import DataError, find_f
 
 @DATASETS.register_module()
 class IDXMNIST(ArrayDataset):
-    """MNIST read from its IDX files, plain or gzipped, with every length checked.
+    """MNIST from its IDX files, plain or gzipped, with checked lengths.
 
-    mmpretrain's ``MNIST`` wants decompressed files right in ``data_root``, does not check their length, and downloads
-    from an address that no longer answers. This one takes the files where people have them: in ``data_root`` or in
-    torchvision's layout below it (``MNIST/raw``). What is missing torchvision downloads from its mirrors.
+    mmpretrain's ``MNIST`` requires decompressed files in ``data_root``, does not check their length, and downloads from
+    a server that no longer exists. This class reads files in ``data_root`` or in torchvision's layout below it
+    (``MNIST/raw``), and downloads missing files from torchvision's mirrors.
 
     Args:
         data_root: Folder with the IDX files or with torchvision's layout.
@@ -71,16 +71,16 @@ class IDXMNIST(ArrayDataset):
                     self.torchvision_class(self.data_root, download=True)
                 except (OSError, RuntimeError) as error:
                     print_log(f'{title} could not be downloaded: {error}', logger='current', level=logging.WARNING)
-        # Other processes must not read what the first one is still writing.
+        # Other processes must not read files that rank 0 is still writing.
         dist.barrier()
         return find()
 
 
 @DATASETS.register_module()
 class IDXFashionMNIST(IDXMNIST):
-    """Fashion-MNIST, stored as MNIST is; see :class:`IDXMNIST`.
+    """Fashion-MNIST, in the format of MNIST; see :class:`IDXMNIST`.
 
-    Debian's package ``dataset-fashion-mnist`` installs it: ``data_root='/usr/share/datasets/fashion-mnist'``.
+    For Debian's package ``dataset-fashion-mnist``, set ``data_root='/usr/share/datasets/fashion-mnist'``.
 
     Args:
         data_root: Folder with the IDX files or with torchvision's layout (``FashionMNIST/raw``).

@@ -1,4 +1,4 @@
-"""smallNORB: stereo pairs of toys under known viewpoints and lightings."""
+"""smallNORB: stereo pairs of toys with known viewpoints and lightings."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ FAMILIAR_AZIMUTHS = (30, 32, 34, 0, 2, 4)
 
 @DATASETS.register_module()
 class SmallNORB(ArrayDataset):
-    """smallNORB: grey 96x96 stereo pairs of 50 toys of 5 categories; 5 toys of each train and 5 others test.
+    """smallNORB: grey 96x96 stereo pairs of 50 toys in 5 categories, each with 5 training and 5 test toys.
 
-    Each split is three files, plain or gzipped, in NORB's binary ``.mat`` format: ``-dat`` bytes ``[n, 2, 96, 96]``,
+    Each split has three files, plain or gzipped, in NORB's binary ``.mat`` format: ``-dat`` bytes ``[n, 2, 96, 96]``,
     ``-cat`` integers ``[n]`` and ``-info`` integers ``[n, 4]`` (instance, elevation 0 to 8, azimuth 0 to 34, lighting 0
-    to 5). The data themselves have 24,300 pairs a split; other data in the same format, such as KiCad-NORB, may have
-    any number. Source: LeCun et al., *Learning Methods for Generic Object Recognition*, CVPR 2004.
+    to 5). smallNORB has 24,300 pairs per split; other data in the same format, such as KiCad-NORB, may have any number.
+    Source: LeCun et al., *Learning Methods for Generic Object Recognition*, CVPR 2004.
 
     Args:
         data_root: Folder of the files.
         split: ``'train'`` or ``'test'``.
-        stereo: What a sample is: ``'views'``, each image of a pair as a sample of its own; ``'channels'``, a pair as an
-            image of two channels; ``'left'``, the left image alone.
-        azimuth: Which azimuths to use, as in the viewpoint experiments of Hinton et al., *Matrix Capsules with EM
-            Routing*, ICLR 2018: ``'familiar'`` (300, 320, 340, 0, 20, 40 degrees), ``'novel'`` (60 to 280 degrees) or
-            ``'all'``.
-        elevation: Which elevations to use, of the same experiments: ``'familiar'`` (the 3 smallest), ``'novel'`` (the 6
+        stereo: Use of the stereo pairs: ``'views'``, each image is a sample; ``'channels'``, a pair is a sample with
+            two channels; ``'left'``, only the left images are used.
+        azimuth: Azimuths to use, as in the viewpoint experiments of Hinton et al., *Matrix Capsules with EM Routing*,
+            ICLR 2018: ``'familiar'`` (300, 320, 340, 0, 20, 40 degrees), ``'novel'`` (60 to 280 degrees) or ``'all'``.
+        elevation: Elevations to use, as in these experiments: ``'familiar'`` (the 3 smallest), ``'novel'`` (the 6
             largest) or ``'all'``.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline``.
 
     Attributes:
-        info: int32 ``[n, 4]``, the info file's row of every image, whether its viewpoint is used or not.
+        info: int32 ``[n, 4]``, the info file's row of every image, including images of unused viewpoints.
 
     Raises:
         FileNotFoundError: A file is missing.
-        DataError: An argument is unknown, or a file is truncated or damaged or does not fit the others.
+        DataError: An argument is unknown, or a file is truncated, damaged or inconsistent with the others.
     """
 
     METAINFO = {'classes': ('animal', 'human', 'airplane', 'truck', 'car')}
@@ -96,7 +95,7 @@ class SmallNORB(ArrayDataset):
         return pairs.reshape(-1, *pairs.shape[2:]), labels.repeat(2)
 
     def filter_data(self) -> list[dict]:
-        """Keep the samples of the viewpoints asked for."""
+        """Keep the samples of the selected viewpoints."""
         return [sample for sample in self.data_list if self.wanted[sample['index']]]
 
     def _read(self, kind: str, dtype: type, shape: tuple[int | str, ...]) -> np.ndarray:

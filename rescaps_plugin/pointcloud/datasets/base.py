@@ -1,4 +1,4 @@
-"""The base of the point cloud data sets."""
+"""Base class of the point cloud data sets."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from rescaps_plugin.pointcloud.files import CloudError
 
 
 class PointCloudDataset(BaseDataset, ABC):
-    """Clouds with a class each; a sample is made when it is asked for.
+    """Labelled clouds, whose points are loaded or sampled on access.
 
-    Subclasses implement ``load_labels`` and ``load_points``. Where points are drawn, the seed and the number of the
-    cloud in the data set decide which, so that every epoch, worker and machine sees the same.
+    Subclasses implement ``load_labels`` and ``load_points``. Random sampling depends only on the seed and the index of
+    the cloud in the data set, so that all epochs, workers and machines get the same points.
 
     Args:
         data_root: Folder of the data.
         split: One of :attr:`splits`.
-        num_points: Points of a sample; ``None`` is all points that a cloud has.
-        seed: Seed of the draws; ``None`` draws anew every time, from NumPy's global state.
+        num_points: Points of a sample; ``None`` returns all points of a cloud.
+        seed: Random seed; ``None`` samples different points on every access, from NumPy's global state.
         **kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`, such as ``pipeline`` and ``indices``.
 
     Raises:
-        ValueError: ``split`` or ``num_points`` is impossible, or a label is no class.
+        ValueError: ``split`` or ``num_points`` is invalid, or a label is out of range.
     """
 
     splits: tuple[str, ...] = ('train', 'test')
@@ -54,26 +54,26 @@ class PointCloudDataset(BaseDataset, ABC):
 
     @abstractmethod
     def load_labels(self) -> np.ndarray:
-        """Load the split, and give the labels ``[n]`` of its clouds."""
+        """Load the split and return the labels ``[n]`` of its clouds."""
 
     @abstractmethod
     def load_points(self, index: int, random: np.random.RandomState) -> np.ndarray:
-        """Give the ``num_points`` points ``[num_points, 3]`` of cloud ``index``, by draws from ``random`` if any."""
+        """Return the points ``[num_points, 3]`` of cloud ``index``, sampled by ``random`` if necessary."""
 
     def describe(self, index: int) -> str:
-        """Say where cloud ``index`` comes from, for error messages."""
+        """Return the source of cloud ``index``, for error messages."""
         return f'{self.data_root or type(self).__name__} ({self.split}): cloud {index}'
 
     def load_data_list(self) -> list[dict]:
-        """List the samples: ``index`` of the cloud and ``gt_label``."""
+        """List the samples, with ``index`` of the cloud and ``gt_label``."""
         return [dict(index=index, gt_label=label) for index, label in enumerate(self.load_labels().tolist())]
 
     def check_labels(self, labels: np.ndarray, source: str) -> None:
-        """Refuse labels that are no class.
+        """Check that labels are in the range of the classes.
 
         Args:
             labels: Labels ``[n]``.
-            source: File and field that they come from, for the error message.
+            source: File and field of the labels, for the error message.
 
         Raises:
             CloudError: A label is out of range.
@@ -83,18 +83,18 @@ class PointCloudDataset(BaseDataset, ABC):
             raise CloudError(f'{source}: labels must be 0 to {len(self.classes) - 1}, found {wrong.tolist()}')
 
     def get_data_info(self, idx: int) -> dict:
-        """Get a sample.
+        """Return a sample.
 
         Args:
-            idx: Number of the sample.
+            idx: Index of the sample.
 
         Returns:
-            ``points``, float32 or float64 ``[num_points, 3]``, which transforms may write into; ``gt_label``,
-            ``sample_idx``, and ``source``, what error messages name the cloud by.
+            ``points``, float32 or float64 ``[num_points, 3]``, a copy that transforms may modify; ``gt_label``;
+            ``sample_idx``; and ``source``, the name of the cloud for error messages.
         """
         info = super().get_data_info(idx)
         index = info.pop('index')
-        # RandomState's streams never change between releases of numpy.
+        # RandomState has the same streams in all releases of numpy.
         random = np.random if self.seed is None else np.random.RandomState([self.seed, index])
         info['source'] = self.describe(index)
         points = self.load_points(index, random)

@@ -1,4 +1,4 @@
-"""DigitClouds: real handwritten digits as point clouds, without a file or a network."""
+"""DigitClouds: scikit-learn's handwritten digits as point clouds, without files or downloads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rescaps_plugin.pointcloud.datasets.base import PointCloudDataset
 
 @DATASETS.register_module()
 class DigitClouds(PointCloudDataset):
-    """The 1,797 real 8x8 digits that come with scikit-learn, lifted to clouds: 1,437 for training, 360 for testing.
+    """scikit-learn's 1,797 handwritten 8x8 digits, converted to clouds: 1,437 for training, 360 for testing.
 
-    A digit is a body as thick as its ink: points fall on pixels in proportion to their ink, evenly within a pixel, and
-    evenly between the faces at ``z = -t`` and ``t``, where ``t`` is the ink's share of the darkest possible, times
-    ``thickness``. ``x`` points right and ``y`` up, in pixels, from the middle of the image. The split is that of
-    :class:`~rescaps_plugin.classification.datasets.Digits`.
+    A digit becomes a solid with a thickness proportional to its ink: points are distributed over pixels in proportion
+    to their ink, uniformly within a pixel, and uniformly in ``z`` from ``-t`` to ``t``, where ``t`` is ``thickness``
+    times the ink relative to the largest possible. ``x`` points right and ``y`` up, in pixels, with the origin at the
+    image centre. The split is that of :class:`~rescaps_plugin.classification.datasets.Digits`.
 
     Args:
         split: ``'train'`` or ``'test'``.
@@ -43,12 +43,12 @@ class DigitClouds(PointCloudDataset):
         super().__init__(split=split, num_points=num_points, seed=seed, **kwargs)
 
     def load_labels(self) -> np.ndarray:
-        """Load the digits of the split, and give their labels ``[n]``."""
+        """Load the digits of the split and return their labels ``[n]``."""
         self.images, labels = load_digits(self.split, 'pointcloud')
         return labels
 
     def load_points(self, index: int, random: np.random.RandomState) -> np.ndarray:
-        """Lift a digit."""
+        """Sample the points of a digit."""
         image = self.images[index]
         height, width = image.shape
         ink = image.ravel() / image.sum()

@@ -1,4 +1,4 @@
-"""Folders of meshes and clouds, laid out as ModelNet's."""
+"""Folders of meshes and clouds in ModelNet's layout."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from rescaps_plugin.pointcloud.files import SUFFIXES, CloudError, is_cloud, read
 
 @DATASETS.register_module()
 class PointCloudFolder(PointCloudDataset):
-    """Meshes and clouds in ``<data_root>/<class>/<split>/``, as ModelNet40's raw ``.off`` files come.
+    """Meshes and clouds in ``<data_root>/<class>/<split>/``, the layout of ModelNet40's raw ``.off`` files.
 
-    Classes are those that ``metainfo`` names, or else all folders, numbered in alphabetical order. A folder that is no
-    class would give others its number, so one without ``train`` and ``test`` is refused. Hidden folders, and those that
-    operating systems leave, such as ``__MACOSX``, do not count.
+    The classes are those of ``metainfo``, or all folders in alphabetical order. Since an unrelated folder would shift
+    the labels, folders without ``train`` and ``test`` are an error. Hidden folders and those of operating systems, such
+    as ``__MACOSX``, are ignored.
 
-    Meshes are sampled uniformly on their surface. Files are read when they are asked for, so a data set of any size
-    fits in memory; what is wrong with one is said then. Formats are those of
-    :func:`~rescaps_plugin.pointcloud.files.read_points`.
+    Meshes are sampled uniformly on their surface. Files are read and checked on access, so a data set of any size fits
+    in memory. Formats are those of :func:`~rescaps_plugin.pointcloud.files.read_points`.
 
     Args:
         data_root: Folder of the classes.
@@ -33,8 +32,8 @@ class PointCloudFolder(PointCloudDataset):
 
     Raises:
         FileNotFoundError: No class has a file of the split.
-        CloudError: Some classes have no file of the split, or a folder is no class; or, when a file is asked for that
-            cannot be used, names the file and the field.
+        CloudError: Some classes have no file of the split, or a folder is not a class; or, on access, a file cannot be
+            used, with the names of the file and the field.
         UserError: trimesh is not installed.
     """
 
@@ -46,7 +45,7 @@ class PointCloudFolder(PointCloudDataset):
         super().__init__(data_root, split, num_points, **kwargs)
 
     def load_labels(self) -> np.ndarray:
-        """List the files of the split, and give their labels ``[n]``."""
+        """List the files of the split and return their labels ``[n]``."""
         root = Path(self.data_root)
         found = [sorted(filter(is_cloud, (root / name / self.split).glob('*'))) for name in self.classes]
         self.files = [path for files in found for path in files]
@@ -55,8 +54,8 @@ class PointCloudFolder(PointCloudDataset):
         strange = [name for name in self.classes if not any((root / name / split).is_dir() for split in self.splits)]
         if strange and not self.named:
             raise CloudError(
-                f'{root}: {", ".join(strange)} cannot be classes, with none of the folders {", ".join(self.splits)} '
-                'in them; move them, or name the classes: metainfo=dict(classes=...)'
+                f'{root}: {", ".join(strange)} cannot be classes, without a subfolder {" or ".join(self.splits)}; move '
+                'them, or set the classes: metainfo=dict(classes=...)'
             )
         empty = [name for name, files in zip(self.classes, found, strict=True) if not files]
         if empty:
@@ -64,9 +63,9 @@ class PointCloudFolder(PointCloudDataset):
         return np.repeat(np.arange(len(found)), [len(files) for files in found])
 
     def describe(self, index: int) -> str:
-        """Name the file of cloud ``index``."""
+        """Return the path of cloud ``index``."""
         return str(self.files[index])
 
     def load_points(self, index: int, random: np.random.RandomState) -> np.ndarray:
-        """Read a file."""
+        """Read the points of a file."""
         return read_points(self.files[index], self.num_points, random)

@@ -1,4 +1,4 @@
-"""ModelNet40 and ShapeNet Core as clouds in HDF5 files."""
+"""ModelNet40 and ShapeNet Core point clouds in HDF5 files."""
 
 from __future__ import annotations
 
@@ -28,27 +28,28 @@ SHAPENET_CLASSES = (
 )  # fmt: skip
 
 
-# Of an array: the most, what may unpack from nothing, and the largest ratio beyond; floats of clouds hardly shrink.
+# Limits of an array: total size, size allowed at any compression, and compression ratio above that size. Float
+# coordinates compress little, so that a higher ratio is a decompression bomb.
 MAX_BYTES = 2**32
 UNPACKED_BYTES = 2**26
 UNPACKED_RATIO = 100
 MAX_CHUNK_BYTES = 2**28
-# By HDF5's numbers.
+# HDF5 filter identifiers.
 DEFLATE = 1
 FILTERS = {DEFLATE: 'deflate (gzip)', 2: 'shuffle', 3: 'fletcher32'}
 
 
 class _HDF5Clouds(PointCloudDataset):
-    """Clouds in HDF5 files of ``data`` ``[n, p, 3]`` and ``label`` ``[n, 1]`` or ``[n]``.
+    """Clouds in HDF5 files with ``data`` ``[n, p, 3]`` and ``label`` ``[n, 1]`` or ``[n]``.
 
-    The files of a split are those that ``<split>_files.txt`` lists, one a line, of which the last part of a path
-    counts; without such a list, those named ``*<split>*.h5``.
+    The files of a split are listed in ``<split>_files.txt``, one per line, of which only the file name is used. Without
+    this list, they are all files named ``*<split>*.h5``.
     """
 
     source = ''
 
     def load_labels(self) -> np.ndarray:
-        """Load all clouds of the split, and give their labels ``[n]``."""
+        """Load all clouds of the split and return their labels ``[n]``."""
         files = self._find_files()
         clouds, labels = zip(*map(self._read, files), strict=True)
         sizes = {cloud.shape[1] for cloud in clouds}
@@ -58,7 +59,7 @@ class _HDF5Clouds(PointCloudDataset):
         return np.concatenate(labels)
 
     def load_points(self, index: int, random: np.random.RandomState) -> np.ndarray:
-        """Draw the points of a cloud, or take all of them in their order."""
+        """Sample points of a cloud, or return all of them in their order."""
         return choose_points(self.clouds[index], self.num_points, random, self.describe(index))
 
     def _find_files(self) -> list[Path]:
@@ -88,8 +89,8 @@ class _HDF5Clouds(PointCloudDataset):
                 )
         except CloudError:
             raise
-        except Exception as error:  # damage can fail h5py in any way
-            raise CloudError(f'{path}: truncated or no HDF5 file ({error}); get it again') from error
+        except Exception as error:  # h5py raises arbitrary exceptions on damaged files
+            raise CloudError(f'{path}: truncated or not an HDF5 file ({error}); get a new copy') from error
         if points.ndim != 3 or points.shape[2] != 3 or points.dtype.kind != 'f':
             raise CloudError(f'{path}: data must be floats [n, points, 3], found {points.dtype} {list(points.shape)}')
         count = len(points)
@@ -99,7 +100,7 @@ class _HDF5Clouds(PointCloudDataset):
             )
         if self.num_points is not None and points.shape[1] < self.num_points:
             raise CloudError(
-                f'{path}: data: {self.num_points} points were asked for (num_points), its clouds have {points.shape[1]}'
+                f'{path}: data: {self.num_points} points requested (num_points), its clouds have {points.shape[1]}'
             )
         check_finite(points, f'{path}: data')
         self.check_labels(labels, f'{path}: label')
@@ -110,22 +111,22 @@ def _read_names(path: Path) -> str:
     try:
         return path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
-        raise CloudError(f'{path}: lines of UTF-8 were expected ({error})') from error
+        raise CloudError(f'{path}: expected lines of UTF-8 ({error})') from error
 
 
 def _read_array(file: h5py.File, key: str, kinds: str, path: Path) -> np.ndarray:
-    """Read an array of a file, and of no other file, that takes no more memory than what is stored of it allows.
+    """Read an array stored in the file itself, within the memory limits.
 
     Args:
         file: The file.
         key: Name of the array.
-        kinds: Kinds of numbers that it may have, as NumPy abbreviates them.
+        kinds: Allowed NumPy dtype kinds.
         path: Path of the file, for the error message.
     """
     import h5py
 
     source = f'{path}: {key}'
-    # Others lead to other files, or to places that lead there.
+    # Soft and external links can lead to other files.
     if not isinstance(file.get(key, getlink=True), h5py.HardLink) or not isinstance(file[key], h5py.Dataset):
         raise CloudError(f'{source} must be an array in this file, it is a link or a group')
     array = file[key]
@@ -143,7 +144,7 @@ def _read_array(file: h5py.File, key: str, kinds: str, path: Path) -> np.ndarray
 
 
 def _check_chunks(array: h5py.Dataset, source: str) -> None:
-    """Refuse chunks that unpack to more than their size, for which HDF5 allocates whatever they take."""
+    """Check that no chunk decompresses to more than its declared size, which HDF5 would allocate without a limit."""
     plan, size = array.id.get_create_plist(), math.prod(array.chunks) * array.dtype.itemsize
     filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
     if size > MAX_CHUNK_BYTES or not {*filters} <= {*FILTERS} or len({*filters}) < len(filters):
@@ -156,7 +157,7 @@ def _check_chunks(array: h5py.Dataset, source: str) -> None:
     chunks = []
     array.id.chunk_iter(chunks.append)
     for chunk in chunks:
-        if not chunk.filter_mask >> filters.index(DEFLATE) & 1:  # it is packed, not left as it was
+        if not chunk.filter_mask >> filters.index(DEFLATE) & 1:  # the chunk is compressed
             _, packed = array.id.read_direct_chunk(chunk.chunk_offset)
             if len(zlib.decompressobj().decompress(packed, size + 1)) > size:
                 raise CloudError(f'{source} has a chunk of {len(packed)} bytes that unpacks to more than {size}')
@@ -164,23 +165,24 @@ def _check_chunks(array: h5py.Dataset, source: str) -> None:
 
 @DATASETS.register_module()
 class ModelNet40(_HDF5Clouds):
-    """ModelNet40 as ``modelnet40_ply_hdf5_2048``: clouds of 2048 points of 40 classes of CAD shapes, or data like it.
+    """ModelNet40 from ``modelnet40_ply_hdf5_2048``: clouds of 2048 points of CAD shapes in 40 classes.
 
     The folder holds ``ply_data_train*.h5`` and ``ply_data_test*.h5`` (``data`` ``[n, 2048, 3]``, ``label`` ``[n, 1]``),
-    the lists ``train_files.txt`` and ``test_files.txt``, and ``shape_names.txt``, the classes in the order of labels.
-    The raw meshes are read by :class:`PointCloudFolder`. Source: Wu et al., *3D ShapeNets*, CVPR 2015.
+    the lists ``train_files.txt`` and ``test_files.txt``, and ``shape_names.txt``, the classes in label order. Other
+    data in this layout can have any classes and number of points. For the raw meshes use :class:`PointCloudFolder`.
+    Source: Wu et al., *3D ShapeNets*, CVPR 2015.
 
     Args:
         data_root: Folder of the files.
         split: ``'train'`` or ``'test'``.
-        num_points: Points of a sample; ``None`` is all of them.
+        num_points: Points of a sample; ``None`` returns all of them.
         seed: As in :class:`PointCloudDataset`.
         **kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`, such as ``pipeline``.
 
     Raises:
         FileNotFoundError: A file is missing.
-        CloudError: A file is damaged, of other keys or shapes, or holds NaNs, too few points or unknown labels; names
-            the file and the field.
+        CloudError: A file is damaged, has wrong keys or shapes, NaNs, too few points or unknown labels; names the file
+            and the field.
         UserError: h5py is not installed.
     """
 
@@ -198,24 +200,24 @@ class ModelNet40(_HDF5Clouds):
 
 @DATASETS.register_module()
 class ShapeNetCore(_HDF5Clouds):
-    """ShapeNet Core v2 as HDF5: clouds of 2048 points of 55 classes.
+    """ShapeNet Core v2 in HDF5 files: clouds of 2048 points in 55 classes.
 
-    The folder holds HDF5 files of ``data`` ``[n, 2048, 3]`` and ``label`` ``[n, 1]``, labels in the alphabetical order
-    of classes, as the public ``shapenetcorev2_hdf5_2048`` does (``train*.h5``, ``val*.h5``, ``test*.h5``: the official
-    split). Lists of files, ``train_files.txt`` and ``test_files.txt``, make any other split, such as AtlasNet's, which
-    the paper uses. Source: Chang et al., *ShapeNet*, 2015.
+    The folder holds HDF5 files with ``data`` ``[n, 2048, 3]`` and ``label`` ``[n, 1]``, with labels in alphabetical
+    order of the classes, such as the public ``shapenetcorev2_hdf5_2048`` (``train*.h5``, ``val*.h5``, ``test*.h5``: the
+    official split). File lists, ``train_files.txt`` and ``test_files.txt``, define any other split, such as AtlasNet's,
+    which the paper uses. Source: Chang et al., *ShapeNet*, 2015.
 
     Args:
         data_root: Folder of the files.
         split: ``'train'``, ``'val'`` or ``'test'``.
-        num_points: Points of a sample; ``None`` is all of them.
+        num_points: Points of a sample; ``None`` returns all of them.
         seed: As in :class:`PointCloudDataset`.
         **kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`, such as ``pipeline``.
 
     Raises:
         FileNotFoundError: A file is missing.
-        CloudError: A file is damaged, of other keys or shapes, or holds NaNs, too few points or unknown labels; names
-            the file and the field.
+        CloudError: A file is damaged, has wrong keys or shapes, NaNs, too few points or unknown labels; names the file
+            and the field.
         UserError: h5py is not installed.
     """
 

@@ -1,4 +1,4 @@
-"""The public sets of salient object detection, each as its archive unpacks, and several of them as one test set."""
+"""Public salient object detection data sets, in the layout of their archives, and a combined test set."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rescaps_plugin.saliency.datasets.sod import SODDataset
 class DUTSDataset(SODDataset):
     """DUTS (Wang et al., CVPR 2017): 10,553 images for training, DUTS-TR, and 5,019 for testing, DUTS-TE.
 
-    ``data_root`` has the archives' folders ``DUTS-TR`` and ``DUTS-TE``, with ``DUTS-TR-Image``, ``DUTS-TR-Mask`` and so
-    on in them. DUTS-TR, as it circulates, has two masks for three of its images, a PNG file of another size and a JPEG
-    file of the right one, which is taken.
+    ``data_root`` holds the archives' folders ``DUTS-TR`` and ``DUTS-TE``, with the subfolders ``DUTS-TR-Image``,
+    ``DUTS-TR-Mask`` and so on. The distributed DUTS-TR has two masks for three of its images, a PNG file of another
+    size and a JPEG file of the right size; the latter is used.
 
     Args:
         split: ``'train'`` or ``'test'``.
-        **kwargs: As of :class:`SODDataset`.
+        **kwargs: Arguments of :class:`SODDataset`.
 
     Raises:
-        ValueError: ``split`` is none.
+        ValueError: ``split`` is unknown.
     """
 
     MASK_SUFFIX = ('.png', '.jpg')
@@ -47,7 +47,7 @@ class ECSSDDataset(SODDataset):
 
 @DATASETS.register_module()
 class HKUISDataset(SODDataset):
-    """HKU-IS (Li and Yu, CVPR 2015): 4,447 PNG images in ``imgs`` and ``gt``, all of which papers test on."""
+    """HKU-IS (Li and Yu, CVPR 2015): 4,447 PNG images in ``imgs`` and ``gt``, all used for testing."""
 
     NAME = 'HKU-IS'
     IMAGES, MASKS = 'imgs', 'gt'
@@ -58,7 +58,8 @@ class HKUISDataset(SODDataset):
 class PASCALSDataset(SODDataset):
     """PASCAL-S (Li et al., CVPR 2014): 850 images in ``datasets/imgs/pascal`` and ``datasets/masks/pascal``.
 
-    The folders are those of its archive ``salObj.zip``, whose masks are the shares of observers who chose a region.
+    The folders are those of the archive ``salObj.zip``. Grey levels of the masks are the fraction of observers who
+    selected a region.
     """
 
     NAME = 'PASCAL-S'
@@ -75,16 +76,16 @@ class DUTOMRONDataset(SODDataset):
 
 @DATASETS.register_module()
 class SODBenchmark(ConcatDataset):
-    """Several sets, tested on in one go; :class:`~rescaps_plugin.saliency.SODMetric` gives a row of metrics for each.
+    """Several test sets in one; :class:`~rescaps_plugin.saliency.SODMetric` computes the metrics of each.
 
     Args:
-        sets: Configs of the sets by name.
-        pipeline: Pipeline of every set that has none of its own. Tools that predict files look for it here.
-        use: Names of the sets to use, one or several; all by default.
+        sets: Configs of the data sets by name.
+        pipeline: Default pipeline of the data sets. Tools that predict files also use it.
+        use: Name or names of the data sets to use. Defaults to None: all.
         **kwargs: Other arguments of :class:`mmengine.dataset.ConcatDataset`.
 
     Raises:
-        ValueError: ``use`` names a set that is not among them.
+        ValueError: ``use`` is empty or names an unknown data set.
     """
 
     def __init__(

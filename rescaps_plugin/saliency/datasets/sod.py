@@ -14,43 +14,43 @@ from mmseg.registry import DATASETS
 
 from rescaps_plugin.saliency.masks import SALIENT, PairError, check_pairs, list_files, list_misfits, pair_by_size
 
-# For MMSegmentation's own LoadAnnotations, which knows labels only: the label of each grey level that is not its own.
+# Label of each grey level above 0, for MMSegmentation's LoadAnnotations, which expects masks of labels.
 GREY_LABELS = {grey: int(grey >= SALIENT) for grey in range(1, 256)}
 MISMATCHES = ('error', 'skip', 'resize')
 
 
 @DATASETS.register_module()
 class SODDataset(BaseSegDataset):
-    """Images and masks of the same stems, in a folder each. Salient is what a mask's grey level above 127 marks.
+    """Folders of images and masks with the same stems. Pixels with a mask value above 127 are salient.
 
-    Samples carry ``dataset``, the name of the set, by which :class:`~rescaps_plugin.saliency.SODMetric` makes a row of
-    metrics for each set. Load masks by :class:`~rescaps_plugin.saliency.transforms.LoadSaliencyMask`; MMSegmentation's
-    ``LoadAnnotations`` gives the same labels for masks that are 8-bit greys, and takes others for what they are not.
+    Samples have ``dataset``, the name of the data set, by which :class:`~rescaps_plugin.saliency.SODMetric` groups
+    metrics. Load masks by :class:`~rescaps_plugin.saliency.transforms.LoadSaliencyMask`; MMSegmentation's
+    ``LoadAnnotations`` loads the same labels from 8-bit grey masks, but wrong ones from other formats.
 
-    When the set is built, sizes are read from the headers of all its files, and masks of another size than their image
-    are listed at once. Where a stem has several files of the suffixes, the pair of one size is taken. Headers of files
-    on a remote backend would take a download each: there only stems of several files are checked, or all with
-    ``mismatch='skip'``, and loading a sample finds the others.
+    When the data set is built, image sizes are read from the headers of all files, and all masks that differ in size
+    from their image are reported together. If a stem has several files, the pair of equal size is used. On a remote
+    backend each header would need a download: there only stems with several files are checked (with
+    ``mismatch='skip'`` all are), and other mismatches are found when a sample is loaded.
 
     Args:
-        data_root: Folder of the set.
-        data_prefix: Folders of images and masks below it, ``dict(img_path=..., seg_map_path=...)``; the archive's own
-            by default.
-        ann_file: List of the stems to use, one a line, with or without the image's suffix, below ``data_root``; all
-            that the folders have by default.
+        data_root: Folder of the data set.
+        data_prefix: Subfolders of images and masks, ``dict(img_path=..., seg_map_path=...)``. Defaults to those of the
+            archive.
+        ann_file: File below ``data_root`` with the stems to use, one per line, with or without the image's suffix.
+            By default, all stems in the folders are used.
         stem_range: First and last stem to use, in alphabetical order, such as ``('0001', '0500')``.
-        img_suffix: How images' names end, one suffix or several, in either case of letters.
-        seg_map_suffix: How masks' names end, one suffix or several.
-        name: Name of the set; that of the archive, or of the folder, by default.
-        mismatch: What becomes of a mask that has another size than its image, or of files that are no images:
-            ``'error'``, the default, refuses the set; ``'skip'`` leaves the pair out and logs it; ``'resize'`` has
-            :class:`~rescaps_plugin.saliency.transforms.LoadSaliencyMask` bring the mask to the image's size.
+        img_suffix: Suffix or suffixes of image names, case-insensitive.
+        seg_map_suffix: Suffix or suffixes of mask names, case-insensitive.
+        name: Name of the data set. Defaults to that of the archive, or of the folder.
+        mismatch: How to handle masks that differ in size from their image, and invalid image files: ``'error'`` raises
+            an error; ``'skip'`` logs and omits the pair; ``'resize'`` makes
+            :class:`~rescaps_plugin.saliency.transforms.LoadSaliencyMask` resize the mask. Defaults to ``'error'``.
         **kwargs: Other arguments of :class:`mmseg.datasets.BaseSegDataset`, such as ``pipeline`` and ``indices``.
 
     Raises:
         FileNotFoundError: A folder or the list is missing.
-        PairError: An image has no mask or a mask no image, their sizes differ, or what is asked for is not there.
-        ValueError: ``stem_range`` or ``mismatch`` is none.
+        PairError: An image has no mask or a mask no image, their sizes differ, or a listed stem does not exist.
+        ValueError: ``stem_range`` or ``mismatch`` is invalid.
     """
 
     METAINFO = dict(classes=('background', 'salient'), palette=[[0, 0, 0], [255, 255, 255]])
@@ -92,7 +92,7 @@ class SODDataset(BaseSegDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """List the samples: ``img_path`` and ``seg_map_path``, in the order of their stems or of the list."""
+        """List the samples, with ``img_path`` and ``seg_map_path``, in the order of the stems or of ``ann_file``."""
         paths = []
         for prefix, suffix in (('img_path', self.img_suffix), ('seg_map_path', self.seg_map_suffix)):
             suffixes = (suffix,) if isinstance(suffix, str) else tuple(suffix)
@@ -117,7 +117,7 @@ class SODDataset(BaseSegDataset):
         ]
 
     def pair_files(self, images: dict[str, list[str]], masks: dict[str, list[str]]) -> list[tuple[str, str]]:
-        """Pair images and masks of one size, and do with others as ``mismatch`` says."""
+        """Pair images and masks of equal size, and handle others according to ``mismatch``."""
         local = isinstance(get_file_backend(self.data_prefix['img_path'], backend_args=self.backend_args), LocalBackend)
         every = local or self.mismatch == 'skip'
         read = {stem: paths for stem, paths in images.items() if every or len(paths) > 1 or len(masks[stem]) > 1}
@@ -132,14 +132,14 @@ class SODDataset(BaseSegDataset):
             pairs = {stem: pair for stem, pair in pairs.items() if stem not in misfits}
         if refused:
             raise PairError(
-                f'{self.name}: {len(refused)} of {len(images)} images and their masks do not fit:\n'
-                f"{list_misfits(refused.values())}\nmismatch='skip' leaves them out, mismatch='resize' brings masks to "
-                'the size of their images.'
+                f'{self.name}: {len(refused)} of {len(images)} images do not match their masks:\n'
+                f"{list_misfits(refused.values())}\nmismatch='skip' skips them, mismatch='resize' resizes masks to the "
+                'size of their images.'
             )
         if misfits:
-            done = dict(skip='leaves out', resize='resizes the masks of')[self.mismatch]
+            done = dict(skip='skips', resize='resizes the masks of')[self.mismatch]
             print_log(
-                f'{self.name} {done} {len(misfits)} of {len(images)} images, whose masks do not fit:\n'
+                f'{self.name} {done} {len(misfits)} of {len(images)} images, which do not match their masks:\n'
                 f'{list_misfits(misfits.values())}',
                 logger='current',
                 level=logging.WARNING,
@@ -147,13 +147,13 @@ class SODDataset(BaseSegDataset):
         return list(pairs.values())
 
     def read_list(self, images: dict[str, str], masks: dict[str, str]) -> list[str]:
-        """Read the stems that ``ann_file`` lists, each of an image or a mask that is there."""
+        """Read the stems of ``ann_file`` and check that each has an image or a mask."""
         if not exists(self.ann_file, backend_args=self.backend_args):
             raise FileNotFoundError(f'{self.name}: the list {self.ann_file} does not exist')
         try:
             lines = list_from_file(self.ann_file, backend_args=self.backend_args)
         except UnicodeDecodeError as error:
-            raise PairError(f'{self.ann_file}: lines of UTF-8 were expected ({error})') from error
+            raise PairError(f'{self.ann_file}: expected lines of UTF-8 ({error})') from error
         stems = []
         for line in lines:
             entry = line.strip()
@@ -168,6 +168,6 @@ class SODDataset(BaseSegDataset):
         return stems
 
     def get_data_info(self, idx: int) -> dict:
-        """Get what :meth:`load_data_list` lists of a sample, the label of each grey level, and ``resize_mask``."""
+        """Return a sample of :meth:`load_data_list`, with ``label_map`` and ``resize_mask``."""
         resize = self.mismatch == 'resize'
         return {**super().get_data_info(idx), 'label_map': GREY_LABELS, 'resize_mask': resize}

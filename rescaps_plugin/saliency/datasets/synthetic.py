@@ -1,4 +1,4 @@
-"""SyntheticSOD: drawn objects on textures, without a file or a network."""
+"""SyntheticSOD: generated images of objects on textured backgrounds, without files or downloads."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from mmseg.registry import DATASETS
 
 from rescaps_plugin.saliency.datasets.sod import SODDataset
 
-# Waves of stripes per pixel, and dots of clutter per image.
+# Range of stripe frequencies, in cycles per pixel, and exclusive maximum of distractor dots per image.
 STRIPES = (0.04, 0.12)
 CLUTTER = 12
 
 
 def texture(random: np.random.RandomState, shape: tuple[int, int], dark: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Draw clouds or stripes between two colours.
+    """Generate a texture of clouds or stripes between two colours.
 
     Args:
-        random: Source of the draws.
+        random: Random number generator.
         shape: Height and width, in pixels.
-        dark: The one colour ``[3]``.
-        light: The other.
+        dark: First colour ``[3]``.
+        light: Second colour ``[3]``.
 
     Returns:
-        float64 colours ``[height, width, 3]``.
+        float64 image ``[height, width, 3]``.
     """
     height, width = shape
     if random.rand() < 0.5:
@@ -40,14 +40,14 @@ def texture(random: np.random.RandomState, shape: tuple[int, int], dark: np.ndar
 
 
 def draw_object(random: np.random.RandomState, shape: tuple[int, int]) -> list[np.ndarray]:
-    """Draw an object of a body and up to two limbs; a body may have a hole.
+    """Generate an object: a body, which may have a hole, and up to two limbs.
 
     Args:
-        random: Source of the draws.
+        random: Random number generator.
         shape: Height and width, in pixels.
 
     Returns:
-        bool masks ``[height, width]`` of its parts, the body first.
+        bool masks ``[height, width]`` of the parts, the body first.
     """
     height, width = shape
     radius = random.uniform(0.14, 0.26) * min(shape)
@@ -60,7 +60,7 @@ def draw_object(random: np.random.RandomState, shape: tuple[int, int]) -> list[n
         size = radius if part == 0 else radius * random.uniform(0.4, 0.7)
         corners = random.choice([3, 4, 5, 40])
         angles = around + np.arange(2 * corners) * np.pi / corners
-        # Every other point lies further in: on the sides of a polygon (an ellipse, with many corners) or of a star.
+        # Every second point is on a side of a polygon (40 corners: close to an ellipse), or further in for a star.
         star = part == 0 and corners < 40 and random.rand() < 0.5
         inner = 0.6 if star else np.cos(np.pi / corners)
         reach = size * np.where(np.arange(2 * corners) % 2, inner, 1)
@@ -75,20 +75,20 @@ def draw_object(random: np.random.RandomState, shape: tuple[int, int]) -> list[n
 
 @DATASETS.register_module()
 class SyntheticSOD(BaseSegDataset):
-    """Objects of one or more parts, in colours of their own, on textured grounds among clutter.
+    """Saturated objects of one or more parts on dull textured backgrounds with distractor dots.
 
-    An image is drawn when it is asked for, by the seed and its number alone: every epoch, worker and machine sees the
-    same. Pipelines load nothing, as samples have ``img``, blue first, and ``gt_seg_map``.
+    Images are generated on access from the seed and the index only, so that all epochs, workers and machines get the
+    same images. Samples have ``img``, BGR, and ``gt_seg_map``; pipelines need no loading steps.
 
     Args:
-        split: ``'train'`` or ``'test'``, whose images differ.
+        split: ``'train'`` or ``'test'``, with different images.
         num_images: Number of images.
-        sizes: Least and largest height, and width, of which each image draws its own, in pixels.
-        seed: Seed of the set.
+        sizes: Minimum and maximum of the height and of the width, which are drawn per image, in pixels.
+        seed: Random seed of the data set.
         **kwargs: Other arguments of :class:`mmseg.datasets.BaseSegDataset`, such as ``pipeline`` and ``indices``.
 
     Raises:
-        ValueError: An argument is impossible.
+        ValueError: An argument is invalid.
 
     Example:
         >>> sample = SyntheticSOD(split='test', num_images=4)[0]
@@ -116,18 +116,18 @@ class SyntheticSOD(BaseSegDataset):
         super().__init__(**kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """List the samples: their numbers, and the set's name."""
+        """List the samples, with their index and the name of the data set."""
         return [dict(number=number, dataset='SyntheticSOD') for number in range(self.num_images)]
 
     def get_data_info(self, idx: int) -> dict:
-        """Draw a sample.
+        """Generate a sample.
 
         Args:
-            idx: Number of the sample.
+            idx: Index of the sample.
 
         Returns:
             ``img``, uint8 ``[height, width, 3]``, with ``img_shape`` and ``ori_shape``; ``gt_seg_map``, uint8
-            ``[height, width]`` of 0 and 1; ``img_path``, a name that no file has; and ``dataset``.
+            ``[height, width]`` of 0 and 1; ``img_path``, a name without a file; and ``dataset``.
         """
         info = super().get_data_info(idx)
         number = info.pop('number')
@@ -144,10 +144,10 @@ class SyntheticSOD(BaseSegDataset):
         )
 
     def draw(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw the image and the mask of a number."""
+        """Generate the image and the mask with an index."""
         random = np.random.RandomState([self.seed, self.split == 'test', number])
         shape = tuple(random.randint(self.sizes[0], self.sizes[1] + 1, 2).tolist())
-        # Grounds are dull, objects are not.
+        # Backgrounds have low saturation, objects high saturation.
         ground = random.uniform(40, 200) + random.uniform(-20, 20, 3)
         canvas = texture(random, shape, ground, ground + random.uniform(-45, 45) + random.uniform(-10, 10, 3))
         for _ in range(random.randint(CLUTTER)):

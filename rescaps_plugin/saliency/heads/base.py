@@ -1,4 +1,4 @@
-"""What heads of salient object detection share: one logit a pixel, in mmsegmentation's terms of two classes."""
+"""Base class of the salient object detection heads: one logit per pixel for mmsegmentation's two classes."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -21,25 +21,25 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1) -> ConvModule:
-    """Build a convolution that keeps the size but for its stride, batch normalisation and ReLU."""
+    """Build a convolution with 'same' padding, batch normalisation and ReLU."""
     norm = dict(type='BN')
     return ConvModule(in_channels, out_channels, kernel_size, stride, kernel_size // 2, norm_cfg=norm, inplace=False)
 
 
 class SaliencyHead(BaseDecodeHead):
-    """A head that gives one map of logits from several levels of features, finest first, and learns from several maps.
+    """Head that predicts one map of logits from multi-level features, with deep supervision of several maps.
 
-    mmsegmentation takes it for two classes, background and salient, with one channel for both: in the results,
-    ``seg_logits`` is the saliency map, the sigmoid of the logits at the image's own size, and ``pred_sem_seg`` that map
-    above ``threshold``.
+    For mmsegmentation it has two classes, background and salient, with one channel for both: in the results,
+    ``seg_logits`` is the saliency map (the sigmoid of the logits, at the original image size), and ``pred_sem_seg`` is
+    that map thresholded at ``threshold``.
 
     Args:
-        in_channels: Channels of the levels, finest first, as backbones give them.
+        in_channels: Channels of the feature levels, finest first.
         channels: Channels of the head.
-        in_index: Which of the backbone's outputs these are. Defaults to None: the first ones.
-        loss_decode: Losses, of every map.
+        in_index: Indices of the backbone's outputs to use. Defaults to None: the first ones.
+        loss_decode: Losses, applied to every map.
         threshold: Saliency above which a pixel is predicted to be salient. Defaults to 0.5.
-        ignore_index: Label of pixels that losses leave out. Defaults to 255.
+        ignore_index: Label of pixels ignored by the losses. Defaults to 255.
         init_cfg: mmengine's initialisation. Defaults to None.
     """
 
@@ -73,37 +73,37 @@ class SaliencyHead(BaseDecodeHead):
             ignore_index=ignore_index,
             init_cfg=init_cfg,
         )
-        # Every head here has predictors of its own.
+        # Subclasses define their own predictors.
         del self.conv_seg
 
     @abstractmethod
     def side_outputs(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Give all maps that are learnt from, to look at.
+        """Return all supervised maps.
 
         Args:
-            inputs: The backbone's outputs.
+            inputs: Outputs of the backbone.
 
         Returns:
-            Logits ``[b, 1, h, w]`` by name, each of its own size. The head's answer is ``'saliency'``.
+            Logits ``[b, 1, h, w]`` by name, each of its own size. ``'saliency'`` is the head's prediction.
         """
 
     def _transform_inputs(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Choose the levels that the head reads, and check their channels.
+        """Select the input levels and check their channels.
 
         Raises:
-            UserError: The backbone gives others; names the config's key and the right value.
+            UserError: The backbone's channels differ; names the config's key and the right value.
         """
         given = [level.shape[1] for level in inputs]
         chosen = [given[index] for index in self.in_index] if max(self.in_index) < len(given) else given
         if chosen != list(self.in_channels):
             raise UserError(
-                f'model.decode_head.in_channels={list(self.in_channels)}, and the backbone gives levels of {given} '
+                f'model.decode_head.in_channels={list(self.in_channels)}, but the backbone outputs levels of {given} '
                 f'channels: set model.decode_head.in_channels={chosen}.'
             )
         return super()._transform_inputs(inputs)
 
     def loss(self, inputs: Sequence[Tensor], batch_data_samples: SampleList, train_cfg: Any) -> dict[str, Tensor]:
-        """Compute the losses of every map: ``<map>.<loss>``, and of the answer ``<loss>`` alone."""
+        """Compute the losses of every map, named ``<map>.<loss>``, or ``<loss>`` for the prediction."""
         label = self._stack_batch_gt(batch_data_samples)
         losses = {}
         for name, logit in self.side_outputs(inputs).items():
@@ -112,7 +112,7 @@ class SaliencyHead(BaseDecodeHead):
         return losses
 
     def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
-        """Compute the losses of one map of logits ``[b, 1, h, w]``, resized to the masks."""
+        """Compute the losses of one map of logits ``[b, 1, h, w]``, resized to the size of the masks."""
         return self._map_losses(seg_logits, self._stack_batch_gt(batch_data_samples))
 
     def _map_losses(self, logit: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -122,9 +122,9 @@ class SaliencyHead(BaseDecodeHead):
         return {loss.loss_name: loss(logit, label[:, 0], ignore_index=self.ignore_index) for loss in losses}
 
     def fuse(self) -> nn.Module:
-        """Turn the head into its deploy form in place: plain convolutions where several, or a normalisation, follow.
+        """Convert the head to its deploy form in place: merge parallel convolutions and fold batch normalisation.
 
-        ``timm.utils.reparameterize_model`` finds it by its name.
+        ``timm.utils.reparameterize_model`` calls this method.
 
         Returns:
             The head, in eval mode.
@@ -136,5 +136,5 @@ class SaliencyHead(BaseDecodeHead):
         return self
 
     def switch_to_deploy(self) -> None:
-        """Do what :meth:`fuse` does, by OpenMMLab's name."""
+        """Alias of :meth:`fuse`, named as in OpenMMLab."""
         self.fuse()

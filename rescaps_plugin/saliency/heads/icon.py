@@ -1,4 +1,4 @@
-"""ICON: salient object detection by integrity learning, with the capsule routing of one's choice.
+"""ICON: salient object detection by integrity learning, with a choice of capsule routings.
 
 Zhuge, Fan, Liu, Zhang, Xu, Shao, *Salient Object Detection via Integrity Learning*, IEEE TPAMI 2022; with residual pose
 routing Liu et al. 2024, Sec. V-C.
@@ -65,7 +65,7 @@ class AsymmetricConv(Deployable):
 
 
 class DiverseFeatureAggregation(nn.Module):
-    """DFA: what a level shows to a plain, an asymmetric and a dilated convolution, put together (Zhuge et al. 2022).
+    """DFA: a plain, an asymmetric and a dilated convolution of a level, concatenated and fused (Zhuge et al. 2022).
 
     Args:
         in_channels: Channels of the level.
@@ -92,14 +92,14 @@ class DiverseFeatureAggregation(nn.Module):
 
 
 class IntegrityChannelEnhancement(nn.Module):
-    """ICE: a level with its neighbours, channels weighed by how much of them there is (Zhuge et al. 2022).
+    """ICE: a level fused with its neighbours, channels reweighted by their L2 norm over the map (Zhuge et al. 2022).
 
     Args:
         channels: Channels of a level.
-        reduction: By how many times fewer channels the weights go through. Defaults to 8.
+        reduction: Channel reduction of the bottleneck that computes the weights. Defaults to 8.
 
     Shape:
-        - level, deeper, shallower: ``[b, channels, h, w]``, the neighbours of sizes of their own
+        - level, deeper, shallower: ``[b, channels, h, w]``, each of its own size
         - output: ``[b, channels, h, w]``, of the level's size
     """
 
@@ -116,13 +116,13 @@ class IntegrityChannelEnhancement(nn.Module):
     def forward(self, level: Tensor, deeper: Tensor, shallower: Tensor) -> Tensor:
         size = level.shape[2:]
         x = self.merge(torch.cat([level, resize(deeper, size), resize(shallower, size)], dim=1))
-        # Squares of a whole map leave the range of half precision.
+        # The sum of squares over a map overflows half precision.
         length = torch.sqrt(full_precision(x).square().sum(dim=(2, 3)) + 1e-5)
         return x * self.weigh(length)[:, :, None, None]
 
 
 class PartCapsules(nn.Module):
-    """Primary capsules of parts, by 5x5 convolutions: poses normalised, activations normalised and a sigmoid.
+    """Primary part capsules by a 5x5 convolution and batch normalisation, with a sigmoid on the activations.
 
     Args:
         in_channels: Channels of the input.
@@ -148,16 +148,16 @@ class PartCapsules(nn.Module):
 
 
 def whole_capsules(in_channels: int, capsule_types: int, routing: dict) -> nn.Module:
-    """Build the capsules of wholes, at half the size of the parts' map.
+    """Build the whole capsules, at half the size of the part map.
 
-    Residual pose routing is two residual pose blocks, the second strided, which bring primary capsules of their own
-    (Liu et al. 2024, Sec. V-C). The others route :class:`PartCapsules` over 3x3 windows with stride 2.
+    Residual pose routing uses two residual pose blocks with their own primary capsules, the second with stride 2
+    (Liu et al. 2024, Sec. V-C). Other routings route :class:`PartCapsules` over 3x3 windows with stride 2.
 
     Args:
-        in_channels: Channels of the parts' feature map.
+        in_channels: Channels of the feature map.
         capsule_types: Capsule types.
-        routing: ``type``, ``'rpr'``, ``'em'``, ``'dynamic'`` or ``'self'``, and arguments of the routing's layer, of
-            :class:`~rescaps_plugin.layers.ResidualPoseBlock` with ``'rpr'``.
+        routing: ``type``, one of ``'rpr'``, ``'em'``, ``'dynamic'`` and ``'self'``, and arguments of the routing layer,
+            or of :class:`~rescaps_plugin.layers.ResidualPoseBlock` for ``'rpr'``.
 
     Returns:
         A module from ``[b, in_channels, h, w]`` to a capsule map ``[b, capsule_types * 17, ceil(h / 2), ceil(w / 2)]``.
@@ -175,17 +175,17 @@ def whole_capsules(in_channels: int, capsule_types: int, routing: dict) -> nn.Mo
 
 
 class PartWholeVerification(nn.Module):
-    """PWV, its first half: whether parts agree on a whole (Zhuge et al. 2022).
+    """First part of PWV: verify wholes by the agreement of their parts (Zhuge et al. 2022).
 
-    Features of three levels are routed as capsules, at half the size of level 2.
+    Features of three levels are merged and routed as capsules, at half the size of level 2.
 
     Args:
         channels: Channels of a level and of the output.
         capsule_types: Capsule types.
-        routing: Arguments of :func:`whole_capsules`, or None for no capsules: a convolution of stride 2 in their place.
+        routing: ``routing`` of :func:`whole_capsules`, or None to use a convolution with stride 2 instead of capsules.
 
     Shape:
-        - level1, level2, level3: ``[b, channels, h, w]``, each of a size of its own
+        - level1, level2, level3: ``[b, channels, h, w]``, each of its own size
         - output: ``[b, channels, ceil(h / 2), ceil(w / 2)]`` of level 2's size
     """
 
@@ -207,13 +207,13 @@ class PartWholeVerification(nn.Module):
 
 
 class Refinement(nn.Module):
-    """A level, multiplied by a deeper one and added to itself: ``fuse(x * resize(y)) + x`` (Zhuge et al. 2022).
+    """Refine a level by a deeper one: ``fuse(x * resize(y)) + x`` (Zhuge et al. 2022).
 
     Args:
-        channels: Channels of both.
+        channels: Channels of both levels.
 
     Shape:
-        - level, deeper: ``[b, channels, h, w]``, each of a size of its own
+        - level, deeper: ``[b, channels, h, w]``, each of its own size
         - output: ``[b, channels, h, w]`` of the level's size
     """
 
@@ -227,24 +227,24 @@ class Refinement(nn.Module):
 
 @MODELS.register_module()
 class ICONHead(SaliencyHead):
-    """Decoder of ICON: diverse features, enhanced channels, wholes verified by their parts (Zhuge et al. 2022).
+    """Decoder of ICON: feature aggregation, channel enhancement and part-whole verification (Zhuge et al. 2022).
 
     Args:
-        in_channels: Channels of four levels of features, finest first.
+        in_channels: Channels of four feature levels, finest first.
         channels: Channels of the head. Defaults to 64.
         capsule_types: Capsule types of parts and of wholes. Defaults to 8.
         routing: Capsule routing: ``dict(type='rpr' | 'em' | 'dynamic' | 'self', ...)`` with arguments of its layer
-            (``iterations`` of EM, ``residual`` of the residual pose blocks, ...), or None for none. Defaults to
-            ``dict(type='rpr')``.
+            (``iterations`` of EM, ``residual`` of the residual pose blocks, ...), or None to use no capsules. Defaults
+            to ``dict(type='rpr')``.
         loss_decode: Losses of each of the five maps. Defaults to ``dict(type='BCEIoULoss')``.
         **kwargs: Other arguments of :class:`~rescaps_plugin.saliency.heads.base.SaliencyHead`.
 
     Shape:
-        - input: the backbone's outputs, four of which are ``[b, in_channels[i], h, w]``
+        - input: outputs of the backbone, of which the four selected are ``[b, in_channels[i], h, w]``
         - output: logits ``[b, 1, h, w]`` of the finest level's size
 
     Raises:
-        ValueError: If there are not four levels, or no routing of that name.
+        ValueError: There are not four levels, or the routing is unknown.
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class ICONHead(SaliencyHead):
             raise ValueError(f'ICONHead reads {LEVELS} levels of features, got in_channels of {len(in_channels)}')
         super().__init__(in_channels, channels, loss_decode, **kwargs)
         self.aggregations = nn.ModuleList(DiverseFeatureAggregation(size, channels) for size in in_channels[::-1])
-        # One for levels 1 and 2, one for 3 and 4.
+        # Shared by levels 1 and 2, and by levels 3 and 4.
         self.enhancements = nn.ModuleList(IntegrityChannelEnhancement(channels) for _ in range(2))
         self.verification = PartWholeVerification(channels, capsule_types, routing)
         self.verified = nn.ModuleList(conv_norm_relu(2 * channels, channels) for _ in range(LEVELS - 1))
@@ -270,7 +270,7 @@ class ICONHead(SaliencyHead):
         )
 
     def _decode(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Give the features that each map is predicted from, ``[b, channels, h, w]``."""
+        """Compute the features ``[b, channels, h, w]`` of each map, by its name."""
         levels = self._transform_inputs(inputs)[::-1]
         x1, x2, x3, x4 = (layer(level) for layer, level in zip(self.aggregations, levels, strict=True))
         deep, shallow = self.enhancements

@@ -1,9 +1,9 @@
-"""TSPOANet: part-object relations by two streams of capsules, with the capsule routing of one's choice.
+"""TSPOANet: part-object relationships by two-stream capsules, with a choice of capsule routings.
 
 Liu, Zhang, Zhang, Han, *Employing Deep Part-Object Relationships for Salient Object Detection*, ICCV 2019; with
 residual pose routing Liu et al. 2024, Sec. V-C.
 
-Levels are numbered from the finest, 1, to the deepest, as the layers of VGG are.
+Levels are numbered from the finest, 1, to the deepest, as the stages of VGG.
 """
 
 import math
@@ -24,28 +24,28 @@ CLASSES = 2
 
 
 def _upsample(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Build the transposed convolution that doubles a map, and its ReLU."""
+    """Build a transposed convolution that doubles the resolution, with ReLU."""
     deconv = nn.ConvTranspose2d(in_channels, out_channels, 5, stride=2, padding=2, output_padding=1)
     return nn.Sequential(deconv, nn.ReLU())
 
 
 def _keep_variance(module: nn.Module) -> None:
-    """Draw a convolution before a ReLU so that, without normalisation, maps keep their variance (He et al. 2015)."""
+    """Initialise a convolution before a ReLU so that feature maps keep their variance (He et al. 2015)."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         inputs = module.in_channels * module.weight[0, 0].numel()
         if isinstance(module, nn.ConvTranspose2d):
-            # An output pixel is reached by one offset of the window in so many.
+            # Each output pixel gets only 1 / stride^2 of the kernel entries.
             inputs /= module.stride[0] * module.stride[1]
         nn.init.normal_(module.weight, std=math.sqrt(2 / inputs))
         nn.init.zeros_(module.bias)
 
 
 class DilatedConvs(nn.Module):
-    """A level seen by 3x3 convolutions of several dilations, side by side, with a ReLU.
+    """Parallel 3x3 convolutions with several dilations, concatenated, with ReLU.
 
     Args:
         in_channels: Channels of the level.
-        channels: Channels of the output, shared among the dilations.
+        channels: Channels of the output, divided among the dilations.
         dilations: Dilations. Defaults to (1, 3, 5, 7).
 
     Shape:
@@ -65,16 +65,16 @@ class DilatedConvs(nn.Module):
 
 
 class CapsuleStreams(nn.Module):
-    """Capsules of parts, routed to those of wholes in one stream or in two that share the types (Liu et al. 2019).
+    """Part capsules routed to whole capsules in one stream, or in two that divide the types (Liu et al. 2019).
 
-    Each stream is a capsule layer of 3x3 windows and stride 2, which keeps its types, and one of stride 1, which halves
-    them.
+    Each stream has a capsule layer of 3x3 windows with stride 2, which keeps the number of types, and one with stride
+    1, which halves it.
 
     Args:
         in_channels: Channels of the feature map.
-        capsule_types: Primary capsule types, of all streams.
+        capsule_types: Primary capsule types, of all streams together.
         routing: Name of the routing: ``'em'``, ``'dynamic'`` or ``'self'``.
-        streams: Number of streams, which divides the types. Defaults to 1.
+        streams: Number of streams; must divide ``capsule_types``. Defaults to 1.
         **kwargs: Arguments of the routing's layers.
 
     Shape:
@@ -82,7 +82,7 @@ class CapsuleStreams(nn.Module):
         - output: a capsule map ``[b, capsule_types / 2 * 17, ceil(h / 2), ceil(w / 2)]``
 
     Raises:
-        ValueError: If the streams cannot share the types evenly.
+        ValueError: The types of a stream are not an even integer.
     """
 
     def __init__(self, in_channels: int, capsule_types: int, routing: str, streams: int = 1, **kwargs) -> None:
@@ -108,11 +108,11 @@ class CapsuleStreams(nn.Module):
 
 
 class VotedObjects(nn.Module):
-    """Activations of class capsules, background and salient, by a routing of votes: streams and one layer over them.
+    """Activations of background and salient capsules by voting-based routing: capsule streams and a class layer.
 
     Args:
         in_channels: Channels of the feature map.
-        capsule_types: Primary capsule types, of all streams.
+        capsule_types: Primary capsule types, of all streams together.
         routing: Name of the routing: ``'em'``, ``'dynamic'`` or ``'self'``.
         streams: Number of streams. Defaults to 1.
         **kwargs: Arguments of the routing's layers.
@@ -132,13 +132,14 @@ class VotedObjects(nn.Module):
 
 
 class ResidualPoseObjects(nn.Module):
-    """The same by residual pose routing: two blocks, the first strided, and the class capsules of a ResPC layer.
+    """Activations of background and salient capsules by residual pose routing: two blocks and a ResPC layer.
 
-    The ResPC layer stands at every position of the map (Liu et al. 2024, Sec. IV-A, V-C).
+    The first block has stride 2. The ResPC layer is applied at every position of the map (Liu et al. 2024, Sec. IV-A,
+    V-C).
 
     Args:
         in_channels: Channels of the feature map.
-        capsule_types: Capsule types of the first block; the second has half as many.
+        capsule_types: Capsule types of the first block; the second has half of them.
         **kwargs: Arguments of :class:`~rescaps_plugin.layers.ResidualPoseBlock`: ``num_layers``, ``routing``, ...
 
     Shape:
@@ -168,12 +169,12 @@ def object_capsules(in_channels: int, capsule_types: int, routing: dict) -> nn.M
 
 @MODELS.register_module()
 class TSPOAHead(SaliencyHead):
-    """Decoder of TSPOANet: features of all levels, and capsules that tell objects from their parts (Liu et al. 2019).
+    """Decoder of TSPOANet: top-down feature fusion and capsules of part-object relationships (Liu et al. 2019).
 
     Args:
-        in_channels: Channels of two or more levels of features, finest first, each half the size of the one before.
-        channels: Channels of the features: 32 for each of four dilations. Defaults to 128.
-        primary_channels: Channels that primary capsules are made from. Defaults to 16.
+        in_channels: Channels of two or more feature levels, finest first, each half the size of the previous one.
+        channels: Channels of the features, a quarter for each of four dilations. Defaults to 128.
+        primary_channels: Input channels of the primary capsules. Defaults to 16.
         capsule_types: Primary capsule types. Defaults to 16.
         decoder_channels: Channels of the transposed convolutions after the capsules. Defaults to 32.
         routing: Capsule routing. ``dict(type='em' | 'dynamic' | 'self', streams=1 | 2, ...)`` with arguments of its
@@ -183,12 +184,12 @@ class TSPOAHead(SaliencyHead):
         **kwargs: Other arguments of :class:`~rescaps_plugin.saliency.heads.base.SaliencyHead`.
 
     Shape:
-        - input: the backbone's outputs, of which the levels are ``[b, in_channels[i], h, w]``
+        - input: outputs of the backbone, of which the selected levels are ``[b, in_channels[i], h, w]``
         - output: logits ``[b, 1, h, w]`` of the finest level's size: the salient class's minus the background's, whose
-          sigmoid is the softmax of both
+          sigmoid is the softmax over both
 
     Raises:
-        ValueError: If a size does not go with another, or no routing has that name.
+        ValueError: The sizes are inconsistent, or the routing is unknown.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ class TSPOAHead(SaliencyHead):
             part.apply(_keep_variance)
 
     def object_activations(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Sequence[int]]:
-        """Give the activations of background and salient capsules, ``[b, 2, h, w]``, and the finest level's size."""
+        """Return the activations of background and salient capsules, ``[b, 2, h, w]``, and the finest level's size."""
         *finer, level = (
             layer(level) for layer, level in zip(self.laterals, self._transform_inputs(inputs), strict=True)
         )
