@@ -1,0 +1,184 @@
+"""Every shell block of every page runs: bash expands its loops and variables, and its tools run on a few samples.
+
+Configs come shortened to one epoch of a few samples, and tools that measure or train on their own get arguments that
+shorten them. Files that a block names without making them are made here: checkpoints that know nothing, images, clouds.
+A command whose data set is not on this machine is parsed and its config is read. Seeds of a loop run once.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip('mmpretrain')
+
+from rescaps_plugin.cli.config import inner_datasets  # noqa: E402
+from rescaps_plugin.cli.config import load_config as LOAD  # noqa: E402, N812
+from rescaps_plugin.training.runner import build_runner  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md'))]
+BLOCK = re.compile(r'^```shell\n(.*?)^```', re.DOTALL | re.MULTILINE)
+CHECKPOINT = r'\S+\.pth|CHECKPOINT'
+SAMPLES = 16
+
+# What replaces the placeholders of a page.
+PLACEHOLDERS = {
+    'README.md': {'CONFIG': 'configs/icon/icon-rpr_efficientnet-lite0_ecssd.py', 'IMAGE_OR_FOLDER': 'photos'},
+    'configs/icon/README.md': {'CONFIG': 'configs/icon/icon-rpr_efficientnet-lite0_synthetic.py'},
+    'configs/pointcaps/README.md': {
+        'CONFIG': 'configs/pointcaps/pointcaps-rpr_digitclouds.py',
+        'RPR_CONFIG': 'configs/pointcaps/pointcaps-rpr_digitclouds.py',
+        'DYNAMIC_CONFIG': 'configs/pointcaps/pointcaps-dynamic_digitclouds.py',
+    },
+}
+# Arguments that shorten a tool, which come last and so override those of the page.
+SHORT = {
+    'analyse_depth': ['--depths', '1', '--epochs', '1', '--indices', '32', '--batch-size', '16'],
+    'analyse_sod': ['--max-images', '2', '--common'],
+    'eval_sod': ['--common'],
+    'export': ['--calibration-images', '2'],
+    'reproduce': ['--dry-run'],
+    'robustness': [
+        *('--max-images', '4', '--attack-images', '2', '--steps', '1', '--queries', '2', '--draws', '1'),
+        *('--angles', '0', '30'),
+    ],
+    'transfer_svm': ['--fractions', '1'],
+    'visualise_capsules': ['--curve-images', '4'],
+}
+
+
+def blocks():
+    for page in PAGES:
+        text = page.read_text(encoding='utf-8')
+        for match in BLOCK.finditer(text):
+            line = text[: match.start(1)].count('\n') + 1
+            name = str(page.relative_to(ROOT))
+            yield pytest.param(name, match[1], id=f'{name}:{line}')
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A clone to run in, with what readers have of their own; ``python`` and ``pip`` only note their arguments."""
+    for name in ('configs', 'rescaps_plugin', 'tests'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / 'data').mkdir()
+    for data in (ROOT / 'data').glob('*'):
+        (tmp_path / 'data' / data.name).symlink_to(data.resolve())
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'tools').mkdir()
+    scripts = [tmp_path / 'tools' / script.name for script in (ROOT / 'tools').glob('*.sh')]
+    for script in (tmp_path / 'bin' / 'python', tmp_path / 'bin' / 'pip', *scripts):
+        script.write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" "" >>commands\n')
+        script.chmod(0o755)
+    for image in ('photos/a.jpg', 'photos/b.png', *(f'data/photos/{c}/{k}.png' for c in 'xyz' for k in range(2))):
+        (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.RandomState(0).randint(0, 255, (40, 48, 3), np.uint8)).save(tmp_path / image)
+    clip = cv2.VideoWriter(str(tmp_path / 'clip.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10, (48, 40))
+    for grey in (50, 200):
+        clip.write(np.full((40, 48, 3), grey, np.uint8))
+    clip.release()
+    for method in 'AB':
+        (tmp_path / 'MAPS' / method).mkdir(parents=True)
+        for mask in sorted((ROOT / 'data/ECSSD/ground_truth_mask').glob('05*.png'))[:2]:
+            shutil.copy(mask, tmp_path / 'MAPS' / method)
+    (tmp_path / 'chair.off').write_text('OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n')
+    monkeypatch.chdir(tmp_path)
+    for module in [module for name, module in sys.modules.items() if name.startswith('rescaps_plugin.')]:
+        if getattr(module, 'load_config', None) is LOAD:
+            monkeypatch.setattr(module, 'load_config', load_short)
+    return tmp_path
+
+
+def load_short(config, options=None):
+    """Read a config, shortened to an epoch over the first samples in the main process."""
+    cfg = LOAD(config, options)
+    cfg.log_level = 'ERROR'
+    for phase in ('train', 'val', 'test'):
+        loader = cfg.get(f'{phase}_dataloader')
+        if not loader:
+            continue
+        loader.update(num_workers=0, persistent_workers=False, batch_size=min(loader.batch_size, SAMPLES // 2))
+        for dataset in inner_datasets(loader.dataset):
+            dataset['num_images' if dataset['type'] == 'SyntheticSOD' else 'indices'] = SAMPLES
+    if 'max_epochs' in (cfg.get('train_cfg') or {}):
+        cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
+    return cfg
+
+
+def expand(block, folder):
+    """Return the commands of a block as bash runs it, without those that differ in their numbers alone."""
+    environment = {**os.environ, 'PATH': f'{folder / "bin"}:{os.environ["PATH"]}'}
+    subprocess.run(['bash', '-euc', block], cwd=folder, env=environment, check=True)
+    commands = [command.split('\n') for command in (folder / 'commands').read_text().split('\n\n')[:-1]]
+    return list({re.sub(r'\d+', '0', ' '.join(command)): command for command in reversed(commands)}.values())[::-1]
+
+
+def missing_data(cfg):
+    """Return the first folder that the data sets of a config want and this machine lacks."""
+    for phase in ('train', 'val', 'test'):
+        loader = cfg.get(f'{phase}_dataloader')
+        for dataset in inner_datasets(loader.dataset) if loader else ():
+            root = dataset.get('data_root')
+            if root and not Path(root).exists():
+                return root
+    return None
+
+
+def write_checkpoint(config, path):
+    """Write a checkpoint where a page names one: what a shortened training left, or weights that know nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trained = path.with_name('epoch_1.pth')
+    if trained.exists():
+        shutil.copy(trained, path)
+        return
+    cfg = load_short(config)
+    cfg.work_dir = 'build'
+    torch.save(dict(state_dict=build_runner(cfg).model.state_dict(), meta={}), path)
+
+
+def run(command, page, load_tool):
+    """Run a command in this process, as far as its data set is on this machine."""
+    program, *arguments = command
+    if program != 'python':
+        return
+    name = Path(arguments[0]).stem
+    words = []
+    for word in arguments[1:]:
+        if word == '--compile':  # which takes a minute
+            continue
+        word = PLACEHOLDERS.get(page, {}).get(word, word)
+        if re.fullmatch(CHECKPOINT, word):
+            # Checkpoints of a page stand behind their config.
+            path = Path(word if word.endswith('.pth') else f'given/{Path(words[-1]).stem}.pth')
+            if not path.exists() and missing_data(load_short(words[-1])) is None:
+                write_checkpoint(words[-1], path)
+            word = str(path)
+        words.append(word)
+    tool = load_tool(name)
+    args = tool.parse_args(words)
+    for word in words:
+        if word.startswith('data/') and name != 'prepare_affnist' and not Path(word).exists():
+            return
+        if re.fullmatch(r'(configs/|work_dirs/|mm\w+::).*\.py', word):
+            if missing_data(load_short(word, getattr(args, 'cfg_options', None))):
+                return
+    if name != 'benchmark':
+        tool.main([*words, *SHORT.get(name, ())])
+    if name == 'train':
+        work_dir = args.work_dir or Path('work_dirs', Path(words[0].partition('::')[2] or words[0]).stem)
+        assert Path(work_dir, 'last_checkpoint').is_file(), command
+
+
+@pytest.mark.parametrize(('page', 'block'), list(blocks()))
+def test_shell_block_runs(page, block, folder, load_tool):
+    for command in expand(block, folder):
+        run(command, page, load_tool)
