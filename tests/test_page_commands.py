@@ -1,15 +1,17 @@
-"""Every shell block of every page runs: bash expands its loops and variables, and its tools run on a few samples.
+"""Every shell block of every page runs: bash expands its loops and variables, and the tools run on a few samples.
 
-Configs come shortened to one epoch of a few samples, and tools that measure or train on their own get arguments that
-shorten them. Files that a block names without making them are made here: checkpoints that know nothing, images, clouds.
-A command whose data set is not on this machine is parsed and its config is read. Seeds of a loop run once.
+Configs are shortened to one epoch of a few samples, and tools that measure or train by themselves get arguments that
+shorten them. Files that a block reads and does not write are provided: untrained checkpoints, images, clouds. If the
+data set of a command is not on this machine, the command is parsed and its config is read. Of commands that differ in
+numbers alone, such as the seeds of a loop, the first runs. Candidates of benchmarks are built, not measured.
 """
 
+import importlib
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -17,9 +19,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-pytest.importorskip('mmpretrain')
+for package in ('mmpretrain', 'mmseg', 'h5py'):
+    pytest.importorskip(package)
 
+import rescaps_plugin  # noqa: E402
+from rescaps_plugin.analysis.benchmark.arguments import parse_args  # noqa: E402
+from rescaps_plugin.analysis.benchmark.candidates import parse_candidate  # noqa: E402
+from rescaps_plugin.analysis.benchmark.sweep import fill  # noqa: E402
 from rescaps_plugin.cli.config import inner_datasets  # noqa: E402
 from rescaps_plugin.cli.config import load_config as LOAD  # noqa: E402, N812
 from rescaps_plugin.training.runner import build_runner  # noqa: E402
@@ -67,19 +75,21 @@ def blocks():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A clone to run in, with what readers have of their own; ``python`` and ``pip`` only note their arguments."""
-    for name in ('configs', 'rescaps_plugin', 'tests'):
-        (tmp_path / name).symlink_to(ROOT / name)
+    """A clone to run in, with the reader's own files, where programs on the path only record their arguments."""
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    (tmp_path / 'tests').symlink_to(ROOT / 'tests')
     (tmp_path / 'data').mkdir()
     for data in (ROOT / 'data').glob('*'):
         (tmp_path / 'data' / data.name).symlink_to(data.resolve())
     (tmp_path / 'bin').mkdir()
     (tmp_path / 'tools').mkdir()
     scripts = [tmp_path / 'tools' / script.name for script in (ROOT / 'tools').glob('*.sh')]
-    for script in (tmp_path / 'bin' / 'python', tmp_path / 'bin' / 'pip', *scripts):
+    for script in (*(tmp_path / 'bin' / name for name in ('python', 'pip', 'rescaps')), *scripts):
         script.write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" "" >>commands\n')
         script.chmod(0o755)
-    for image in ('photos/a.jpg', 'photos/b.png', *(f'data/photos/{c}/{k}.png' for c in 'xyz' for k in range(2))):
+    names = [f'{name}/{index}.png' for name in 'xyz' for index in range(3)]
+    own = [f'data/images/{split}/{name}' for split in ('train', 'test') for name in names]
+    for image in ('photos/a.jpg', 'photos/b.png', *own):
         (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.RandomState(0).randint(0, 255, (40, 48, 3), np.uint8)).save(tmp_path / image)
     clip = cv2.VideoWriter(str(tmp_path / 'clip.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10, (48, 40))
@@ -92,9 +102,12 @@ def folder(tmp_path, monkeypatch):
             shutil.copy(mask, tmp_path / 'MAPS' / method)
     (tmp_path / 'chair.off').write_text('OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n')
     monkeypatch.chdir(tmp_path)
-    for module in [module for name, module in sys.modules.items() if name.startswith('rescaps_plugin.')]:
-        if getattr(module, 'load_config', None) is LOAD:
-            monkeypatch.setattr(module, 'load_config', load_short)
+    # All modules, so that none is imported while the function is replaced, and keeps it.
+    for found in pkgutil.walk_packages(rescaps_plugin.__path__, 'rescaps_plugin.'):
+        if not found.name.startswith('rescaps_plugin.engine') and not found.name.endswith('__main__'):
+            module = importlib.import_module(found.name)
+            if getattr(module, 'load_config', None) is LOAD:
+                monkeypatch.setattr(module, 'load_config', load_short)
     return tmp_path
 
 
@@ -115,7 +128,7 @@ def load_short(config, options=None):
 
 
 def expand(block, folder):
-    """Return the commands of a block as bash runs it, without those that differ in their numbers alone."""
+    """Return the commands of a block as bash runs it, of those that differ in numbers alone the first."""
     environment = {**os.environ, 'PATH': f'{folder / "bin"}:{os.environ["PATH"]}'}
     subprocess.run(['bash', '-euc', block], cwd=folder, env=environment, check=True)
     commands = [command.split('\n') for command in (folder / 'commands').read_text().split('\n\n')[:-1]]
@@ -134,7 +147,7 @@ def missing_data(cfg):
 
 
 def write_checkpoint(config, path):
-    """Write a checkpoint where a page names one: what a shortened training left, or weights that know nothing."""
+    """Write the checkpoint that a page names: that of a shortened training, or untrained weights."""
     path.parent.mkdir(parents=True, exist_ok=True)
     trained = path.with_name('epoch_1.pth')
     if trained.exists():
@@ -147,34 +160,41 @@ def write_checkpoint(config, path):
 
 def run(command, page, load_tool):
     """Run a command in this process, as far as its data set is on this machine."""
-    program, *arguments = command
-    if program != 'python':
+    program, first, *arguments = [*command, '']
+    arguments = arguments[:-1]
+    name = Path(first).stem
+    if program not in ('python', 'rescaps') or name == 'launch':
         return
-    name = Path(arguments[0]).stem
     words = []
-    for word in arguments[1:]:
+    for word in arguments:
         if word == '--compile':  # which takes a minute
             continue
         word = PLACEHOLDERS.get(page, {}).get(word, word)
         if re.fullmatch(CHECKPOINT, word):
-            # Checkpoints of a page stand behind their config.
-            path = Path(word if word.endswith('.pth') else f'given/{Path(words[-1]).stem}.pth')
+            # The word before a checkpoint is its config.
+            path = Path(word if word.endswith('.pth') else f'given/{Path(words[-1]).stem}-{len(words)}.pth')
             if not path.exists() and missing_data(load_short(words[-1])) is None:
                 write_checkpoint(words[-1], path)
             word = str(path)
         words.append(word)
+    if name == 'benchmark':
+        args = parse_args(words)
+        point = {key: values[0] for key, values in args.sweep or ()}
+        for candidate in args.names:
+            build, _ = parse_candidate(fill(candidate, point))
+            assert isinstance(build(), nn.Module)
+        return
     tool = load_tool(name)
     args = tool.parse_args(words)
     for word in words:
         if word.startswith('data/') and name != 'prepare_affnist' and not Path(word).exists():
             return
-        if re.fullmatch(r'(configs/|work_dirs/|mm\w+::).*\.py', word):
+        if re.fullmatch(r'((configs|work_dirs)/|\w+::).*\.py', word):
             if missing_data(load_short(word, getattr(args, 'cfg_options', None))):
                 return
-    if name != 'benchmark':
-        tool.main([*words, *SHORT.get(name, ())])
+    tool.main([*words, *SHORT.get(name, ())])
     if name == 'train':
-        work_dir = args.work_dir or Path('work_dirs', Path(words[0].partition('::')[2] or words[0]).stem)
+        work_dir = args.work_dir or Path('work_dirs', Path(words[0].rpartition(':')[2]).stem)
         assert Path(work_dir, 'last_checkpoint').is_file(), command
 
 

@@ -222,6 +222,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     blocks.set(xlabel='block', yscale='log', title='gradient norm at poses, deepest networks')
     for axis in (accuracy, gradient, blocks):
         axis.title.set_fontsize(10)
-        axis.legend(fontsize=6.5)
+        if axis.lines:
+            axis.legend(fontsize=6.5)
         axis.spines[['top', 'right']].set_visible(False)
     figure.savefig(path, dpi=100)

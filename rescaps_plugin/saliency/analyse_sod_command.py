@@ -41,7 +41,7 @@ def run(args: Namespace) -> None:
         UserError: A package is missing, or a file or a folder cannot be used.
     """
     import_extra('py_sod_metrics', 'saliency')
-    names = args.names or unique_names([path for path, _ in args.methods])
+    names = args.names or unique_names(args.methods)
     methods = dict(zip(names, args.methods, strict=True))
     out_dir = choose_out_dir(args.out_dir, Path('work_dirs', names[0]), 'analysis')
     opened = {

@@ -23,7 +23,7 @@ def run(args: Namespace) -> None:
     """
     import_extra('py_sod_metrics', 'saliency')
     check_folder_writable(args.out_dir, '--out-dir')
-    names = args.names or unique_names(args.maps)
+    names = args.names or unique_names([(path, None) for path in args.maps])
     for index, name in enumerate(names):
         if name in names[:index]:
             raise UserError(f'--names: {name} names two methods')

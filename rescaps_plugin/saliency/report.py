@@ -5,24 +5,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.tables import write_table
 from rescaps_plugin.saliency.drawing import draw_curves
 from rescaps_plugin.saliency.metric import MapScores, metrics_table, save_curves, summarise
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Return the shortest unique path endings as method names.
+def unique_names(methods: Sequence[tuple[Path, str | None]]) -> list[str]:
+    """Name methods by the shortest unique endings of their paths.
+
+    Methods of one config are named by it and their checkpoints: ``icon (epoch_16)``.
 
     Args:
-        paths: Folders, or configs, whose suffix is removed.
+        methods: Folders of maps with None, or configs, whose suffix is removed, with the checkpoint.
 
     Returns:
-        A name for each path.
+        A name for each method.
+
+    Raises:
+        UserError: A method is given twice.
     """
-    parts = [path.resolve().with_suffix('' if path.is_file() else path.suffix).parts for path in paths]
-    for count in range(1, max(map(len, parts)) + 1):
-        names = ['/'.join(part[-count:]) for part in parts]
-        if len(set(names)) == len(names):
+    paths = [path.resolve().with_suffix('' if path.is_file() else path.suffix) for path, _ in methods]
+    checkpoints = [Path(checkpoint).with_suffix('') if checkpoint else Path() for _, checkpoint in methods]
+    endings, runs = _unique_endings(paths), _unique_endings(checkpoints)
+    names = [
+        f'{endings[path]} ({runs[checkpoint]})' if paths.count(path) > 1 else endings[path]
+        for path, checkpoint in zip(paths, checkpoints, strict=True)
+    ]
+    for name, (path, _) in zip(names, methods, strict=True):
+        if names.count(name) > 1:
+            raise UserError(f'METHOD {path} is given twice.')
+    return names
+
+
+def _unique_endings(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return the shortest endings, of as many parts each, that tell paths apart, by path."""
+    different = set(paths)
+    for count in range(1, max(2, *(len(path.parts) + 1 for path in paths))):
+        names = {path: '/'.join(path.parts[-count:]).lstrip('/') for path in different}
+        if len({*names.values()}) == len(different):
             break
     return names
 
