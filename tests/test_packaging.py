@@ -65,7 +65,7 @@ def test_wheel_holds_package_configs_and_tools(wheel, repository):
     for name in ('configs', 'tools'):
         paths = {path.relative_to(repository).as_posix() for path in tracked(repository / name)}
         expected |= {f'rescaps_plugin/.mim/{path}' for path in paths}
-    assert names == expected | {'rescaps_plugin/.mim/model-index.yml', 'rescaps_script.py'}
+    assert names == expected | {'rescaps_plugin/.mim/model-index.yml'}
     assert 'rescaps_plugin/py.typed' in names
     assert metadata['Name'] == 'rescaps'
     assert metadata['License-File'] == 'LICENSE'
@@ -146,7 +146,7 @@ def test_installed_console_script_has_every_tool(installed, run_installed, repos
     code = """
 import runpy, sys
 
-from rescaps_script import main
+from rescaps_plugin.cli.main import main
 
 for line in sys.argv[1:]:
     sys.argv = ['rescaps', *line.split()]

@@ -1,6 +1,7 @@
-"""A training script that knows timm alone, with the calls of timm 1.0.31's train.py, as that makes them for
+"""A training script that imports timm alone, with the calls that timm 1.0.31's train.py makes for
 
-train.py DATA --model MODEL --in-chans 1 --img-size 16 --num-classes 10 --mean 0.5 --std 0.5 --no-aug
+train.py DATA --model MODEL --in-chans 1 --img-size 16 --num-classes 10 --mean 0.5 --std 0.5 --no-aug --model-kwargs \
+    img_size=16 output=logit
 """
 
 import json
@@ -17,6 +18,7 @@ from timm.utils import AverageMeter, accuracy
 
 def main(root, name, epochs):
     args = Namespace(model=name, epochs=int(epochs), in_chans=1, num_classes=10, img_size=16, mean=[0.5], std=[0.5])
+    args.model_kwargs = dict(img_size=args.img_size, output='logit')
     args.__dict__.update(
         opt='adamw', lr=3e-3, weight_decay=2e-5, momentum=0.9, sched='cosine', warmup_epochs=0, seed=42
     )
@@ -26,10 +28,15 @@ def main(root, name, epochs):
         pretrained=False,
         in_chans=args.in_chans,
         num_classes=args.num_classes,
+        drop_rate=0.0,
+        drop_path_rate=None,
+        drop_block_rate=None,
         global_pool=None,
+        bn_momentum=None,
+        bn_eps=None,
         scriptable=False,
         checkpoint_path='',
-        img_size=args.img_size,
+        **args.model_kwargs,
     )
     data_config = resolve_data_config(vars(args), model=model, verbose=False)
     loaders = {}

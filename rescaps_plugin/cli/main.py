@@ -1,7 +1,4 @@
-"""Console script ``rescaps``: run the tools by name, from an installed wheel or from a clone.
-
-Imports nothing of the package: :mod:`rescaps_script` runs this file by its path, without importing torch.
-"""
+"""Console script ``rescaps``: run the tools by name, from an installed wheel or from a clone."""
 
 import ast
 import difflib
@@ -10,7 +7,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 from types import ModuleType
 
-PACKAGE = Path(__file__).parents[1]
+import rescaps_plugin
+
+PACKAGE = Path(rescaps_plugin.__file__).parent
 # Folder of configs/ and tools/: a wheel has them in .mim, as OpenMMLab's packages do, a clone beside the package.
 ROOT = PACKAGE / '.mim' if (PACKAGE / '.mim').is_dir() else PACKAGE.parent
 
@@ -45,26 +44,16 @@ def _run(path: Path, name: str, arguments: list[str]) -> None:
 
 
 def _create_parser(tools: dict[str, Path]) -> ArgumentParser:
-    """Create the parser that prints the help and the version, from the sources of the tools and of the package."""
+    """Create the parser that prints the help, from the docstrings of the tools, and the version."""
     parser = ArgumentParser(
         'rescaps',
         description='Train, evaluate and export capsule networks.',
         epilog='rescaps COMMAND --help describes the arguments of a command. rescaps::FAMILY/NAME.py names a config of '
         'this project, for instance rescaps::rescaps/digits.py.',
     )
-    package = ast.parse((PACKAGE / '__init__.py').read_text(encoding='utf-8'))
-    (version,) = (
-        ast.literal_eval(node.value)
-        for node in package.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '__version__'
-    )
-    parser.add_argument('--version', action='version', version=f'rescaps {version} from {ROOT}')
+    parser.add_argument('--version', action='version', version=f'rescaps {rescaps_plugin.__version__} from {ROOT}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND')
     for name, path in tools.items():
         docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
         commands.add_parser(name, help=docstring.partition('\n')[0].replace('%', '%%'))
     return parser
-
-
-if __name__ == '__main__':
-    main()

