@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from rescaps_plugin.classification.image_inputs import reads_bgr
 from rescaps_plugin.classification.inference import find_score_activation, predict_scores
-from rescaps_plugin.cli.config import unwrap_test_set
+from rescaps_plugin.classification.recipe import describe_pipeline
+from rescaps_plugin.cli.config import find_test_pipeline, unwrap_test_set
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.export.exporter import Exporter, preprocessor_options
 from rescaps_plugin.training.checkpoint_loader import load_weights
@@ -90,4 +91,9 @@ class ClassifierExporter(Exporter):
 
     def describe(self) -> dict[str, Any]:
         rgb = reads_bgr(self.cfg) == preprocessor_options(self.cfg).get('to_rgb', False)
-        return {'classes': self.classes, **self.describe_images(rgb)}
+        recipe = [
+            *describe_pipeline(find_test_pipeline(self.cfg), self.input_shape[0]),
+            'subtract mean and divide by std, of values as the steps before leave them',
+            'run the file; scores are of classes, in their order',
+        ]
+        return {'classes': self.classes, **self.describe_images(rgb), 'recipe': recipe}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from rescaps_plugin.cli.config import find_test_pipeline
 from rescaps_plugin.export.exporter import Exporter
 from rescaps_plugin.losses import chamfer_distance
 from rescaps_plugin.pointcloud.inference import load_model
@@ -52,6 +54,16 @@ class AutoencoderExporter(Exporter):
     def find_input_shape(self) -> tuple[int, ...]:
         """Return ``(points, 3)``, with the number from ``--input-size``, or of the test set's first cloud."""
         return (*self.args.input_size, 3) if self.args.input_size else super().find_input_shape()
+
+    def describe(self) -> dict[str, Any]:
+        normalizes = any(step['type'] == 'NormalizePoints' for step in find_test_pipeline(self.cfg))
+        recipe = [
+            f'take {self.input_shape[0]} points of the cloud, or of the surface of the mesh',
+            'subtract the mean of the points, and divide by the largest distance of a point from it',
+            'run the file',
+            'multiply reconstruction by that distance and add that mean; latent is used as it is',
+        ]
+        return {'recipe': recipe if normalizes else [recipe[0], recipe[2]]}
 
     def reference(self, inputs: Tensor) -> tuple[Tensor, ...]:
         return Autoencoding(self.model)(inputs)

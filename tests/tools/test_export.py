@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from mmpretrain import get_model
 from mmpretrain.registry import DATASETS
+from PIL import Image
 from timm.utils import reparameterize_model
 
 from rescaps_plugin.classification.exporter import ClassifierExporter
@@ -120,6 +124,12 @@ def test_command_line(run_tool, config, checkpoint, model, digits, tmp_path):
             {'type': 'PackInputs'},
         ],
         'config': 'digits.py',
+        'recipe': [
+            'decode the file to grey values of 8 bits, rotate it as its EXIF orientation says, and drop its opacity',
+            'resize to width 16 and height 16, without regard to proportions: bicubic by cv2',
+            'subtract mean and divide by std, of values as the steps before leave them',
+            'run the file; scores are of classes, in their order',
+        ],
     }
 
 
@@ -301,3 +311,35 @@ def test_images_of_another_size_cannot_check(export, config, model, tmp_path):
     with pytest.raises(SystemExit, match='outputs images of 1x16x16, the file takes 1x24x32'):
         export(*arguments, '--check', *options)
     export(*arguments, *options)
+
+
+@pytest.mark.parametrize('size', [(120, 83), (70, 101), (40, 64)])
+def test_script_of_the_page_needs_only_the_file(load_tool, repository, tmp_path, monkeypatch, size):
+    """Its scores equal those of tools/predict.py, for images larger and smaller than the input size."""
+    monkeypatch.chdir(tmp_path)
+    for name in ('train/cat', 'train/dog', 'test/cat', 'test/dog'):
+        Path('data/images', name).mkdir(parents=True)
+        Image.new('RGB', (70, 70), (200, 30, 90)).save(Path('data/images', name, '0.png'))
+    config = str(repository / 'configs/rescaps/image_folder.py')
+    options = ['model.backbone.capsule_types=(2,2,2,2)', 'model.head.in_channels=34']
+    cfg = load_config(config, {'model.backbone.capsule_types': (2, 2, 2, 2), 'model.head.in_channels': 34})
+    init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    torch.save(
+        dict(state_dict=get_model(cfg).state_dict(), meta=dict(dataset_meta=dict(classes=('cat', 'dog')))), 'm.pth'
+    )
+    load_tool('export').main([config, 'm.pth', '--out', 'm.onnx', '--cfg-options', *options])
+    noise = np.random.RandomState(0).randint(0, 255, (8, 8, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save('photo.png')
+    page = (repository / 'configs/rescaps/README.md').read_text()
+    (script,) = (block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'onnxruntime' in block)
+    assert 'rescaps' not in script and 'torch' not in script and len(script.splitlines()) <= 18
+    command = [sys.executable, '-c', script, 'm.onnx', 'photo.png']
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    arguments = ['--top-k', '2', '--format', 'json', '--device', 'cpu', '--out-dir', 'out', '--cfg-options', *options]
+    load_tool('predict').main([config, 'm.pth', 'photo.png', *arguments])
+    (row,) = json.loads(Path('out/predictions.json').read_text())
+    names, scores = zip(*(line.split() for line in printed.splitlines()), strict=True)
+    assert names == (row['class'], row['class_2'])
+    np.testing.assert_allclose([*map(float, scores)], [row['score'], row['score_2']], rtol=0, atol=1e-5)
+    assert row['score'] - row['score_2'] > 1e-3

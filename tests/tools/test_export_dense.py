@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
 from rescaps_plugin.cli.config import load_config
+from rescaps_plugin.pointcloud.files import read_geometry
 from rescaps_plugin.saliency.datasets import SyntheticSOD
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
@@ -114,3 +115,21 @@ def test_size_of_clouds_is_one_number(load_tool, repository, here):
     config = str(repository / 'configs/pointcaps/pointcaps-rpr_digitclouds.py')
     with pytest.raises(SystemExit, match='--input-size of clouds is N, not 4 4'):
         export(load_tool, config, CLOUDS, '--input-size', '4', '4')
+
+
+def test_script_of_the_page_reconstructs_a_cloud(load_tool, repository, here):
+    """Its points equal those of tools/predict.py, far from the origin too."""
+    config = str(repository / 'configs/pointcaps/pointcaps-rpr_digitclouds.py')
+    changes = {**CLOUDS, 'model.num_points': 64}
+    export(load_tool, config, changes, '--out', 'model.onnx')
+    np.save('cloud.npy', np.random.RandomState(0).randn(64, 3) * (1, 2, 3) + (5e5, 0, -100))
+    page = (repository / 'configs/pointcaps/README.md').read_text()
+    (script,) = (block for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'onnxruntime' in block)
+    assert 'rescaps' not in script and 'torch' not in script and len(script.splitlines()) <= 18
+    subprocess.run([sys.executable, '-c', script, 'model.onnx', 'cloud.npy', 'points.npy'], check=True, cwd=here)
+    options = [f'{key}={value}' for key, value in changes.items()]
+    arguments = [config, 'random.pth', 'cloud.npy', '--device', 'cpu', '--out-dir', 'out', '--cfg-options', *options]
+    load_tool('predict').main(arguments)
+    expected = read_geometry(here / 'out/0000_cloud.ply').vertices
+    assert np.ptp(expected, axis=0).min() > 1e-3
+    np.testing.assert_allclose(np.load('points.npy'), expected, rtol=0, atol=1e-4)
