@@ -17,11 +17,11 @@ TRAIN = 'Train a model from a config'
 def rescaps(repository, tmp_path):
     """Run ``rescaps ...`` in an empty folder; gives the finished process."""
 
-    def run(*arguments, flags=()):
+    def run(*arguments, flags=(), columns=120):
         return subprocess.run(
             [sys.executable, *flags, '-c', 'from rescaps_script import main; main()', *map(str, arguments)],
             cwd=tmp_path,
-            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1', 'COLUMNS': '120'},
+            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1', 'COLUMNS': str(columns)},
             capture_output=True,
             text=True,
         )
@@ -42,7 +42,7 @@ def test_help_lists_every_tool_without_importing_torch(rescaps, repository, argu
 
 
 def test_version_names_the_folder_of_configs(rescaps, repository):
-    assert rescaps('--version').stdout == f'rescaps {rescaps_plugin.__version__} from {repository}\n'
+    assert rescaps('--version', columns=20).stdout == f'rescaps {rescaps_plugin.__version__} from {repository}\n'
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,27 @@ def test_errors_of_a_tool_are_its_own(rescaps):
     assert result.returncode == 1 and result.stderr == 'error: config missing.py does not exist.\n'
 
 
-def test_worker_processes_find_the_functions_of_a_tool(repository, tmp_path):
+@pytest.fixture
+def run_tool(repository, tmp_path):
+    """Run the code of a tool by a copy of the console script; gives the finished process."""
+
+    def run(code):
+        script = tmp_path / 'rescaps_plugin/cli/main.py'
+        script.parent.mkdir(parents=True)
+        shutil.copy(repository / 'rescaps_plugin/cli/main.py', script)
+        (tmp_path / 'tools').mkdir()
+        (tmp_path / 'tools/tool.py').write_text(code)
+        return subprocess.run([sys.executable, script, 'tool'], capture_output=True, text=True)
+
+    return run
+
+
+def test_interrupted_imports_end_without_a_traceback(run_tool):
+    result = run_tool('raise KeyboardInterrupt')
+    assert (result.returncode, result.stderr) == (130, 'interrupted.\n')
+
+
+def test_worker_processes_find_the_functions_of_a_tool(run_tool):
     """A tool is ``__main__``: processes that are spawned import it again, by its path."""
     code = """
 from multiprocessing import get_context
@@ -84,10 +104,5 @@ if __name__ == '__main__':
     with get_context('spawn').Pool(1) as pool:
         print(pool.map(double, [1, 2]))
 """
-    script = tmp_path / 'rescaps_plugin/cli/main.py'
-    script.parent.mkdir(parents=True)
-    shutil.copy(repository / 'rescaps_plugin/cli/main.py', script)
-    (tmp_path / 'tools').mkdir()
-    (tmp_path / 'tools/double.py').write_text(code)
-    result = subprocess.run([sys.executable, script, 'double'], capture_output=True, text=True)
+    result = run_tool(code)
     assert result.stdout == '[2, 4]\n', result.stderr
