@@ -230,7 +230,7 @@ class CapsuleClassifier(nn.Module):
         self.num_features = in_channels * kernel_size[0] * kernel_size[1]
         self.size_error = (
             f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} alone: give images of the "
-            "size that the network was built for, build it for the size of these, or use global_pool='avg'"
+            "size that the network was built for, build it for these (img_size=...), or use global_pool='avg'"
         )
         if num_classes > 0:
             self.drop: nn.Module = nn.Dropout(drop_rate)
