@@ -367,10 +367,12 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
 
     @torch.jit.ignore
     def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width of the last capsule map for images of a size."""
+        """Return the height and width of the last capsule map for images of a size; raise if that is not positive."""
         # Every block rounds up: its primary capsules are 1x1 with a stride.
         reduction = self.feature_info[-1]['reduction']
         height, width = to_2tuple(img_size)
+        if min(height, width) < 1:
+            raise ValueError(f'img_size must be positive, got {img_size!r}')
         return -(-height // reduction), -(-width // reduction)
 
     @torch.jit.ignore
