@@ -3,10 +3,13 @@
     python -m rescaps_plugin SCRIPT [ARGS]
     python -m rescaps_plugin -m MODULE [ARGS]
 
-For example timm's training script, on one process or on four:
+For example timm's training script, whose losses read logits, on one process or on four:
 
-    python -m rescaps_plugin pytorch-image-models/train.py data/images --model rescaps_small --num-classes 3
-    torchrun --nproc-per-node=4 -m rescaps_plugin pytorch-image-models/train.py data/images --model rescaps_small
+    python -m rescaps_plugin train.py data/images --model rescaps_small --num-classes 3 --model-kwargs output=logit
+    torchrun --nproc-per-node=4 -m rescaps_plugin train.py data/images --model rescaps_small --model-kwargs output=logit
+
+It takes other sizes of images by ``--model-kwargs output=logit img_size=48``, and trains the networks for grey images
+(``capsnet_tiny``, ``rescaps_mnist``, ...) with ``--in-chans 1 --input-img-mode L``.
 """
 
 import runpy

@@ -155,7 +155,8 @@ def typed_command(tool: str, argv: Sequence[str] | None) -> str:
         tool: Name of the tool, such as ``'benchmark'``.
         argv: Its arguments; default: the command line's.
     """
-    return shlex.join(['python', f'tools/{tool}.py', *(sys.argv[1:] if argv is None else argv)])
+    start = sys.argv[0].split() if sys.argv[0].startswith('rescaps ') else ['python', f'tools/{tool}.py']
+    return shlex.join([*start, *(sys.argv[1:] if argv is None else argv)])
 
 
 def add_config_options(parser: ArgumentParser) -> None:

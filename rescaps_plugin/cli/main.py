@@ -3,7 +3,7 @@
 import ast
 import difflib
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +24,11 @@ def main() -> None:
     tools = {path.stem.replace('_', '-'): path for path in sorted(ROOT.glob('tools/*.py'))}
     command = name.replace('_', '-')
     if command in tools:
-        _run(tools[command], f'rescaps {command}', arguments)
+        try:
+            _run(tools[command], f'rescaps {command}', arguments)
+        except KeyboardInterrupt:  # during the imports of the tool, which handles it later
+            print('interrupted.', file=sys.stderr)
+            sys.exit(130)
     elif name.startswith('-'):
         _create_parser(tools).parse_args([name])
     else:
@@ -48,8 +52,9 @@ def _create_parser(tools: dict[str, Path]) -> ArgumentParser:
     parser = ArgumentParser(
         'rescaps',
         description='Train, evaluate and export capsule networks.',
-        epilog='rescaps COMMAND --help describes the arguments of a command. rescaps::FAMILY/NAME.py names a config of '
-        'this project, for instance rescaps::rescaps/digits.py.',
+        epilog='rescaps COMMAND --help describes the arguments of a command. rescaps::FAMILY/NAME.py names a config\n'
+        'of this project, for instance rescaps::rescaps/digits.py.',
+        formatter_class=RawDescriptionHelpFormatter,  # leaves the folder that --version prints in one line
     )
     parser.add_argument('--version', action='version', version=f'rescaps {rescaps_plugin.__version__} from {ROOT}')
     commands = parser.add_subparsers(title='commands', metavar='COMMAND')

@@ -38,7 +38,7 @@ def user_errors() -> Iterator[None]:
         with _interrupts():
             yield
     except KeyboardInterrupt:
-        print('interrupted: saved checkpoints are complete; continue with tools/train.py --resume.', file=sys.stderr)
+        print('interrupted: saved checkpoints are complete; continue a training with --resume.', file=sys.stderr)
         sys.exit(INTERRUPTED)
     except ImportError as error:
         missing = explain_import_error(error)

@@ -224,15 +224,22 @@ class EMRouting(WindowRouting):
         self.weight = nn.Parameter(torch.empty(offsets, in_types, pose_size, self.out_types * pose_size))
         self.beta_u = nn.Parameter(torch.empty(self.out_types))
         self.beta_a = nn.Parameter(torch.empty(self.out_types))
-        coordinates = torch.zeros(self.window if coordinate_addition else 0, pose_size, pose_size)
-        if coordinate_addition:
+        self.register_buffer('coordinates', None, persistent=False)
+        self.coordinate_addition = coordinate_addition
+        self.init_non_persistent_buffers()
+        self.reset_parameters()
+
+    def init_non_persistent_buffers(self) -> None:
+        """Compute the coordinates, where the parameters are; for timm, after a network was built on the meta device."""
+        size = self.pose_shape[0]
+        coordinates = self.weight.new_zeros(self.window if self.coordinate_addition else 0, size, size)
+        if self.coordinate_addition:
             height, width = self.kernel_size
             rows = (torch.arange(height) + 0.5) / height
             columns = (torch.arange(width) + 0.5) / width
             coordinates[:, 0, -1] = rows.repeat_interleave(width)
             coordinates[:, 1, -1] = columns.repeat(height)
-        self.register_buffer('coordinates', coordinates.flatten(1), persistent=False)
-        self.reset_parameters()
+        self.coordinates = coordinates.flatten(1)
 
     def reset_parameters(self) -> None:
         """Draw transforms about the identity, and start without costs.

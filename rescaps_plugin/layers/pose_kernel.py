@@ -118,11 +118,11 @@ class PoseKernel(Deployable):
         factory: dict[str, Any] = dict(device=device, dtype=dtype)
         offsets = math.prod(window)
         per_window = routing == 'window'
-        group_types = capsule_types // groups
         self.capsule_types = capsule_types
         self.window = window
         self.pose_size = pose_size
         self.routing = routing
+        self.residual = residual
         self.groups = groups
         self.activation_channels = capsule_types * (offsets if per_window else 1) if activation else 0
 
@@ -131,18 +131,26 @@ class PoseKernel(Deployable):
 
         if not capsule_types:
             return
-        rows = torch.eye(pose_size, **factory)
-        one = {'identity': torch.clone, 'ones': torch.ones_like, 'none': torch.zeros_like}[residual](rows)
-        self.register_buffer('one', one, persistent=False)
-        self.register_buffer('rows', rows, persistent=False)
+        self.register_buffer('one', None, persistent=False)
+        self.register_buffer('rows', None, persistent=False)
         self.register_parameter(name, parameter(offsets if per_window else 1, capsule_types, pose_size, pose_size))
         if self.activation_channels:
             read = self.activation_channels // groups if per_window else 1
             self.activation_weight = parameter(offsets, capsule_types, read, pose_size**2)
-            own = None
-            if not per_window and group_types > 1:
-                own = torch.eye(group_types, **factory)[:, :, None].repeat(groups, 1, 1)
-            self.register_buffer('own', own, persistent=False)
+            self.register_buffer('own', None, persistent=False)
+        self.init_non_persistent_buffers()
+
+    def init_non_persistent_buffers(self) -> None:
+        """Compute the buffers, where the parameters are; for timm, after a network was built on the meta device."""
+        if self.deployed or not self.capsule_types:
+            return
+        parameter = next(self.parameters(recurse=False))
+        rows = torch.eye(self.pose_size, device=parameter.device, dtype=parameter.dtype)
+        self.rows = rows
+        self.one = {'identity': torch.clone, 'ones': torch.ones_like, 'none': torch.zeros_like}[self.residual](rows)
+        group_types = self.capsule_types // self.groups
+        if self.activation_channels and self.routing == 'pointwise' and group_types > 1:
+            self.own = torch.eye(group_types).to(rows)[:, :, None].repeat(self.groups, 1, 1)
 
     def _activation_fan_in(self) -> int:
         """Return the number of pose entries that an activation is read from."""

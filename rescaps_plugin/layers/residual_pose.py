@@ -44,7 +44,6 @@ class _ResidualPose(PoseKernel):
         if routing == 'pointwise' and kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd with routing='pointwise', got {kernel_size}")
         self.kernel_size = kernel_size
-        self.residual = residual
         self.transform_std = transform_std
         self.pose_channels = capsule_types * pose_size**2
         self._build_poses(capsule_types, (kernel_size, kernel_size), pose_size, routing, residual, groups)

@@ -230,7 +230,7 @@ class CapsuleClassifier(nn.Module):
         self.num_features = in_channels * kernel_size[0] * kernel_size[1]
         self.size_error = (
             f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} alone: give images of the "
-            "size that the network was built for, build it for the size of these, or use global_pool='avg'"
+            "size that the network was built for, build it for these (img_size=...), or use global_pool='avg'"
         )
         if num_classes > 0:
             self.drop: nn.Module = nn.Dropout(drop_rate)
@@ -367,10 +367,12 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
 
     @torch.jit.ignore
     def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width of the last capsule map for images of a size."""
+        """Return the height and width of the last capsule map for images of a size; raise if that is not positive."""
         # Every block rounds up: its primary capsules are 1x1 with a stride.
         reduction = self.feature_info[-1]['reduction']
         height, width = to_2tuple(img_size)
+        if min(height, width) < 1:
+            raise ValueError(f'img_size must be positive, got {img_size!r}')
         return -(-height // reduction), -(-width // reduction)
 
     @torch.jit.ignore

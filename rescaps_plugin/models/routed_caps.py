@@ -191,7 +191,7 @@ class RoutedClassifier(nn.Module):
         self.num_features = in_channels * feature_size[0] * feature_size[1]
         self.size_error = (
             f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} alone: give images of the size '
-            'that the network was built for, or build it for the size of these'
+            'that the network was built for, or build it for these (img_size=...)'
         )
         if num_classes > 0:
             own: dict[str, dict[str, Any]] = dict(

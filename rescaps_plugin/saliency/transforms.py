@@ -1,4 +1,4 @@
-"""Image and mask transforms in mmseg's ``TRANSFORMS``; ``LoadImageFromFile`` is replaced by a version with checks."""
+"""Image and mask transforms in mmseg's ``TRANSFORMS``."""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ def test_options_of_other_models_are_refused(given, model, message):
     check_predict_options(args, classes=True, maps=True)
 
 
-def test_command_can_be_typed_again():
+def test_command_can_be_typed_again(monkeypatch):
     assert typed_command('benchmark', ['a(b="c")', '--out', 'x y']) == (
         """python tools/benchmark.py 'a(b="c")' --out 'x y'"""
     )
+    monkeypatch.setattr('sys.argv', ['rescaps analyse-depth', '--blocks', '2'])
+    assert typed_command('analyse_depth', None) == 'rescaps analyse-depth --blocks 2'

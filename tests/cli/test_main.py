@@ -16,11 +16,11 @@ TRAIN = 'Train a model from a config'
 def rescaps(repository, tmp_path):
     """Run ``rescaps ...`` in an empty folder; gives the finished process."""
 
-    def run(*arguments):
+    def run(*arguments, columns=120):
         return subprocess.run(
             [sys.executable, '-c', 'from rescaps_plugin.cli.main import main; main()', *map(str, arguments)],
             cwd=tmp_path,
-            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1', 'COLUMNS': '120'},
+            env={**os.environ, 'PYTHONPATH': str(repository), 'OMP_NUM_THREADS': '1', 'COLUMNS': str(columns)},
             capture_output=True,
             text=True,
         )
@@ -38,7 +38,7 @@ def test_help_lists_every_tool(rescaps, repository, arguments):
 
 
 def test_version_names_the_folder_of_configs(rescaps, repository):
-    assert rescaps('--version').stdout == f'rescaps {rescaps_plugin.__version__} from {repository}\n'
+    assert rescaps('--version', columns=20).stdout == f'rescaps {rescaps_plugin.__version__} from {repository}\n'
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,30 @@ def test_errors_of_a_tool_are_its_own(rescaps):
     assert result.returncode == 1 and result.stderr == 'error: config missing.py does not exist.\n'
 
 
-def test_worker_processes_find_the_functions_of_a_tool(repository, tmp_path):
+@pytest.fixture
+def run_tool(repository, tmp_path):
+    """Run the code of a tool by the console script, from a folder of its own; gives the finished process."""
+
+    def run(code):
+        (tmp_path / 'tools').mkdir()
+        (tmp_path / 'tools/tool.py').write_text(code)
+        script = tmp_path / 'script.py'
+        script.write_text(
+            'from pathlib import Path\nfrom rescaps_plugin.cli import main\nmain.ROOT = Path.cwd()\nmain.main()\n'
+        )
+        environment = {**os.environ, 'PYTHONPATH': str(repository)}
+        command = [sys.executable, script, 'tool']
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def test_interrupted_imports_end_without_a_traceback(run_tool):
+    result = run_tool('raise KeyboardInterrupt')
+    assert (result.returncode, result.stderr) == (130, 'interrupted.\n')
+
+
+def test_worker_processes_find_the_functions_of_a_tool(run_tool):
     """A tool is ``__main__``: processes that are spawned import it again, by its path."""
     code = """
 from multiprocessing import get_context
@@ -80,14 +103,5 @@ if __name__ == '__main__':
     with get_context('spawn').Pool(1) as pool:
         print(pool.map(double, [1, 2]))
 """
-    (tmp_path / 'tools').mkdir()
-    (tmp_path / 'tools/double.py').write_text(code)
-    script = tmp_path / 'script.py'
-    script.write_text(
-        'from pathlib import Path\nfrom rescaps_plugin.cli import main\nmain.ROOT = Path.cwd()\nmain.main()\n'
-    )
-    environment = {**os.environ, 'PYTHONPATH': str(repository)}
-    result = subprocess.run(
-        [sys.executable, script, 'double'], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    result = run_tool(code)
     assert result.stdout == '[2, 4]\n', result.stderr

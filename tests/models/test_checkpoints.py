@@ -155,6 +155,8 @@ def test_weights_that_positions_share_are_kept(name):
 def test_input_size_that_cannot_be_set_is_refused():
     with pytest.raises(ValueError, match='img_size must leave room'):
         timm.create_model('em_caps_smallnorb').set_input_size(8)
+    with pytest.raises(ValueError, match='img_size must be positive, got 0'):
+        timm.create_model('rescaps_tiny').set_input_size(0)
     with pytest.raises(ValueError, match='reconstruction=False'):
         timm.create_model('capsnet_tiny', reconstruction=True).set_input_size(24)
     with pytest.raises(RuntimeError, match='training form'):

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from mmpretrain.registry import MODELS
+from timm.models._manipulate import reinit_non_persistent_buffers
 from timm.utils import reparameterize_model
 from torch import nn
 
@@ -163,6 +164,28 @@ def test_device_and_dtype_of_parameters(name):
     assert {(t.device.type) for t in network.state_dict().values()} == {'meta'}
     assert {p.dtype for p in network.parameters()} == {torch.bfloat16}
     assert network.conv1.weight.is_meta if name not in TINY else network.head.routing.weight.is_meta
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments'),
+    [*((name, {}) for name in TINY), ('rescaps_tiny', dict(routing='pointwise', residual='ones'))],
+)
+def test_network_built_on_the_meta_device_takes_weights_and_buffers(name, arguments):
+    network = timm.create_model(name, **SMALL, **arguments).eval()
+    images = torch.randn(2, 1, 16, 16)
+    for assign in (False, True):
+        built = timm.create_model(name, **SMALL, **arguments, device='meta').eval()
+        if not assign:
+            built.to_empty(device='cpu')
+            for buffer in built.buffers():
+                buffer.fill_(7)
+        built.load_state_dict(network.state_dict(), assign=assign)
+        reinit_non_persistent_buffers(built)
+        assert torch.equal(built(images), network(images))
+    network = reparameterize_model(network)
+    expected = network(images)
+    reinit_non_persistent_buffers(network)
+    assert torch.equal(network(images), expected)
 
 
 @pytest.mark.parametrize('network', [CapsNet, ResCaps, ResCapsTrunk, RoutedCaps, MODELS.get('ResCaps')])
