@@ -124,10 +124,12 @@ def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequenc
 
 
 def report(rows: Sequence[dict]) -> None:
-    """Print the first rows and, where the truth is known, how many are right."""
+    """Print the best classes of the first rows and, where the truth is known, how many are right."""
     for row in rows[:SCREEN_ROWS]:
+        ends = [key.removeprefix('class') for key in row if key.startswith('class')]
+        best = ', '.join(f'{show(row[f"class{end}"])} ({row[f"score{end}"]:.3f})' for end in ends)
         truth = f', truth {show(row["truth"])}' if 'truth' in row else ''
-        print(f'image {show(row["image"])}: {show(row["class"])} ({row["score"]:.3f}){truth}')
+        print(f'image {show(row["image"])}: {best}{truth}')
     if len(rows) > SCREEN_ROWS:
         print(f'... and {len(rows) - SCREEN_ROWS} more')
     known = [row for row in rows if 'truth' in row]

@@ -195,8 +195,14 @@ def test_files_of_a_test_set_in_memory_score_as_the_test_set(repository, load_to
     assert len({row['score'] for row in tables['set']}) == 5
 
 
-def test_top_k(files_model, images, predict):
+RANKED = (('class', 'score'), ('class_2', 'score_2'))
+
+
+def test_top_k(files_model, images, predict, capsys):
     rows = predict(*files_model, images, '--top-k', '2')
+    first = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('image'))
+    expected = ', '.join(f'{rows[0][name]} ({rows[0][score]:.3f})' for name, score in RANKED)
+    assert first == f'image {rows[0]["image"]}: {expected}'
     assert all(set(row) == {'image', 'class', 'score', 'class_2', 'score_2'} for row in rows)
     for row in rows:
         assert row['class_2'] in COLORS.keys() - {row['class']} and row['score_2'] <= row['score']
