@@ -36,6 +36,7 @@ from rescaps_plugin.data.images import IMAGE_SUFFIXES
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.layers import ResidualPoseClassifier, ResidualPoseRouting
+from rescaps_plugin.training.checkpoint_writer import whole_files
 
 # Rotations in degrees, shifts in fractions of the width.
 ANGLES = tuple(range(-60, 61, 10))
@@ -90,7 +91,8 @@ def run(args: Namespace) -> None:
         'equivariance': followed,
         'part_whole': {how: {name: m.tolist() for name, m in found.items()} for how, found in parts.items()},
     }
-    dump(numbers, str(out_dir / 'capsules.json'), indent=2)
+    with whole_files():
+        dump(numbers, str(out_dir / 'capsules.json'), indent=2)
     print(f'wrote activations.png, equivariance.png, part_whole.png and capsules.json to {out_dir}')
 
 

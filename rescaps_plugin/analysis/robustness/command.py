@@ -23,6 +23,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.training.checkpoint_writer import whole_files
 
 
 def run(args: Namespace) -> None:
@@ -52,7 +53,8 @@ def run(args: Namespace) -> None:
         report['results'][mode] = MODES[mode][0](models, args)
     for line in report['results'].get('attack', {}).get('lines', ()):
         print(line)
-    dump(report, str(out_dir / 'robustness.json'), indent=2)
+    with whole_files():
+        dump(report, str(out_dir / 'robustness.json'), indent=2)
     write_page(report, out_dir / 'robustness.md')
     files = draw(report['results'], [model.name for model in models], out_dir)
     print(f'wrote {", ".join(["robustness.json", "robustness.md", *files])} to {out_dir}')
