@@ -1,7 +1,7 @@
-"""Reading checkpoints of the authors' release of ResCaps (https://github.com/liuyi1989/ResCaps).
+"""Convert checkpoints of the authors' release of ResCaps (https://github.com/liuyi1989/ResCaps).
 
 The release stores one 1x1 convolution over an unfolded window where our layers hold the weights per window offset and
-capsule type, computes activations that nothing reads, and carries many modules that its forward pass never calls.
+capsule type, computes activations that are never read, and contains many modules that its forward pass never calls.
 """
 
 import re
