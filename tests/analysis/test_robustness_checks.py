@@ -1,4 +1,4 @@
-"""Checks for masked gradients, on results that are made up."""
+"""Checks for masked gradients, on made-up results."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def results_of(**changes):
     }
 
 
-def test_checks_say_what_was_found():
+def test_checks_report_figures():
     checks = check_attacks(results_of(), (0.1, 0.2), 100)
     assert all(check.passed for check in checks)
     lines = list(map(str, checks))
