@@ -70,7 +70,7 @@ class CostHook(Hook):
 
     Time is that of the model's steps, without the loading of data, see :class:`StepClock`: on a GPU in seconds, on a
     CPU in seconds of CPU time, which other processes on the machine do not add to. The first step of a process, which
-    warms up, does not count. Memory is the peak above what was in use when training or testing began, with the model
+    warms up, does not count. Memory is the peak above the memory in use when training or testing began, with the model
     and the data loaded.
 
     The figures of a training are saved in its checkpoints, so that a resumed one continues from them; a test of the

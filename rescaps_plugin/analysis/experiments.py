@@ -1,4 +1,4 @@
-"""Run the experiments behind a table, each step in a process of its own and none twice.
+"""Run the experiments behind a table, each step in a separate process and only once.
 
 A *definition* describes an experiment as plain data::
 
@@ -14,7 +14,7 @@ A *definition* describes an experiment as plain data::
     )
 
 A *run* is an experiment with a seed. Its folder is named after a digest of the complete definition: a changed one
-gets a folder of its own, and tables that share an experiment share its runs. ``result.json``, which is written
+gets another folder, and tables that share an experiment share its runs. ``result.json``, which is written
 last, marks a run as done.
 """
 
@@ -121,7 +121,7 @@ class Experiment:
 
 
 class Run:
-    """An experiment with a seed, in a folder of its own.
+    """An experiment with a seed, in a separate folder.
 
     Args:
         experiment: The experiment.

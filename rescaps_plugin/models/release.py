@@ -45,7 +45,7 @@ def map_release_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -
             )
         if value.numel() != target[name].numel():
             raise ValueError(
-                f'the release checkpoint gives {name!r} the shape {tuple(value.shape)}, the model has '
+                f'the release checkpoint has {name!r} of shape {tuple(value.shape)}, the model has '
                 f'{tuple(target[name].shape)}: build it with its capsule_types, num_classes and img_size'
             )
         mapped[name] = value.reshape(target[name].shape)

@@ -229,7 +229,7 @@ class CapsuleClassifier(nn.Module):
         kernel_size = self.feature_size or (1, 1)
         self.num_features = in_channels * kernel_size[0] * kernel_size[1]
         self.size_error = (
-            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} alone: give images of the "
+            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} only: pass images of the "
             "size that the network was built for, build it for the size of these, or use global_pool='avg'"
         )
         if num_classes > 0:

@@ -190,7 +190,7 @@ class RoutedClassifier(nn.Module):
         self.drop = CapsuleDropout(in_types, drop_rate, weight_is_pose=routing == 'dynamic')
         self.num_features = in_channels * feature_size[0] * feature_size[1]
         self.size_error = (
-            f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} alone: give images of the size '
+            f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} only: pass images of the size '
             'that the network was built for, or build it for the size of these'
         )
         if num_classes > 0:

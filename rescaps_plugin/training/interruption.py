@@ -116,7 +116,7 @@ class StopHook(Hook):
         saved = None if hook is None else hook.save_now(runner, iteration)
         self.signals.wait_for_all()
         if is_main_process():
-            kept = f'{saved} is saved, and --resume goes on from it' if saved else 'no checkpoint hook saved it'
+            kept = f'{saved} is saved, and --resume continues from it' if saved else 'no checkpoint hook saved it'
             print(f'stopped by {signal.Signals(number).name} at iteration {iteration}: {kept}.', file=sys.stderr)
         raise SystemExit(128 + number)
 

@@ -87,7 +87,7 @@ def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None
 
 
 def _find_problem(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint file, as the predicate of a sentence; None if it is whole."""
+    """Return the damage of a checkpoint file, as the predicate of a sentence; None if there is none."""
     if not zipfile.is_zipfile(path):
         return 'is torn' if path.is_file() else 'does not exist'
     try:

@@ -129,7 +129,7 @@ def _check_plan(plan: dict[str, Any], saved: dict[str, Any], refuse: Refuse, dif
         why = f', since {batch}' if 'batch_size' in changed else ''
         refuse(f'{reason}{why}, so that neither its place nor its schedule would be right')
     if 'batch_size' in changed:
-        differences.append(f'{batch}; the schedule goes on by iterations.')
+        differences.append(f'{batch}; the schedule continues by iterations.')
     if 'accumulative_counts' in changed:
         differences.append('accumulative_counts was {} and is {}.'.format(*changed['accumulative_counts']))
 

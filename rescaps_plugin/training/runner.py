@@ -185,7 +185,7 @@ def build_runner(cfg: Config, *hooks: Hook) -> Runner:
 
     Args:
         cfg: A complete config; ``runner_type`` picks another runner than :class:`mmengine.runner.Runner`.
-        *hooks: Hooks to register beside the config's.
+        *hooks: Hooks to register in addition to the config's.
 
     Returns:
         The runner, ready to train or test.

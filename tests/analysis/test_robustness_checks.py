@@ -38,7 +38,7 @@ def test_checks_report_figures():
         (dict(pgd=[38, 38]), "PGD's loss rises"),
         (
             dict(transfer={'b': {'a': [dict(accuracy=69, loss=0), dict(accuracy=90, loss=0)]}}),
-            'what PGD made against b',
+            'the images of PGD against b',
         ),
         (dict(unbounded={'a': dict(accuracy=1, loss=5)}), 'PGD without a bound'),
         (dict(zero_gradients={'a': 1}), 'the gradient is not zero'),

@@ -225,7 +225,7 @@ def test_bad_arguments_are_named(build, message):
 
 def test_images_of_another_size_are_refused():
     model = timm.create_model('em_caps_tiny')
-    with pytest.raises(AssertionError, match='class capsules read capsule maps of 8x8 alone'):
+    with pytest.raises(AssertionError, match='class capsules read capsule maps of 8x8 only'):
         model(torch.randn(1, 3, 40, 40))
 
 

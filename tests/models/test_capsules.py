@@ -102,7 +102,7 @@ def test_gradients_flow_with_checkpointing():
 
 def test_images_of_another_size_are_refused():
     network, _ = build('rescaps_tiny')
-    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x2 alone"):
+    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x2 only"):
         network.forward_capsules(torch.randn(1, 3, 48, 48))
 
 

@@ -61,7 +61,7 @@ def test_release_checkpoint_reproduces_the_releases_activations(tmp_path):
         (lambda state: state.pop('conv_caps2_1.weights'), "lacks 'conv_caps2_1.weights'"),
         (
             lambda state: state.update({'bn3.weight': torch.zeros(7)}),
-            r"'blocks.2.primary.norm.weight' the shape \(7,\)",
+            r"'blocks.2.primary.norm.weight' of shape \(7,\)",
         ),
     ],
 )
@@ -146,7 +146,7 @@ def test_features_only_drops_unused_blocks():
 def test_non_square_images_and_other_classes():
     model = timm.create_model('rescaps_tiny', img_size=(20, 36), num_classes=7, in_chans=2).eval()
     assert model(torch.randn(2, 2, 20, 36)).shape == (2, 7)
-    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x3 alone"):
+    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x3 only"):
         model(torch.randn(2, 2, 36, 36))
     anysize = timm.create_model('rescaps_tiny', global_pool='avg').eval()
     assert anysize(torch.randn(2, 3, 50, 24)).shape == (2, 10)

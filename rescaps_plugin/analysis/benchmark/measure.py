@@ -88,8 +88,8 @@ class Bench:
     output's squared norm (nothing to compute: the output is its gradient) and the release of the gradients.
 
     float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
-    is :func:`torch.compile` of the whole module as one graph, for each batch size anew; ``cudagraphs`` is the same in
-    its mode ``reduce-overhead``, which replays CUDA graphs.
+    is :func:`torch.compile` of the whole module as one graph, compiled for each batch size; ``cudagraphs`` is the same
+    in its mode ``reduce-overhead``, which replays CUDA graphs.
 
     Args:
         name: Name of the candidate.

@@ -70,7 +70,7 @@ def check_attacks(results: dict[str, Any], epsilons: Sequence[float], images: in
         for other, entries in results['transfer'].items():
             if other != model:
                 transferred = [entry['accuracy'] for entry in entries[model]]
-                claim = f'PGD fools as many as what PGD made against {other} or more'
+                claim = f'PGD fools as many as the images of PGD against {other} or more'
                 checks.append(_compare(model, claim, accuracy['pgd'], transferred))
         left = results['unbounded'][model]['accuracy']
         checks.append(
