@@ -21,7 +21,7 @@ settings.load_profile('repeatable')
 
 @pytest.fixture(autouse=True)
 def own_mmengine_state(monkeypatch):
-    """Reset MMEngine's default scope and message hub, which the last run in this process left."""
+    """Reset MMEngine's default scope and message hub, which a previous run in this process may have set."""
     monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
     monkeypatch.setattr(MessageHub, '_instance_dict', OrderedDict())
 

@@ -215,7 +215,7 @@ def signal_with_nohup(*details):
 
 
 def wait_at(iteration, name):
-    """Wait at an iteration until a file is there; ``<name>.here`` says that it waits."""
+    """Wait at an iteration until a file exists; ``<name>.here`` signals that it is waiting."""
     from rescaps_plugin.training import resumable_loops
 
     train, calls = resumable_loops._PlacedLoop.run_iter, iter(range(1, 10**6))

@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 OTHERS = ('torch', 'timm', 'mmengine', 'mmcv', 'mmpretrain', 'mmseg')
-# All that registers something, or that the plugin might replace. Some of it can be imported after the plugin only.
+# Packages with registries, or that the plugin might patch. Some can be imported only after the plugin.
 BEFORE = (
     'timm', 'mmengine.runner', 'mmengine.hooks', 'mmengine.visualization', 'mmengine.evaluator', 'mmengine._strategy',
     'mmcv.cnn', 'mmcv.transforms', 'mmpretrain.apis', 'mmpretrain.datasets', 'mmpretrain.engine',
@@ -52,13 +52,13 @@ def snapshot() -> Snapshot:
 
 
 def meanings(registry) -> dict[str, Any]:
-    """Return what each name means in a registry: its own entries, before those of its ancestors."""
+    """Return what each name resolves to in a registry: its own entries take precedence over its ancestors'."""
     inherited = {} if registry.parent is None else meanings(registry.parent)
     return inherited | dict(registry.module_dict)
 
 
 def compare(before: Snapshot, after: Snapshot) -> dict[str, list[str]]:
-    """Return what of a snapshot is another object, or gone, in a later one, and what was added to it."""
+    """Return the entries of a snapshot that changed or are missing in a later one, and the added ones."""
     changed, added = [], []
     for place, entries in before.items():
         now = after.get(place, {})

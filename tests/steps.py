@@ -16,7 +16,7 @@ import rescaps_plugin.saliency  # noqa: F401
 from rescaps_plugin.losses import margin_loss, spread_loss
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
-# The smallest network of every family, which train in seconds on a CPU.
+# The smallest network of every family, each trainable in seconds on a CPU.
 TINY = sorted(
     name for name in timm.list_models('*_tiny') if timm.model_entrypoint(name).__module__.startswith('rescaps_plugin.')
 )

@@ -1,4 +1,4 @@
-"""Imports within the package: one direction, without circles, from the layers up."""
+"""Imports within the package: in one direction, without cycles."""
 
 import ast
 import sys
@@ -36,7 +36,7 @@ MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob('*.py')) if '.mi
 
 
 def imports_of(path: Path) -> list[str]:
-    """Return the modules that a file imports, at its head and inside functions."""
+    """Return the modules that a file imports, at module level and inside functions."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
@@ -72,7 +72,7 @@ def test_imports_point_downwards(module):
 
 
 def test_no_circles():
-    # A package is imported before its modules, but they need not wait for its whole __init__.
+    # A package is imported before its modules, but they do not depend on the rest of its __init__.
     graph = {
         module: {imported for imported in imports if imported in MODULES and imported != module}
         for module, imports in IMPORTS.items()

@@ -1,4 +1,4 @@
-"""``python -m rescaps_plugin``: scripts of other projects know the plugin's names."""
+"""``python -m rescaps_plugin``: scripts of other projects can use the plugin's names."""
 
 import json
 import os
@@ -21,7 +21,7 @@ if __name__ == '__main__':
 
 @pytest.fixture
 def run(repository, tmp_path):
-    """Run ``python -m rescaps_plugin ...`` in an empty folder; gives the finished process."""
+    """Run ``python -m rescaps_plugin ...`` in an empty folder and return the finished process."""
 
     def start(*arguments):
         return subprocess.run(
@@ -37,7 +37,7 @@ def run(repository, tmp_path):
 
 @pytest.fixture
 def project(tmp_path):
-    """A script that imports a module beside it."""
+    """A script that imports a module from its folder."""
     (tmp_path / 'project').mkdir()
     (tmp_path / 'project/script.py').write_text(SCRIPT)
     (tmp_path / 'project/helper.py').write_text("NAME = 'helper'")
@@ -70,7 +70,7 @@ def test_exit_code_is_that_of_the_script(run, tmp_path):
         (('missing.py',), 'error: script missing.py does not exist.'),
     ],
 )
-def test_what_cannot_be_run_is_one_line(run, arguments, message):
+def test_error_is_one_line(run, arguments, message):
     result = run(*arguments)
     assert result.returncode == 1 and result.stderr.startswith(message) and result.stderr.count('\n') == 1
 

@@ -88,7 +88,7 @@ def test_package_is_the_first_top_level_name(wheel):
 
 @pytest.fixture(scope='module')
 def installed(wheel, tmp_path_factory):
-    """A folder with what the wheel installs."""
+    """A folder with the installed wheel."""
     target = tmp_path_factory.mktemp('site')
     options = ['--quiet', '--no-deps', '--no-compile', '--target', str(target)]
     subprocess.run([sys.executable, '-m', 'pip', 'install', *options, str(wheel)], check=True)
@@ -97,7 +97,7 @@ def installed(wheel, tmp_path_factory):
 
 @pytest.fixture
 def run_installed(installed, tmp_path):
-    """Run a command with the installed wheel, in an empty folder; gives the lines that it prints."""
+    """Run a command with the installed wheel in an empty folder, and return the lines that it prints."""
 
     def run(*command):
         environment = {**os.environ, 'PYTHONPATH': str(installed), 'OMP_NUM_THREADS': '1', 'COLUMNS': '120'}

@@ -38,7 +38,7 @@ BLOCK = re.compile(r'^```shell\n(.*?)^```', re.DOTALL | re.MULTILINE)
 CHECKPOINT = r'\S+\.pth|CHECKPOINT'
 SAMPLES = 16
 
-# What replaces the placeholders of a page.
+# Replacements for the placeholders of a page.
 PLACEHOLDERS = {
     'README.md': {'CONFIG': 'configs/icon/icon-rpr_efficientnet-lite0_ecssd.py', 'IMAGE_OR_FOLDER': 'photos'},
     'configs/icon/README.md': {'CONFIG': 'configs/icon/icon-rpr_efficientnet-lite0_synthetic.py'},
@@ -48,7 +48,7 @@ PLACEHOLDERS = {
         'DYNAMIC_CONFIG': 'configs/pointcaps/pointcaps-dynamic_digitclouds.py',
     },
 }
-# Arguments that shorten a tool, which come last and so override those of the page.
+# Arguments that shorten a tool; they come last and override those of the page.
 SHORT = {
     'analyse_depth': ['--depths', '1', '--epochs', '1', '--indices', '32', '--batch-size', '16'],
     'analyse_sod': ['--max-images', '2', '--common'],
@@ -75,7 +75,7 @@ def blocks():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A clone to run in, with the reader's own files, where programs on the path only record their arguments."""
+    """A clone to run in, with the reader's own files and mock programs that only record their arguments."""
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     (tmp_path / 'tests').symlink_to(ROOT / 'tests')
     (tmp_path / 'data').mkdir()
@@ -102,7 +102,7 @@ def folder(tmp_path, monkeypatch):
             shutil.copy(mask, tmp_path / 'MAPS' / method)
     (tmp_path / 'chair.off').write_text('OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n')
     monkeypatch.chdir(tmp_path)
-    # All modules, so that none is imported while the function is replaced, and keeps it.
+    # All modules, so that none is imported while the function is replaced and keeps the replacement.
     for found in pkgutil.walk_packages(rescaps_plugin.__path__, 'rescaps_plugin.'):
         if not found.name.startswith('rescaps_plugin.engine') and not found.name.endswith('__main__'):
             module = importlib.import_module(found.name)
@@ -128,7 +128,7 @@ def load_short(config, options=None):
 
 
 def expand(block, folder):
-    """Return the commands of a block as bash runs it, of those that differ in numbers alone the first."""
+    """Return the commands of a block as bash runs it; of those that differ only in numbers, the first."""
     environment = {**os.environ, 'PATH': f'{folder / "bin"}:{os.environ["PATH"]}'}
     subprocess.run(['bash', '-euc', block], cwd=folder, env=environment, check=True)
     commands = [command.split('\n') for command in (folder / 'commands').read_text().split('\n\n')[:-1]]
@@ -136,7 +136,7 @@ def expand(block, folder):
 
 
 def missing_data(cfg):
-    """Return the first folder that the data sets of a config want and this machine lacks."""
+    """Return the first folder that the data sets of a config need and this machine lacks."""
     for phase in ('train', 'val', 'test'):
         loader = cfg.get(f'{phase}_dataloader')
         for dataset in inner_datasets(loader.dataset) if loader else ():
@@ -159,7 +159,7 @@ def write_checkpoint(config, path):
 
 
 def run(command, page, load_tool):
-    """Run a command in this process, as far as its data set is on this machine."""
+    """Run a command in this process, as far as its data sets are available."""
     program, first, *arguments = [*command, '']
     arguments = arguments[:-1]
     name = Path(first).stem

@@ -41,7 +41,7 @@ def blocks():
 
 
 def write_checkpoint(folder, config, path):
-    """Write an untrained checkpoint where a page names one."""
+    """Write an untrained checkpoint to the path that a page names."""
     cfg = load_config(str(ROOT / config), {'log_level': 'ERROR'})
     cfg.work_dir = str(folder / 'build')
     (folder / path).parent.mkdir(parents=True, exist_ok=True)

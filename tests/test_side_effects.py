@@ -1,4 +1,4 @@
-"""What the plugin changes in other packages: when it is imported, when all of it is, and when its tools have run."""
+"""Changes of the plugin to other packages: by its import, by the import of all modules, and by its tools."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def steps(repository, tmp_path_factory):
 
 
 def test_import_of_the_package(steps):
-    """It adds its networks to timm, and to mmcv-lite what needs compiled operators and is looked for in vain there."""
+    """It adds its networks to timm, and to mmcv-lite the names of compiled operators that it lacks."""
     assert steps['plugin']['changed'] == []
     kinds = [
         (r'timm\.models\._registry\.', 'models'),
@@ -47,6 +47,6 @@ def test_import_of_every_module(steps):
 
 
 def test_runs_of_the_tools(steps):
-    # PyTorch counts hooks, and marks the optimizers that it has built.
+    # PyTorch counts hooks, and marks the classes of optimizers that were built.
     assert set(steps['runs']['changed']) <= {'torch.utils.hooks.RemovableHandle.next_id', 'torch.optim.adam.Adam.step'}
     assert any('MessageHub._instance_dict' in name for name in steps['runs']['added'])

@@ -1,4 +1,4 @@
-"""Compare salient object detectors on a test set: pictures of images, masks and maps, tables, and curves.
+"""Compare salient object detectors on a test set: figures of images, masks and maps, tables, and curves.
 
     python tools/analyse_sod.py ICON_CONFIG CHECKPOINT TSPOANET_CONFIG CHECKPOINT
     python tools/analyse_sod.py CONFIG CHECKPOINT MAPS/PUBLISHED --max-images 100
@@ -28,25 +28,25 @@ with user_errors():
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add_methods_argument(parser)
-    parser.add_argument('--names', nargs='+', help='names of the methods (default: of their configs and folders)')
-    parser.add_argument('--images', type=Path, help='folder of images, with --masks')
-    parser.add_argument('--masks', type=Path, help='folder of masks, with --images')
-    parser.add_argument('--max-images', type=positive_int, help='take so many, evenly spaced (default: all)')
-    parser.add_argument('--common', action='store_true', help='take only images whose maps all folders have')
-    parser.add_argument('--rows', type=positive_int, default=6, help='images in the picture (default: 6)')
-    parser.add_argument('--show', nargs='+', metavar='STEM', help='these in the picture, by names without suffix')
-    parser.add_argument('--resize', action='store_true', help='bring saved maps of another size to that of their masks')
-    parser.add_argument('--batch-size', type=positive_int, default=1, help='images at a time (default: 1)')
+    parser.add_argument('--names', nargs='+', help='names of the methods (default: those of their configs or folders)')
+    parser.add_argument('--images', type=Path, help='folder of images; needs --masks')
+    parser.add_argument('--masks', type=Path, help='folder of masks; needs --images')
+    parser.add_argument('--max-images', type=positive_int, help='number of images to use, evenly spaced (default: all)')
+    parser.add_argument('--common', action='store_true', help='use only images that have a map in every folder')
+    parser.add_argument('--rows', type=positive_int, default=6, help='number of images in maps.png (default: 6)')
+    parser.add_argument('--show', nargs='+', metavar='STEM', help='images to show in maps.png, by name without suffix')
+    parser.add_argument('--resize', action='store_true', help='resize saved maps to the size of their masks')
+    parser.add_argument('--batch-size', type=positive_int, default=1, help='images per batch (default: 1)')
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<first method>/analysis')
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     if (args.images is None) != (args.masks is None):
-        parser.error('--images and --masks: both or none')
+        parser.error('--images and --masks must be given together')
     if args.names is not None and len(args.names) != len(args.methods):
         parser.error(f'--names: {len(args.methods)} names are needed, one for each METHOD, not {len(args.names)}')
     if args.names is not None and len(set(args.names)) < len(args.names):
-        parser.error('--names: two methods have one name')
+        parser.error('--names: two methods have the same name')
     if args.images is None and all(checkpoint is None for _, checkpoint in args.methods):
         parser.error('folders of maps alone need --images and --masks')
     return args
@@ -55,7 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         args = parse_args(argv)
-        # Here, so that --help and mistaken arguments do without MMSegmentation.
+        # Imported here, so that --help and argument errors do not need MMSegmentation.
         from rescaps_plugin.saliency.analyse_sod_command import run
 
         run(args)

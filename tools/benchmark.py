@@ -1,4 +1,4 @@
-"""Compare what networks and layers cost: parameters, multiply-adds, time and memory.
+"""Compare the cost of networks and layers: parameters, multiply-adds, time and memory.
 
     python tools/benchmark.py rescaps_cifar resnet18 --reference resnet18
     python tools/benchmark.py 'rescaps_cifar(routing="pointwise")' rescaps_cifar+deploy rescaps_cifar+bf16
@@ -8,14 +8,14 @@
     python tools/benchmark.py --preset gpu
     python tools/benchmark.py --loader configs/rescaps/mnist.py --cfg-options train_dataloader.num_workers=4
 
-A NAME is a model registered in timm, a layer of rescaps_plugin.layers, or a class of a Python file, with arguments
-where it needs any. The forms that it runs in follow: +deploy, +channels_last, +compile (torch.compile, as one graph),
-+bf16 and +fp16 (autocast), +tf32 (float32 whose products a GPU rounds to TensorFloat-32, which is off without it). What
-fails or runs out of memory is left out with its reason. Writes benchmark.json and benchmark.md, after every quantity of
-every round, and where matplotlib is installed benchmark.png.
+A NAME is a model registered in timm, a layer of rescaps_plugin.layers, or a class of a Python file, with any arguments
+that it needs. Suffixes select the form that it runs in: +deploy, +channels_last, +compile (torch.compile, as one
+graph), +bf16 and +fp16 (autocast), +tf32 (float32 with products rounded to TensorFloat-32 on a GPU; off by default).
+Candidates that fail or run out of memory are left out, with the reason. Writes benchmark.json and benchmark.md after
+every quantity of every round, and benchmark.png if matplotlib is installed.
 
---loader times the training data loader of a config alone, in the main process and in workers, and a training step, says
-which of them is the limit, and ends in the loader's `N images/s`.
+--loader times the training data loader of a config on its own, in the main process and in workers, and a training step,
+and reports which of the two limits training; the last line is the speed of the loader, `N images/s`.
 """
 
 from collections.abc import Sequence

@@ -1,10 +1,10 @@
-"""Score folders of saved saliency maps, of one method or several side by side, as published tables do.
+"""Score folders of saved saliency maps, of one or several methods, with the metrics of published tables.
 
     python tools/eval_sod.py MAPS/ICON MAPS/TSPOANet data/ECSSD/ground_truth_mask
     python tools/eval_sod.py work_dirs/icon/maps data/ECSSD/ground_truth_mask --common --workers 8
 
-Maps and masks belong together by their names without suffix. Writes metrics.md, metrics.csv and metrics.json, a row for
-each method; curves.png, precision over recall, F- and E-measure over the threshold; and <method>.npz, the curves.
+Maps and masks are matched by their file names without suffix. Writes metrics.md, metrics.csv and metrics.json, a row
+for each method; curves.png, precision over recall, F- and E-measure over the threshold; and <method>.npz, the curves.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -20,8 +20,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('maps', nargs='+', type=Path, metavar='PRED_DIR', help="folder of a method's maps")
     parser.add_argument('masks', type=Path, metavar='GT_DIR', help='folder of the masks')
     parser.add_argument('--names', nargs='+', help="names of the methods (default: their folders')")
-    parser.add_argument('--common', action='store_true', help='score only what the masks and all methods have')
-    parser.add_argument('--resize', action='store_true', help='bring maps of another size to the size of their masks')
+    parser.add_argument('--common', action='store_true', help='score only images with a mask and a map of every method')
+    parser.add_argument('--resize', action='store_true', help='resize maps to the size of their masks')
     parser.add_argument('--workers', type=positive_int, default=1, help='number of processes (default: 1)')
     parser.add_argument('--out-dir', type=Path, default=Path('work_dirs', 'eval_sod'), help='default: %(default)s')
     args = parser.parse_args(argv)
@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         args = parse_args(argv)
-        # Here, so that --help and mistaken arguments do without MMSegmentation.
+        # Imported here, so that --help and argument errors do not need MMSegmentation.
         from rescaps_plugin.saliency.eval_sod_command import run
 
         run(args)

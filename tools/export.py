@@ -4,16 +4,17 @@
     python tools/export.py CONFIG CHECKPOINT --format torchscript --dynamic-batch --check
     python tools/export.py CONFIG CHECKPOINT --int8 --check                    # ONNX, and an int8 file beside it
 
-What goes in and comes out, float32, of classifiers, of salient object detectors and of point capsule autoencoders:
+Inputs and outputs, in float32, of classifiers, salient object detectors and point capsule autoencoders:
 
     images [batch, channels, height, width]   scores [batch, classes]
     images [batch, 3, height, width]          saliency [batch, 1, height, width]
     points [batch, points, 3]                 reconstruction [batch, points, 3], latent [batch, capsules, entries]
 
-A CHECKPOINT of the deploy form needs deploy=True in CONFIG. Outputs are those of tools/predict.py. Images are given as
-the config's test pipeline leaves them (of detectors at the test_size of the data preprocessor), each channel less its
-mean, over its std; clouds in the unit sphere. A reconstruction decodes from the same places every time, as in a test.
-Mean, std, the size, the order of colours and the classes are in the file, as the JSON text `metadata.json`:
+A CHECKPOINT in deploy form needs deploy=True in CONFIG. Outputs equal those of tools/predict.py. Input images are those
+that the config's test pipeline returns (for detectors, at the test_size of the data preprocessor), normalised per
+channel by mean and std; input clouds are scaled to the unit sphere. Reconstructions are decoded from the same sampled
+points every time, as in a test. Mean, std, input size, colour order and classes are stored in the file as the JSON text
+`metadata.json`:
 
     onnxruntime.InferenceSession(FILE).get_modelmeta().custom_metadata_map['metadata.json']
     texts = {'metadata.json': ''}; torch.jit.load(FILE, _extra_files=texts)
@@ -44,13 +45,13 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: onnx')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: work_dirs/<config>/<config>.onnx, .pt, .pt2')
     parser.add_argument(
-        '--dynamic-batch', action='store_true', help='take batches of any size; default: one image or cloud'
+        '--dynamic-batch', action='store_true', help='accept batches of any size; default: one image or cloud'
     )
     parser.add_argument(
         '--check',
         action='store_true',
-        help='run the file on samples of the test set, in its own runtime, and keep it only if it gives what PyTorch '
-        'gives; with --int8, measure accuracy (of maps MAE and maxF, of clouds the Chamfer distance) and time of both '
+        help='run the file on test samples in its own runtime, and keep it only if its outputs match those of PyTorch; '
+        'with --int8, also measure accuracy (MAE and maxF of maps, Chamfer distance of clouds) and time of both '
         'files on the whole test set',
     )
     parser.add_argument('--int8', action='store_true', help='also write <FILE>_int8.onnx, quantised by ONNX Runtime')
@@ -59,18 +60,18 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         type=positive_int,
         default=512,
         metavar='N',
-        help='images, or clouds, of the training set that --int8 measures the ranges of activations on; default: 512',
+        help='number of training images or clouds that --int8 calibrates activation ranges on; default: 512',
     )
-    parser.add_argument('--opset', type=positive_int, metavar='N', help="of ONNX; default: PyTorch's")
+    parser.add_argument('--opset', type=positive_int, metavar='N', help="ONNX opset version; default: PyTorch's")
     parser.add_argument(
         '--input-size',
         nargs='+',
         type=positive_int,
         metavar='N',
-        help="height and width of images, or number of points; default: the config's, or that of the test set, which "
-        'then has to be there',
+        help="height and width of images, or number of points; default: the config's, or else that of the test set, "
+        'which must then be present',
     )
-    parser.add_argument('--device', default='cpu', help='where torch files are to run: cpu, cuda, ...; default: cpu')
+    parser.add_argument('--device', default='cpu', help='device for torch files: cpu, cuda, ...; default: cpu')
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     for option in ('int8', 'opset'):

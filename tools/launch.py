@@ -2,8 +2,8 @@
 
 python tools/launch.py --nproc-per-node=2 --master-port=29500 tools/train.py CONFIG --launcher pytorch
 
-Takes torchrun's arguments. Ends with the exit code of the process that failed first, whose own message says why, and
-with 128 and the number of the signal that it was sent.
+Takes torchrun's arguments. Exits with the code of the process that failed first, whose own message states the reason,
+or with 128 plus the number of the signal that ended this process.
 """
 
 import sys

@@ -2,14 +2,13 @@
 
     python tools/predict.py CONFIG CHECKPOINT photo.jpg
     python tools/predict.py CONFIG CHECKPOINT photos/ --top-k 5 --format json --out-dir results
-    python tools/predict.py CONFIG CHECKPOINT --max-images 25   # of the config's own test set, beside the truth
+    python tools/predict.py CONFIG CHECKPOINT --max-images 25   # the config's own test set, with true labels
     python tools/predict.py configs/icon/icon-v-rpr_duts.py CHECKPOINT photos/ clip.mp4 --overlay --cutout
     python tools/predict.py configs/pointcaps/pointcaps-rpr_kicad40.py CHECKPOINT chair.off
 
-Writes predictions.csv (or .json), one row per image or cloud (of classes beyond the first,
-class_2, score_2 and so on), and predictions.png, a picture of the first of them.
-A saliency map is an 8-bit PNG file at the size of the input, in maps/. A cloud's reconstruction is a PLY file in the
-units of the input, coloured by latent capsule.
+Writes predictions.csv (or .json), one row per image or cloud (further classes in class_2, score_2 and so on), and
+predictions.png, a figure of the first ones. A saliency map is an 8-bit PNG file at the size of the input, in maps/. A
+cloud's reconstruction is a PLY file in the units of the input, coloured by latent capsule.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -41,16 +40,16 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         'inputs',
         nargs='*',
         metavar='INPUT',
-        help="image, video, cloud or mesh files, or folders of them at any depth; none: the config's test set",
+        help="image, video, cloud or mesh files, or folders searched recursively; default: the config's test set",
     )
     add_out_dir_argument(parser, '<work-dir>/predictions')
     parser.add_argument('--work-dir', help="default: the config's, or work_dirs/<config>")
-    parser.add_argument('--format', choices=('csv', 'json'), default='csv', help='of the table (default: csv)')
+    parser.add_argument('--format', choices=('csv', 'json'), default='csv', help='format of the table (default: csv)')
     parser.add_argument(
-        '--max-images', type=positive_int, help='take so many, and so many frames of a video, evenly spaced'
+        '--max-images', type=positive_int, help='maximum number of images, and of frames per video, evenly spaced'
     )
     parser.add_argument(
-        '--batch-size', type=positive_int, help='images or clouds at a time (default: 32, for saliency maps 1)'
+        '--batch-size', type=positive_int, help='images or clouds per batch (default: 32, for saliency maps 1)'
     )
     add_device_argument(parser)
     parser.add_argument(
@@ -58,11 +57,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         type=positive_int,
         default=1,
         metavar='K',
-        help='classes of an image to give, best first (default: 1)',
+        help='number of classes per image, best first (default: 1)',
     )
     saliency = parser.add_argument_group('saliency maps')
     saliency.add_argument(
-        '--overlay', action='store_true', help='also write images tinted where salient; of a video, one'
+        '--overlay', action='store_true', help='also write images with salient regions tinted; for a video, a video'
     )
     saliency.add_argument('--cutout', action='store_true', help='also write images whose opacity is the map')
     add_config_arguments(parser)

@@ -4,13 +4,13 @@
     python tools/reproduce.py --table IV VII --budget paper
     python tools/reproduce.py --table all --budget cpu --dry-run
 
-Every experiment is a training by tools/train.py and a test by tools/test.py. What is done is skipped, what was
-interrupted goes on from its last checkpoint, and tables that share an experiment share its runs: stop whenever you
-like, and give the same command again. Two of these commands may run side by side. Writes for every table Markdown, JSON
-and a plot to work_dirs/reproduce/<budget>/.
+Every experiment is trained with tools/train.py and tested with tools/test.py. Finished steps are skipped, interrupted
+trainings resume from their last checkpoint, and tables that share an experiment share its runs, so the command can be
+stopped at any time and run again. Two of these commands may run at the same time. Writes Markdown, JSON and a plot for
+every table to work_dirs/reproduce/<budget>/.
 
 --budget paper: the configs as they are, on the whole data, for GPUs. --budget cpu: a reduced protocol, the same for
-every method, see configs/reproduce/README.md. --budget PATH: your own, a config like configs/reproduce/cpu.py.
+every method, see configs/reproduce/README.md. --budget PATH: a config of your own, like configs/reproduce/cpu.py.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -30,9 +30,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--budget', default='paper', metavar='B', help=f'{", ".join(sorted(BUDGETS))} or a path')
     parser.add_argument('--seeds', type=positive_int, default=1, metavar='N', help='seeds 0 to N-1; default: 1')
     parser.add_argument('--methods', nargs='+', metavar='M', help='run only these rows; default: all')
-    parser.add_argument('--data', nargs='+', metavar='D', help='run only on these data; default: all')
-    parser.add_argument('--dry-run', action='store_true', help='say what would be run and what is done')
-    parser.add_argument('--write-only', action='store_true', help='run nothing, write the tables of what is done')
+    parser.add_argument('--data', nargs='+', metavar='D', help='run only these data sets; default: all')
+    parser.add_argument('--dry-run', action='store_true', help='run nothing, list the runs and their state')
+    parser.add_argument('--write-only', action='store_true', help='run nothing, write the tables from finished runs')
     parser.add_argument('--runs', type=Path, default=Path('work_dirs/reproduce/runs'), help='folder of the runs')
     parser.add_argument('--out', type=Path, help='folder of the tables; default: work_dirs/reproduce/<budget>')
     return parser.parse_args(argv)

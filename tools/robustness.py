@@ -5,15 +5,17 @@
 
 The models must test on the same images. The modes:
 
-    affine     the test set under random affine transforms in affNIST's ranges; of a config that tests on affNIST, that
-               beside MNIST's own test digits placed as in training
-    viewpoint  smallNORB, or data of its form, by azimuth and elevation: familiar and novel ones of Hinton et al. 2018
-    rotation   accuracy by the angle that images are turned by
-    attack     FGSM, BIM, PGD and Square, which sees outputs alone, by epsilon; what PGD made against each model tried
-               on the others; and checks that gradients are not masked. Needs pip install '.[robustness]'
+    affine     accuracy under random affine transforms in affNIST's ranges; for a config that tests on affNIST, on
+               affNIST and on MNIST's own test digits placed as in training
+    viewpoint  accuracy by azimuth and elevation on smallNORB, or data in its format; familiar and novel viewpoints of
+               Hinton et al. 2018
+    rotation   accuracy by rotation angle of the images
+    attack     accuracy by epsilon under FGSM, BIM, PGD and Square, which sees only outputs; transfer of the images that
+               PGD made against each model to the others; checks that gradients are not masked. Needs
+               pip install '.[robustness]'
 
-Without --modes, all that the data admit. Writes to work_dirs/<first config>/robustness: robustness.json, robustness.md,
-and curves as PNG.
+Without --modes, all modes that the data support are run. Writes to work_dirs/<first config>/robustness:
+robustness.json, robustness.md, and curves as PNG.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -36,15 +38,15 @@ with user_errors():
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add_models_argument(parser)
-    parser.add_argument('--modes', nargs='+', choices=MODES, help='default: all that the data admit')
-    parser.add_argument('--max-images', type=positive_int, help='of the test set, evenly spaced (default: all)')
-    parser.add_argument('--draws', type=positive_int, default=3, help='of affine transforms, an image (default: 3)')
+    parser.add_argument('--modes', nargs='+', choices=MODES, help='default: all that the data support')
+    parser.add_argument('--max-images', type=positive_int, help='number of test images, evenly spaced (default: all)')
+    parser.add_argument('--draws', type=positive_int, default=3, help='affine transforms per image (default: 3)')
     parser.add_argument(
         '--angles',
         nargs='+',
         type=float,
         default=tuple(range(-90, 91, 15)),
-        help='in degrees, counter-clockwise (default: -90 to 90, 15 apart)',
+        help='rotation angles in degrees, counter-clockwise (default: -90 to 90, 15 apart)',
     )
     parser.add_argument('--fill', type=float, default=0.0, help='value outside a transformed image (default: 0)')
     parser.add_argument(
@@ -52,30 +54,32 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         nargs='+',
         type=float,
         default=(0.02, 0.05, 0.1, 0.2),
-        help='largest changes of a pixel in [0, 1], rising (default: 0.02 0.05 0.1 0.2)',
+        help='largest changes of a pixel in [0, 1], in ascending order (default: 0.02 0.05 0.1 0.2)',
     )
-    parser.add_argument('--attack-images', type=positive_int, default=200, help='to attack (default: 200)')
-    parser.add_argument('--steps', type=positive_int, default=20, help='of BIM and PGD (default: 20)')
+    parser.add_argument(
+        '--attack-images', type=positive_int, default=200, help='number of images to attack (default: 200)'
+    )
+    parser.add_argument('--steps', type=positive_int, default=20, help='steps of BIM and PGD (default: 20)')
     parser.add_argument('--restarts', type=positive_int, default=1, help='random starts of PGD (default: 1)')
     parser.add_argument('--queries', type=positive_int, default=200, help='iterations of Square (default: 200)')
     parser.add_argument(
         '--objective',
         choices=OBJECTIVES,
         default='margin',
-        help="of the attacks: the margin of log-odds, or the libraries' own, cross-entropy of raw outputs, which "
-        'saturated activations can weaken (default: margin)',
+        help="objective of the attacks: margin of log-odds, or the libraries' default, cross-entropy of raw outputs, "
+        'which saturated activations can weaken (default: margin)',
     )
     parser.add_argument(
-        '--double', action='store_true', help='attack in float64, where the check finds gradients of zero'
+        '--double', action='store_true', help='attack in float64, for models on which the check finds zero gradients'
     )
-    parser.add_argument('--batch-size', type=positive_int, default=128, help='images at a time (default: 128)')
-    parser.add_argument('--seed', type=int, default=0, help='of transforms and attacks (default: 0)')
+    parser.add_argument('--batch-size', type=positive_int, default=128, help='images per batch (default: 128)')
+    parser.add_argument('--seed', type=int, default=0, help='random seed of transforms and attacks (default: 0)')
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<first config>/robustness')
     add_config_arguments(parser)
     args = parser.parse_args(argv)
     if min(args.epsilons) <= 0 or max(args.epsilons) > 1 or list(args.epsilons) != sorted(set(args.epsilons)):
-        parser.error(f'--epsilons must rise, in (0, 1], not {args.epsilons}')
+        parser.error(f'--epsilons must be ascending and in (0, 1], not {args.epsilons}')
     return args
 
 

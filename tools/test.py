@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add_model_arguments(parser)
     parser.add_argument('--out', help='file for the results: .pkl, and for metrics also .json or .yaml')
-    parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what --out receives; default: pred')
+    parser.add_argument('--out-item', choices=['metrics', 'pred'], help='results to write to --out; default: pred')
     add_precision_arguments(parser)
     parser.add_argument('--tta', action='store_true', help="test-time augmentation by the config's tta_* fields")
     add_run_arguments(parser)

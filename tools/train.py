@@ -22,7 +22,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint; without a value, from the latest in the work directory, if there is one',
+        help='resume from this checkpoint; without a value, from the latest in the work directory, if there is one',
     )
     add_precision_arguments(parser)
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         help="scale the learning rate by the batch size over all processes, relative to the config's auto_scale_lr",
     )
     parser.add_argument('--seed', type=int, help="random seed; default: the config's, or a random one")
-    parser.add_argument('--deterministic', action='store_true', help='only algorithms that give the same result twice')
+    parser.add_argument('--deterministic', action='store_true', help='use deterministic algorithms only')
     add_run_arguments(parser)
     return parse_run_arguments(parser, argv)
 

@@ -1,4 +1,4 @@
-"""Classify clouds by the latent capsules of a trained autoencoder, with a linear support vector machine.
+"""Classify point clouds by a linear support vector machine on the latent capsules of a trained autoencoder.
 
     python tools/transfer_svm.py CONFIG CHECKPOINT
     python tools/transfer_svm.py CONFIG CHECKPOINT --data configs/pointcaps/pointcaps-rpr_modelnet40.py
@@ -6,10 +6,10 @@
     python tools/transfer_svm.py --latents work_dirs/CONFIG/transfer/latents.h5 --fractions 0.1
 
 The autoencoder is not trained any further. Training and test clouds are those of the config, or of another one
-(--data), as its test pipeline prepares them. Features are scaled to zero mean and unit variance over the training
-clouds; the C of the SVM is that of 0.001, 0.01, 0.1, 1, 10 which classifies best in 3-fold cross-validation among them.
-Writes to work_dirs/<config>/transfer: latents.h5 (latent capsules and labels of both splits), transfer.json (accuracy
-and C at every fraction of the labels), classes.csv and confusion.png (at the largest fraction).
+(--data), prepared by its test pipeline. Features are scaled to zero mean and unit variance over the training clouds;
+the C of the SVM is chosen from 0.001, 0.01, 0.1, 1, 10 by 3-fold cross-validation on the training clouds. Writes to
+work_dirs/<config>/transfer: latents.h5 (latent capsules and labels of both splits), transfer.json (accuracy and C at
+every fraction of the labels), classes.csv and confusion.png (at the largest fraction).
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -36,19 +36,19 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         '--latents',
         type=Path,
         metavar='FILE',
-        help='latents.h5 of an earlier run, to classify again without CONFIG, CHECKPOINT and encoding',
+        help='latents.h5 of an earlier run, used instead of encoding with CONFIG and CHECKPOINT',
     )
-    parser.add_argument('--data', metavar='CONFIG', help='config whose clouds are classified (default: the same)')
+    parser.add_argument('--data', metavar='CONFIG', help='config whose clouds are classified (default: CONFIG)')
     parser.add_argument(
         '--fractions',
         type=fraction,
         nargs='+',
         default=[1.0],
         metavar='F',
-        help='fractions of the training labels to use, of every class, one cloud at least (default: 1)',
+        help='fractions of the training labels to use, at least one cloud per class (default: 1)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the draw of labels and of the folds (default: 0)')
-    parser.add_argument('--batch-size', type=positive_int, default=32, help='clouds at a time (default: 32)')
+    parser.add_argument('--seed', type=int, default=0, help='random seed of label subsets and folds (default: 0)')
+    parser.add_argument('--batch-size', type=positive_int, default=32, help='clouds per batch (default: 32)')
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<config>/transfer')
     add_config_arguments(parser)
@@ -61,7 +61,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         args = parse_args(argv)
-        # Here, so that --help and mistaken arguments do without scikit-learn and trimesh.
+        # Imported here, so that --help and argument errors do not need scikit-learn and trimesh.
         from rescaps_plugin.pointcloud.transfer_svm_command import run
 
         run(args)

@@ -1,15 +1,15 @@
-"""Draw activations, equivariance, and parts and wholes of the capsules of a trained classifier.
+"""Draw activation maps, equivariance and part-whole relations of the capsules of a trained classifier.
 
     python tools/visualise_capsules.py CONFIG CHECKPOINT                # images of the config's own test set
-    python tools/visualise_capsules.py CONFIG CHECKPOINT photo.jpg photos/    # these alone
+    python tools/visualise_capsules.py CONFIG CHECKPOINT photo.jpg photos/    # only these
 
 Writes to work_dirs/<config>/capsules:
 
     activations.png   activation maps of the types of every capsule layer
-    equivariance.png  an input turned and shifted: the entries of its class capsule's pose; by layer, how much
-                      activations and poses change, and what of that one linear map of each type's pose leaves
-    part_whole.png    how much every part type contributes to every whole type of the routing layers, in per cent: by
-                      the norms of composed kernels (residual pose routing), and on the images, by what a whole loses
+    equivariance.png  pose entries of the class capsule of a rotated and shifted input; by layer, the relative change of
+                      activations and poses, and the change of poses that a linear map per type does not explain
+    part_whole.png    contribution of every part type to every whole type of the routing layers, in per cent: by
+                      the norms of composed kernels (residual pose routing), and on the images, by the change of a whole
                       without a part
     capsules.json     the numbers behind the last two
 """
@@ -37,11 +37,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         'inputs',
         nargs='*',
         metavar='INPUT',
-        help="image files, or folders of them at any depth; none: the config's test set",
+        help="image files, or folders searched recursively; default: the config's test set",
     )
-    parser.add_argument('--images', type=positive_int, default=3, help='in activations.png (default: 3)')
+    parser.add_argument('--images', type=positive_int, default=3, help='images in activations.png (default: 3)')
     parser.add_argument(
-        '--curve-images', type=positive_int, default=128, help='to measure equivariance and parts on (default: 128)'
+        '--curve-images', type=positive_int, default=128, help='number of images to measure on (default: 128)'
     )
     parser.add_argument('--fill', type=float, default=0.0, help='value outside a transformed image (default: 0)')
     add_device_argument(parser)

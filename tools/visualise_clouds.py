@@ -1,11 +1,11 @@
-"""Draw point clouds beside their reconstructions by autoencoders.
+"""Draw point clouds and their reconstructions by autoencoders.
 
     python tools/visualise_clouds.py CONFIG CHECKPOINT
     python tools/visualise_clouds.py DYNAMIC_CONFIG CHECKPOINT RPR_CONFIG CHECKPOINT --clouds 8
 
-Clouds are of the first config's test set, evenly spaced. Writes to work_dirs/<first config>/clouds: clouds.png, the
-inputs above the reconstruction of every model, with its Chamfer distance times 1000; capsules.png, the reconstructions
-coloured by the latent capsule that a point comes from; and clouds.html, all of it to turn in a browser.
+Clouds are taken from the first config's test set, evenly spaced. Writes to work_dirs/<first config>/clouds: clouds.png,
+the inputs above the reconstruction of every model, with its Chamfer distance times 1000; capsules.png, the
+reconstructions coloured by the latent capsule of each point; and clouds.html, an interactive view for a browser.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         args = parse_args(argv)
-        # Here, so that --help and mistaken arguments do without trimesh.
+        # Imported here, so that --help and argument errors do not need trimesh.
         from rescaps_plugin.pointcloud.visualise_clouds_command import run
 
         run(args)

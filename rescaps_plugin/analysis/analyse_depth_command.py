@@ -1,4 +1,4 @@
-"""The body of ``tools/analyse_depth.py``."""
+"""Implementation of ``tools/analyse_depth.py``."""
 
 import json
 from argparse import Namespace

@@ -27,7 +27,7 @@ from rescaps_plugin.layers import (
 )
 from rescaps_plugin.layers.window import WindowRouting, full_precision
 
-# Prefixes of mmpretrain's models and of timm's in them, which say nothing.
+# Prefixes of mmpretrain's models, and of timm models wrapped in them, that every name has.
 PREFIXES = ('backbone.', 'model.')
 
 
@@ -64,7 +64,7 @@ class CapsuleLayout:
 
 
 def output_layout(layer: nn.Module) -> CapsuleLayout | None:
-    """Return the layout of a layer's output; None of a module whose output is no capsules."""
+    """Return the layout of a layer's output; None for modules that return no capsules."""
     if isinstance(layer, ResidualPoseRouting):
         dim = layer.pose_size**2
         if layer.out_channels == layer.capsule_types * dim:  # pose_only
@@ -83,7 +83,7 @@ def output_layout(layer: nn.Module) -> CapsuleLayout | None:
 
 
 def input_layout(layer: nn.Module, channels: int) -> CapsuleLayout | None:
-    """Return the layout of a routing layer's input of so many channels; None of a module that routes no capsules."""
+    """Return the layout of a routing layer's input with ``channels`` channels; None for other modules."""
     if isinstance(layer, (ResidualPoseRouting, ResidualPoseClassifier)):
         return CapsuleLayout(layer.capsule_types, layer.pose_size**2, False)
     if isinstance(layer, WindowRouting):
@@ -92,7 +92,7 @@ def input_layout(layer: nn.Module, channels: int) -> CapsuleLayout | None:
 
 
 def short_name(name: str) -> str:
-    """Leave out what says nothing in the name of a module."""
+    """Strip the prefixes that every module name has."""
     prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), '')
     return name.removeprefix(prefix)
 
@@ -103,7 +103,7 @@ class Recording:
 
     Args:
         layer: The layer.
-        layout: Of its output.
+        layout: Layout of its output.
         read: Its input ``[b, c, h, w]``.
         given: Its output ``[b, c, h, w]``.
     """
@@ -116,19 +116,19 @@ class Recording:
 
 @contextmanager
 def recording(network: nn.Module) -> Iterator[dict[str, Recording]]:
-    """Record what the capsule layers of a network do in its next pass.
+    """Record the inputs and outputs of a network's capsule layers in its next forward pass.
 
     Args:
         network: The network.
 
     Yields:
-        What every layer read and gave, by its short name, in the order in which they ran.
+        The recordings by the short names of the layers, in the order of execution.
     """
     records: dict[str, Recording] = {}
 
     def record(name: str, layout: CapsuleLayout) -> Callable:
         def hook(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            maps = output if output.dim() == 4 else output[..., None, None]  # class activations stand at one place
+            maps = output if output.dim() == 4 else output[..., None, None]  # class activations have one position
             if getattr(layer, 'log_odds', False):
                 poses, log_odds = maps[:, : layout.types * layout.dim], maps[:, layout.types * layout.dim :]
                 maps = torch.cat([poses, torch.sigmoid(log_odds)], dim=1)
@@ -149,7 +149,7 @@ def recording(network: nn.Module) -> Iterator[dict[str, Recording]]:
 
 
 def activation_maps(records: Mapping[str, Recording]) -> dict[str, Tensor]:
-    """Return the activation maps ``[b, n, h, w]`` of every layer that has some, by name."""
+    """Return the activation maps ``[b, n, h, w]`` of every layer that has activations, by name."""
     return {
         name: record.layout.activation(record.given) for name, record in records.items() if record.layout.activations
     }
@@ -158,8 +158,8 @@ def activation_maps(records: Mapping[str, Recording]) -> dict[str, Tensor]:
 def whole_poses(records: Mapping[str, Recording]) -> dict[str, Tensor]:
     """Return the poses of every layer's types, each the mean over the map, ``[b, n, d]``, by name.
 
-    The class poses of a ResPC layer are those that it reads. Layers whose poses another of the same block reads on are
-    left out: what counts is where a block ends.
+    The class poses of a ResPC layer are those of its input. Of each block only the last layer is included, not those
+    whose poses another layer of the block reads.
     """
     poses = {}
     for name, record in records.items():
@@ -179,13 +179,13 @@ def warp_images(images: Tensor, fill: float = 0.0, **parameters) -> Tensor:
 
 @dataclass
 class Equivariance:
-    """Change of a layer under transforms of the input; means over images, relative to the untransformed.
+    """Change of a layer under transforms of the input; means over images, relative to the untransformed input.
 
     Args:
         activation: Change of the activations ``|a_t - a_0| / |a_0|``, by transform: 0 is invariant.
         pose: Change of the poses ``|p_t - p_0| / |p_0|``, by transform.
-        residual: The rest of it, ``|p_t - p_0 M_t| / |p_0|``, after the best linear map ``M_t`` of the transform,
-            one for each type, found on other images: 0 is equivariant. None where poses are missing, or other images.
+        residual: Remaining change of the poses, ``|p_t - p_0 M_t| / |p_0|``, after the best linear map ``M_t`` of the
+            transform for each type, fitted on other images: 0 is equivariant. None without poses or other images.
     """
 
     activation: list[float]
@@ -194,11 +194,11 @@ class Equivariance:
 
 
 def measure_equivariance(activations: Sequence[Tensor], poses: Sequence[Tensor] | None, reference: int) -> Equivariance:
-    """Compare what a layer makes of transformed images with what it makes of the images.
+    """Compare the outputs of a layer for transformed and for untransformed images.
 
-    The maps ``M_t`` are found by least squares on the even images and judged on the odd ones. A square pose is a matrix
-    that ``M_t`` multiplies from the right, as a change of viewpoint does in Hinton et al., *Matrix capsules with EM
-    routing*, ICLR 2018; any other is a vector.
+    The maps ``M_t`` are fitted by least squares on the even images and evaluated on the odd ones. A square pose is a
+    matrix that ``M_t`` multiplies from the right, as a change of viewpoint does in Hinton et al., *Matrix capsules with
+    EM routing*, ICLR 2018; any other is a vector.
 
     Args:
         activations: By transform, ``[b, n]``.
@@ -222,7 +222,7 @@ def measure_equivariance(activations: Sequence[Tensor], poses: Sequence[Tensor] 
     for pose in poses:
         source, result = (x.unflatten(2, (rows, -1)).transpose(0, 1).double() for x in (start, pose))
         fit_source, fit_result = source[:, ::2].flatten(1, 2), result[:, ::2].flatten(1, 2)
-        # The pseudoinverse also copes with types that are silent.
+        # The pseudoinverse also handles inactive types.
         map_ = torch.linalg.pinv(fit_source) @ fit_result
         left = result[:, 1::2] - source[:, 1::2] @ map_[:, None]
         residuals.append(relative_norm(left.transpose(0, 1), source[:, 1::2].transpose(0, 1)))
@@ -230,7 +230,7 @@ def measure_equivariance(activations: Sequence[Tensor], poses: Sequence[Tensor] 
 
 
 def relative_norm(change: Tensor, base: Tensor) -> float:
-    """Return the mean over images of ``|change| / |base|``; images on which the base is zero do not count."""
+    """Return the mean over images of ``|change| / |base|``; images on which the base is zero are left out."""
     size = base.flatten(1).norm(dim=1)
     ratio = change.flatten(1).norm(dim=1)[size > 0] / size[size > 0]
     return ratio.mean().item() if len(ratio) else float('nan')
@@ -238,13 +238,13 @@ def relative_norm(change: Tensor, base: Tensor) -> float:
 
 @torch.no_grad()
 def part_whole_by_input(record: Recording) -> Tensor:
-    """Return how much every part type matters to every whole type on the recorded images.
+    """Return the contribution of every part type to every whole type on the recorded images.
 
-    A part's contribution is what changes in the whole, pose and activation, when the part is set to zero, relative to
-    the whole; it covers every way through the layer.
+    The contribution of a part is the relative change of the whole, pose and activation, when the part is set to zero;
+    it covers every path through the layer.
 
     Args:
-        record: Of a routing layer.
+        record: Recording of a routing layer.
 
     Returns:
         Contributions ``[wholes, parts]``, the means over images.
@@ -266,8 +266,8 @@ def part_whole_by_input(record: Recording) -> Tensor:
 def part_whole_by_weight(layer: ResidualPoseRouting | ResidualPoseClassifier) -> Tensor:
     """Return the norms of the kernels by which a residual pose layer's wholes read its parts.
 
-    The kernels are those of the deploy form: composed of pose transforms and convolutions, normalisation folded in. Of
-    a ResP layer it is the kernel of the poses, which leaves the way through the window's activations out.
+    The kernels are those of the deploy form: composed of pose transforms and convolutions, normalisation folded in. For
+    a ResP layer it is the kernel of the poses, which leaves out the path through the window's activations.
 
     Args:
         layer: ResP or ResPC layer.
@@ -291,6 +291,6 @@ def part_whole_by_weight(layer: ResidualPoseRouting | ResidualPoseClassifier) ->
 
 
 def shares(contributions: Tensor) -> Tensor:
-    """Divide contributions ``[wholes, parts]`` by their sum over the parts; a whole of none keeps zeros."""
+    """Divide contributions ``[wholes, parts]`` by their sum over the parts; rows of zeros stay zero."""
     total = contributions.sum(dim=1, keepdim=True)
     return torch.where(total > 0, contributions / total.clamp_min(1e-12), 0)

@@ -19,7 +19,7 @@ from rescaps_plugin.analysis.memory import PeakMemory
 class StepClock:
     """Sum the time of steps without waiting for the device.
 
-    On a GPU it is the time between events at the begin and the end of a step, elsewhere the process's CPU time.
+    On a GPU it is the time between events at the start and the end of a step, elsewhere the process's CPU time.
 
     Args:
         device: ``'cpu'`` or ``'cuda'``.
@@ -28,11 +28,11 @@ class StepClock:
     def __init__(self, device: str) -> None:
         self.cuda = device == 'cuda'
         self._seconds = 0.0
-        # Begins and ends of steps that the GPU has not finished.
+        # Start and end events of steps that the GPU has not finished.
         self._pending: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
 
     def start(self) -> None:
-        """Begin a step, and forget one that is not stopped."""
+        """Start a step; one that was not stopped is discarded."""
         self._started = self._now()
 
     def stop(self) -> None:
@@ -66,20 +66,20 @@ class StepClock:
 
 @HOOKS.register_module()
 class CostHook(Hook):
-    """Measure the steps of training and testing, and write what they cost to ``cost.json`` in the work directory.
+    """Measure the steps of training and testing, and write their cost to ``cost.json`` in the work directory.
 
     Time is that of the model's steps, without the loading of data, see :class:`StepClock`: on a GPU in seconds, on a
     CPU in seconds of CPU time, which other processes on the machine do not add to. The first step of a process, which
-    warms up, does not count. Memory is the peak above what was in use when training or testing began, with the model
+    warms up, does not count. Memory is the peak above the memory in use when training or testing began, with the model
     and the data loaded.
 
-    The figures of a training lie in its checkpoints, so that a resumed one goes on counting where its checkpoint
-    stopped; a test of the checkpoint writes them beside its own. Fields of ``cost.json``: ``parameters``; ``clock``,
-    which time it is; ``train`` with ``iterations`` and their ``seconds``, ``iterations_per_epoch`` and
-    ``memory`` in bytes (None where it cannot be measured); ``test`` with ``samples``, their ``seconds`` and ``memory``.
+    The figures of a training are saved in its checkpoints, so that a resumed one continues from them; a test of the
+    checkpoint writes them next to its own. Fields of ``cost.json``: ``parameters``; ``clock``, the kind of time;
+    ``train`` with ``iterations`` and their ``seconds``, ``iterations_per_epoch`` and ``memory`` in bytes (None where it
+    cannot be measured); ``test`` with ``samples``, their ``seconds`` and ``memory``.
     """
 
-    # The clock stops before other hooks do anything, and what a checkpoint is to hold is there before it is saved.
+    # Before other hooks, so that the clock does not count them and checkpoints contain the figures.
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class CostHook(Hook):
         self._loaded = checkpoint.get('cost')
 
     def before_train(self, runner: Runner) -> None:
-        """Begin, or go on with what the checkpoint holds."""
+        """Start counting, from the figures of the checkpoint if there are any."""
         loader = runner.train_dataloader
         earlier = self._loaded if runner.cfg.get('resume') else None
         self._earlier_peak = earlier['memory'] if earlier else None

@@ -34,7 +34,7 @@ steps.
 
 
 def train_once(args: Namespace, method: str, depth: int) -> dict[str, Any]:
-    """Train a network, unless that was done before under the same settings.
+    """Train a network, unless a run with the same settings exists.
 
     Args:
         args: Arguments of ``tools/analyse_depth.py``.
@@ -67,7 +67,7 @@ def train(args: Namespace, method: str, depth: int) -> dict[str, Any]:
     cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = args.epochs
     schedulers = cfg.get('param_scheduler') or []
     for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
-        # One without an end follows the length of the training.
+        # A scheduler without an end follows the length of the training.
         scheduler.update({end: scheduler[end] * args.epochs / whole for end in ('begin', 'end') if end in scheduler})
     cfg.model, names = make_model(cfg, method, depth, args.types, args.layers)
     cfg.work_dir = str(args.out / f'{method}-{depth}')
@@ -98,8 +98,8 @@ def make_model(cfg: Config, method: str, depth: int, types: int, layers: int) ->
     strides = (2,) + (1,) * (depth - 1)
     network = dict(in_chans=image[0], img_size=image[1:], num_classes=cfg.data_preprocessor.num_classes)
     if method == 'em':
-        # The stem has a stride of 2, as the first block of ResCaps. The inverse temperature is the paper's, 0.01, times
-        # how many fewer children than the paper's 32 types at 4x4 positions the classes have.
+        # The stem has a stride of 2, as the first block of ResCaps. The inverse temperature is the paper's 0.01, scaled
+        # up by the number of a class's children in the paper (32 types at 4x4 positions) over the number here.
         positions = math.prod((size + 1) // 2 for size in image[1:])
         network.update(
             model_name='em_caps_tiny',

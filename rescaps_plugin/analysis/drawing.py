@@ -1,4 +1,4 @@
-"""Pictures of measurements on classifiers: curves, capsule maps, matrices of parts and wholes."""
+"""Plots of measurements on classifiers: curves, capsule maps, part-whole matrices."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def draw_curves(
     """Draw lines in panels, three side by side.
 
     Args:
-        panels: By the title of a panel and the name of a line, its x and y; None leaves a gap.
-        path: File to write, of any format that matplotlib knows.
+        panels: x and y values by panel title and line name; None leaves a gap.
+        path: Output file, in any format that matplotlib supports.
         xlabel: Name of the x axis.
         ylabels: Names of the y axes, one for each panel.
     """
@@ -68,14 +68,14 @@ def draw_maps(
 ) -> None:
     """Draw the activation maps of capsule types, a row for every image and layer.
 
-    Within a layer one scale of brightness holds for all types and images: black is 0.
+    All types and images of a layer share one brightness scale; black is 0.
 
     Args:
-        images: uint8 pictures ``[h, w, 3]``, red first, of what the network read.
+        images: Images that the network read, uint8 ``[h, w, 3]``, red first.
         titles: Titles of the images.
         maps: Maps ``[b, n, h, w]`` of these images, by the name of a layer.
-        path: File to write, of any format that matplotlib knows.
-        columns: Types to draw, the first. Defaults to 16.
+        path: Output file, in any format that matplotlib supports.
+        columns: Maximum number of types to draw. Defaults to 16.
     """
     columns = min(columns, max(layer.shape[1] for layer in maps.values()))
     rows = len(images) * len(maps)
@@ -103,11 +103,11 @@ def draw_maps(
 
 @plain_text
 def draw_matrices(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
-    """Draw matrices of shares, wholes by parts, a row of them under every heading; white is an even share.
+    """Draw matrices of shares, wholes by parts, in a row for every heading; white is an even share.
 
     Args:
         rows: Matrices ``[wholes, parts]`` in [0, 1], by heading and layer.
-        path: File to write, of any format that matplotlib knows.
+        path: Output file, in any format that matplotlib supports.
     """
     columns = max(map(len, rows.values()))
     figure = Figure(figsize=(0.4 + 1.9 * columns, 2.2 * len(rows)), layout='constrained')
@@ -136,10 +136,10 @@ def draw_equivariance(followed: Mapping[str, Mapping], path: Path) -> None:
     """Draw how capsules follow transforms of the input, a row for every kind of transform.
 
     Args:
-        followed: By what a transform is measured in: ``transforms``, its values; ``example``, of one ``capsule`` the
+        followed: By kind and unit of the transform: ``transforms``, its values; ``example``, of one ``capsule`` the
             ``pose`` ``[transforms, d]`` and ``activation`` by transform; and ``layers``, by name the ``activation``,
             ``pose`` and ``residual`` of :class:`~rescaps_plugin.analysis.capsule_views.Equivariance`.
-        path: File to write, of any format that matplotlib knows.
+        path: Output file, in any format that matplotlib supports.
     """
     figure = Figure(figsize=(10, 2.9 * len(followed)), layout='constrained')
     axes = figure.subplots(len(followed), 3, squeeze=False)

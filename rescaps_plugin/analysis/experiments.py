@@ -1,4 +1,4 @@
-"""Run the experiments behind a table, each step in a process of its own and none twice.
+"""Run the experiments behind a table, each step in a separate process and only once.
 
 A *definition* describes an experiment as plain data::
 
@@ -8,13 +8,13 @@ A *definition* describes an experiment as plain data::
             'configs/_base_/datasets/mnist.py',  # a config, whose fields replace those before
             dict(train_cfg=dict(max_epochs=2)),  # a dictionary, merged into the config
         ],
-        tests=dict(novel=[...]),  # how each test differs from the trained config; default: one test, as it stands
+        tests=dict(novel=[...]),  # how each test differs from the trained config; default: one, unchanged
         measures=dict(svm=dict(command=['tools/transfer_svm.py', '{config}', '{checkpoint}'], result='{out}/x.json')),
         packages=dict(sklearn='pointcloud'),  # packages that measures need, and the extras that bring them
     )
 
 A *run* is an experiment with a seed. Its folder is named after a digest of the complete definition: a changed one
-gets a folder of its own, and tables that share an experiment share its runs. ``result.json``, which is written
+gets another folder, and tables that share an experiment share its runs. ``result.json``, which is written
 last, marks a run as done.
 """
 
@@ -55,7 +55,7 @@ def change_config(cfg: Config, options: Sequence[str | dict]) -> Config:
     """Change a config.
 
     Args:
-        cfg: The config; it stays as it is.
+        cfg: The config; it is not modified.
         options: Paths of configs below the repository, whose top-level fields replace those of the config, and
             dictionaries, which are merged into it.
 
@@ -79,7 +79,7 @@ class Experiment:
     """A training and its measurements.
 
     Args:
-        name: Name, which its folders begin with.
+        name: Name, the prefix of its folders.
         definition: The definition, see the module's docstring.
 
     Raises:
@@ -108,7 +108,7 @@ class Experiment:
         """Check, before the training, that the packages which its measures need are installed.
 
         Raises:
-            UserError: One is not; says what installs it.
+            UserError: A package is missing; the message says how to install it.
         """
         for package, extra in self.packages.items():
             import_extra(package, extra)
@@ -121,7 +121,7 @@ class Experiment:
 
 
 class Run:
-    """An experiment with a seed, in a folder of its own.
+    """An experiment with a seed, in a separate folder.
 
     Args:
         experiment: The experiment.
@@ -157,7 +157,7 @@ class Run:
         return 'begun' if self.folder.is_dir() else 'to do'
 
     def execute(self) -> dict[str, Any]:
-        """Do what is not done yet.
+        """Run the steps that are not done yet.
 
         Returns:
             The result, as of :meth:`result`.
@@ -222,7 +222,7 @@ class Run:
         return path
 
     def _do(self, step: str, command: Sequence[Any]) -> None:
-        """Run a tool, unless it has run to its end before."""
+        """Run a tool, unless it has already finished."""
         words = [str(word) for word in command]
         self.commands.append(shlex.join(['python', *words]))
         done = self.folder / f'{step}.done'
@@ -257,7 +257,7 @@ def _call(command: Sequence[str], output: Any) -> int:
     before = signal.signal(signal.SIGTERM, end)
     process = None
     try:
-        # Open files are handed on, for the lock to hold as long as the command runs.
+        # Open files are inherited, so that the lock holds as long as the command runs.
         process = subprocess.Popen(command, stdout=output, stderr=output, close_fds=False)
         return process.wait()
     finally:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class PoseGradientHook(Hook):
-    """Record the gradient of the loss with respect to the poses that capsule layers or blocks give, in training.
+    """Record the gradient of the loss with respect to the poses that capsule layers or blocks return, in training.
 
     Args:
         layers: Names of the layers in the model, with the channels of the poses in their capsule maps, which come
@@ -27,7 +27,7 @@ class PoseGradientHook(Hook):
         self._maps: dict[str, Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the layers' outputs."""
+        """Register hooks on the layers' outputs."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for name in self.layers:
             model.get_submodule(name).register_forward_hook(lambda *call, name=name: self._keep(name, *call))
@@ -40,7 +40,7 @@ class PoseGradientHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Tensor] | None = None
     ) -> None:
-        """Read the gradients, which the backward pass has left."""
+        """Read the gradients that the backward pass left."""
         gradients = {name: kept.grad[:, : self.layers[name]] for name, kept in self._maps.items()}
         self.norms.append([gradients[name].norm().item() for name in self.layers])
         self.losses.append(outputs['loss'].item())

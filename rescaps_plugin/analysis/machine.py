@@ -20,7 +20,7 @@ def describe_machine(device: str, threads: int) -> dict[str, str | int]:
         threads: Threads of PyTorch on the CPU.
 
     Returns:
-        Descriptions, by what they describe.
+        Descriptions by component.
     """
     try:
         cpu = re.search(r'model name\s*:\s*(.+)', Path('/proc/cpuinfo').read_text()).group(1)

@@ -26,7 +26,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
         else:
-            # The allocator keeps freed pages, which would be used and not be charged for.
+            # The allocator keeps freed pages, whose reuse would not be measured.
             ctypes.CDLL(None).malloc_trim(0)
             RESET_PEAK.write_text('5')
             self.before = _resident('VmRSS')

@@ -28,7 +28,7 @@ Runs = Mapping[tuple[str, str], Sequence[Run]]
 
 
 def write_table(spec: Config, table: str, runs: Runs, command: str, out: Path, plot: bool) -> None:
-    """Write a table as it stands: ``table_<number>.md``, ``.json`` and ``.png``.
+    """Write a table of the finished runs: ``table_<number>.md``, ``.json`` and ``.png``.
 
     Args:
         spec: The spec.
@@ -106,7 +106,7 @@ def collect_values(spec: Config, table: str, runs: Runs) -> Values:
         runs: The runs of all seeds, by data and method.
 
     Returns:
-        The values of what is done.
+        The values of the finished runs.
     """
     values = {}
     for column in spec.tables[table].columns:
@@ -230,13 +230,13 @@ def make_page(
 def draw(spec: Config, table: str, values: Values, path: Path) -> None:
     """Draw a panel for every column: a disc for the mean of every method, a dot for every seed, a cross as published.
 
-    Published costs stay in the table: they are of other sizes on another machine, and would leave no room for ours.
+    Published costs are not drawn: they are of other sizes on another machine, out of the range of ours.
 
     Args:
         spec: The spec.
         table: Number of the table.
         values: The values of the table; without any, there is no plot.
-        path: File to write, of any format that matplotlib knows.
+        path: Output file, in any format that matplotlib supports.
     """
     columns = [column for column in spec.tables[table].columns if any(values[column.label].values())]
     rows = [method for method in spec.tables[table].rows if any(values[column.label][method] for column in columns)]

@@ -1,4 +1,4 @@
-"""The body of ``tools/reproduce.py``."""
+"""Implementation of ``tools/reproduce.py``."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ def run(args: Namespace, command: str) -> None:
         command: The command line, for the record.
 
     Raises:
-        UserError: There is no such budget, table, method or data; a package or a file that a run needs is missing; a
+        UserError: A budget, table, method or data set is unknown; a package or a file that a run needs is missing; a
             folder cannot be written; or runs failed.
         SystemExit: Interrupted by Ctrl-C.
     """
@@ -41,7 +41,7 @@ def run(args: Namespace, command: str) -> None:
         for (data, method), own in runs.items()
         if data in (args.data or [data]) and method in (args.methods or [method])
     ]
-    # Seed by seed, so that all tables have something early.
+    # Seed by seed, so that all tables have results early.
     queue = list(dict.fromkeys(own[seed] for seed in range(args.seeds) for own in chosen))
     if args.dry_run:
         for each in queue:
@@ -68,7 +68,7 @@ def run(args: Namespace, command: str) -> None:
                 for table in tables:
                     write_table(spec, table, runs, command, out, plot=False)
         except KeyboardInterrupt:
-            sys.exit('interrupted: the same command goes on from here.')
+            sys.exit('interrupted: run the same command again to resume.')
     for table in tables:
         write_table(spec, table, runs, command, out, plot=True)
         print((out / f'table_{table}.md').read_text(encoding='utf-8'))
@@ -81,14 +81,14 @@ def _choose_tables(spec: Config, names: Sequence[str]) -> list[str]:
         return list(spec.tables)
     for name in names:
         if name not in spec.tables:
-            raise UserError(f'--table {name}: there are {", ".join(spec.tables)}, or all.')
+            raise UserError(f'--table {name}: must be one of {", ".join(spec.tables)}, or all.')
     return list(dict.fromkeys(names))
 
 
 def _check_names(option: str, names: Sequence[str] | None, known: Iterable[str]) -> None:
     for name in names or ():
         if name not in known:
-            raise UserError(f'{option} {name}: there are {", ".join(known)}.')
+            raise UserError(f'{option} {name}: must be one of {", ".join(known)}.')
 
 
 def _build_runs(spec: Config, tables: Sequence[str], seeds: int, folder: Path) -> dict[tuple[str, str], list[Run]]:
@@ -101,7 +101,7 @@ def _build_runs(spec: Config, tables: Sequence[str], seeds: int, folder: Path) -
                 key = column.data, method
                 if definition is None or key in runs:
                     continue
-                # Data of two names may be the same experiment.
+                # Data sets of different names may share an experiment.
                 text = json.dumps(definition, default=str)
                 if text not in built:
                     experiment = Experiment(f'{column.data}-{method}', definition)

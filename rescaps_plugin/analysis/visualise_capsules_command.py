@@ -1,4 +1,4 @@
-"""The body of ``tools/visualise_capsules.py``."""
+"""Implementation of ``tools/visualise_capsules.py``."""
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ SHIFTS = tuple(step / 20 for step in range(-5, 6))
 
 
 def run(args: Namespace) -> None:
-    """Draw activation maps, equivariance, and parts and wholes of the capsules of a classifier.
+    """Draw activation maps, equivariance and part-whole relations of the capsules of a classifier.
 
     Args:
         args: Arguments of ``tools/visualise_capsules.py``.
@@ -112,8 +112,8 @@ def _measure_transforms(
     Args:
         classifier: The classifier.
         images: Images ``[b, c, h, w]`` as the test pipeline packs them.
-        warps: The transforms, as arguments of :func:`~rescaps_plugin.analysis.capsule_views.warp_images`; that in the
-            middle is the identity.
+        warps: The transforms, as arguments of :func:`~rescaps_plugin.analysis.capsule_views.warp_images`; the middle
+            one is the identity.
         fill: Value outside a transformed image.
 
     Returns:
@@ -142,7 +142,7 @@ def _measure_transforms(
 
 
 def _find_parts(records: Mapping[str, Recording]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the shares of part types in whole types, by the way they were measured and by layer."""
+    """Return the shares of part types in whole types, by method of measurement and layer."""
     by_weight, by_input = {}, {}
     for name, record in records.items():
         if input_layout(record.layer, record.read.shape[1]) is None:

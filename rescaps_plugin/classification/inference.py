@@ -158,5 +158,5 @@ def load_images(dataset: BaseDataset, indices: Sequence[int]) -> dict[str, Any]:
     samples = [dataset[index] for index in indices]
     shapes = sorted({tuple(sample['inputs'].shape) for sample in samples})
     if len(shapes) > 1:
-        raise UserError(f'the test pipeline leaves images of different sizes, [channels, height, width]: {shapes[:3]}.')
+        raise UserError(f'the test pipeline returns images of several sizes, [channels, height, width]: {shapes[:3]}.')
     return default_collate(samples)

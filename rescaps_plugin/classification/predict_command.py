@@ -1,4 +1,4 @@
-"""The body of ``tools/predict.py`` for classifiers: class and score of images."""
+"""Implementation of ``tools/predict.py`` for classifiers: class and score of images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
 from rescaps_plugin.training.run_checks import find_class_count
 
-# Images at a time where --batch-size does not say, in the picture, and rows on the screen.
+# Default batch size, images in the picture, and rows on the screen.
 BATCH_SIZE = 32
 PICTURE_TILES = 25
 SCREEN_ROWS = 10
@@ -46,7 +46,8 @@ def run(cfg: Config, args: Namespace) -> None:
         args: Arguments of the tool.
 
     Raises:
-        UserError: An option has no meaning here, the checkpoint is not of the model, or inputs could not be read.
+        UserError: An option does not apply to classifiers, the checkpoint is not of the model, or inputs could not be
+            read.
     """
     check_predict_options(args, classes=True)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
@@ -86,7 +87,7 @@ def run(cfg: Config, args: Namespace) -> None:
 
 
 def load_samples(samples: Sequence[dict], indices: Sequence[int], failures: list[str]) -> dict[int, dict]:
-    """Load the samples of one batch by index; what cannot be read goes to ``failures`` instead."""
+    """Load the samples of one batch by index; errors of those that cannot be read are appended to ``failures``."""
     batch = {}
     for index in indices:
         try:
@@ -96,14 +97,14 @@ def load_samples(samples: Sequence[dict], indices: Sequence[int], failures: list
     shapes = {tuple(sample['inputs'].shape) for sample in batch.values()}
     if len(shapes) > 1:
         raise UserError(
-            f'the test pipeline leaves images of different sizes, [channels, height, width]: {sorted(shapes)[:3]}. '
+            f'the test pipeline returns images of different sizes, [channels, height, width]: {sorted(shapes)[:3]}. '
             'Put a Resize into it, or use --batch-size 1.'
         )
     return batch
 
 
 def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequence[str] | None, count: int = 1) -> dict:
-    """Make the row of one image: its name, the best ``count`` classes and scores, and the true class where known."""
+    """Return the row of one image: its name, the best ``count`` classes and scores, and the true class where known."""
 
     def name(label: int) -> str:
         return str(label) if classes is None else classes[label]
@@ -114,7 +115,7 @@ def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequenc
         'score': round(result['pred_score'], 6),
     }
     scores = np.asarray(result['pred_scores'])
-    # Stable, and the largest first: of equal scores the first, as in the prediction.
+    # A stable descending sort: among equal scores the first class wins, as in the prediction.
     order = np.argsort(-scores, kind='stable')[:count]
     for place, label in enumerate(order[1:].tolist(), 2):
         row |= {f'class_{place}': name(label), f'score_{place}': round(float(scores[label]), 6)}
@@ -124,7 +125,7 @@ def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequenc
 
 
 def report(rows: Sequence[dict]) -> None:
-    """Print the best classes of the first rows and, where the truth is known, how many are right."""
+    """Print the best classes of the first rows and, where the truth is known, the number of correct predictions."""
     for row in rows[:SCREEN_ROWS]:
         ends = [key.removeprefix('class') for key in row if key.startswith('class')]
         best = ', '.join(f'{show(row[f"class{end}"])} ({row[f"score{end}"]:.3f})' for end in ends)
@@ -140,7 +141,7 @@ def report(rows: Sequence[dict]) -> None:
 
 @plain_text
 def draw_picture(tiles: Sequence[torch.Tensor], rows: Sequence[dict], bgr: bool, path: Path) -> None:
-    """Draw what the model was shown ``[c, h, w]`` under its predictions; a wrong one is red."""
+    """Draw the inputs of the model ``[c, h, w]``, each below its predictions; wrong ones are red."""
     columns = min(len(tiles), math.ceil(math.sqrt(PICTURE_TILES)))
     height = math.ceil(len(tiles) / columns)
     figure = Figure(figsize=(1.5 * columns, 1.8 * height), layout='constrained')

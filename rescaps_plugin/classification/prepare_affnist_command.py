@@ -1,4 +1,4 @@
-"""The body of ``tools/prepare_affnist.py``."""
+"""Implementation of ``tools/prepare_affnist.py``."""
 
 import os
 from argparse import Namespace
@@ -33,7 +33,7 @@ def run(args: Namespace) -> None:
     digits, labels = IDXMNIST(args.mnist, split='test', lazy_init=True).load_arrays()
     os.makedirs(args.out, exist_ok=True)
     images_path, labels_path = os.path.join(args.out, IMAGES_NAME), os.path.join(args.out, LABELS_NAME)
-    # Renamed when it is whole, so that an interrupted run leaves no set behind.
+    # Renamed when complete, so that an interrupted run leaves no partial set.
     with open(f'{images_path}.part', 'wb') as file:
         file.write(idx_header((args.per_digit, len(digits), SIZE, SIZE)))
         for number in track_iter_progress(range(args.per_digit)):
@@ -46,7 +46,7 @@ def run(args: Namespace) -> None:
 
 
 def transform_digits(digits: np.ndarray, seed: int, number: int) -> Iterator[np.ndarray]:
-    """Put every digit under its transform of this number.
+    """Apply to every digit its transform of the given number.
 
     Args:
         digits: uint8 images [n, 28, 28].

@@ -12,7 +12,7 @@ Layers that ignore activations also take a map of poses alone, ``[b, n * d, h, w
 The range of an activation depends on the layer that computed it: (0, 1) after :class:`PrimaryCaps`, :class:`EMRouting`
 and :class:`ResidualPoseClassifier`, [0, 1] after :class:`SelfRouting`, [0, 1) where it is the length of a pose, after
 :class:`PrimaryVectorCaps` and :class:`DynamicRouting`. The output of :class:`ResidualPoseRouting` passes a ReLU as a
-whole, so its activations are 0 or greater, without an upper bound: they are no probabilities.
+whole, so its activations are 0 or greater, without an upper bound: they are not probabilities.
 """
 
 import math
@@ -45,7 +45,7 @@ def split_capsules(x: Tensor, types: int, pose_size: int | tuple[int, ...] = 4) 
 
     Returns:
         Views of the poses ``[b, n, p, p, h, w]``, or ``[b, n, *pose_size, h, w]``, and of the activations
-        ``[b, n, h, w]``. Of a map of poses alone the activations are ``[b, 0, h, w]``.
+        ``[b, n, h, w]``. For a map of poses alone the activations are ``[b, 0, h, w]``.
 
     Raises:
         AssertionError: If the map has another number of channels.

@@ -39,8 +39,8 @@ def accepted_channels(layer: str, types: int, entries: int, activations: bool | 
 def check_channels(x: Tensor, accepted: list[int], message: str) -> None:
     """Raise ``AssertionError`` unless a map ``[b, c, ...]`` has one of the accepted channel counts.
 
-    A traced graph has the sizes of its example, so that there is nothing left to check. ``torch.fx`` replaces this
-    function by the name that a module calls it by, so a module that calls it in a ``forward`` wraps it again.
+    A traced graph has the sizes of its example, so tracing skips the check. ``torch.fx`` wraps functions by their name
+    in the calling module, so a module that calls this one in a ``forward`` wraps it again.
     """
     if not torch.jit.is_tracing():
         assert x.shape[1] in accepted, f'{message}, got {x.shape[1]}'

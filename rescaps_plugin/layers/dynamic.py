@@ -97,8 +97,8 @@ class DynamicRouting(WindowRouting):
         iterations: Number of iterations. Defaults to 3.
         in_dim: Entries of an input pose that is a vector; ``None`` is ``p * p``. Defaults to None.
         out_dim: Entries of an output pose that is a vector; ``None`` is ``p * p``. Defaults to None.
-        coupling_grad: Whether gradients flow through the couplings too. Without, these count as constants, and
-            gradients flow through the votes of the last iteration alone. Defaults to True.
+        coupling_grad: Whether gradients flow through the couplings too. If not, these are treated as constants, and
+            gradients flow only through the votes of the last iteration. Defaults to True.
         transform_std: Initial standard deviation of the transforms; ``None`` is ``1 / sqrt(in_dim)``, which keeps the
             length of votes. Parents of thousands of children then start saturated, so class capsules need less: 0.1 in
             the paper's networks. Defaults to None.

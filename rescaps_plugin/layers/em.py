@@ -37,8 +37,9 @@ def _expectation_maximisation(
     """Fit a Gaussian to the votes for every parent: ``[b, l, o, q, d]`` to means ``[b, l, o, 1, d]`` and log-odds.
 
     Squared distances are expanded into products of matrices, ``sum r (v - m)^2 = sum r v^2 - m^2 sum r``, so that an
-    iteration makes no tensor of the votes' size. Votes are relative to a centre of theirs, so that float32 is precise
-    enough for the differences; TF32 is not. ``min_variance`` keeps the density finite where votes agree exactly.
+    iteration allocates no tensor of the votes' size. Votes are relative to a centre of theirs, so that float32 is
+    precise enough for the differences; TF32 is not. ``min_variance`` keeps the density finite where votes agree
+    exactly.
     """
     squares = votes.square()
     active = activation[:, :, None]
@@ -81,7 +82,7 @@ def _route(
     children, parents, dim = pose.shape
     offsets, in_types, _, out_types, columns = weight.shape
     window = children // in_types
-    # p W on flattened poses: block-diagonal, one block per row. A BLAS has nothing to work with in 4x4 matrices.
+    # p W on flattened poses: block-diagonal, one block per row. Products of 4x4 matrices are too small for a BLAS.
     rows = torch.eye(columns, device=weight.device, dtype=weight.dtype)
     transform = rows[:, None, None, :, None] * weight[:, :, None, :, :, None, :]
     transform = transform.reshape(offsets, in_types, dim, out_types * dim)
@@ -160,12 +161,12 @@ class EMRouting(WindowRouting):
     Every child ``i`` casts the vote ``V_ij = p_i W_ij`` for parent ``j``. Each iteration is an M-step, the mean ``m``
     and standard deviation ``s`` of the votes under ``r_ij a_i``, the cost ``sum_h (beta_u + log s^h) sum_i r_ij a_i``
     and the activation ``sigmoid(lambda (beta_a - cost))``, with ``lambda = 0.01 (1 - 0.95^t)`` at iteration ``t``; and
-    an E-step, ``r_ij = a_j N(V_ij; m_j, s_j) / sum_j' a_j' N(V_ij'; m_j', s_j')``. The last E-step has no reader and is
-    left out.
+    an E-step, ``r_ij = a_j N(V_ij; m_j, s_j) / sum_j' a_j' N(V_ij'; m_j', s_j')``. The result of the last E-step would
+    not be used, so it is left out.
 
-    As in the paper, ``j'`` runs over *all* parents of the child: over the types and over the windows that the child
-    stands in. Much public code normalises over the types of one window, so that children in several windows count
-    several times.
+    As in the paper, ``j'`` runs over *all* parents of the child: over the types and over the windows that contain the
+    child. Much public code normalises over the types of one window, so that children in several windows count several
+    times.
 
     Args:
         in_types: Capsule types of the input.
@@ -242,10 +243,10 @@ class EMRouting(WindowRouting):
         self.coordinates = coordinates.flatten(1)
 
     def reset_parameters(self) -> None:
-        """Draw transforms about the identity, and start without costs.
+        """Draw transforms about the identity, and set the costs to zero.
 
-        Votes then begin in some agreement. Those of random transforms cancel in the means, which shrinks poses from
-        layer to layer.
+        Votes then agree to some degree at the start. Votes of random transforms would cancel in the means, which
+        shrinks poses from layer to layer.
         """
         identity = torch.eye(self.weight.shape[2]).repeat(1, self.out_types)
         with torch.no_grad():

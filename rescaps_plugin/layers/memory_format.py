@@ -1,7 +1,7 @@
 """Memory formats of maps: contiguous or channels-last.
 
-``torch.fx`` replaces wrapped functions by the names that a module calls them by, so a module that calls one of these in
-a ``forward`` wraps it again.
+``torch.fx`` wraps functions by their name in the calling module, so a module that calls one of these in a ``forward``
+wraps it again.
 """
 
 import torch

@@ -29,10 +29,10 @@ def pose_transform(weight: Tensor, one: Tensor, rows: Tensor) -> Tensor:
     """Return the matrices of ``p -> p (1 + w)`` on flattened poses.
 
     They are block-diagonal, one block per pose row. Composing with them takes ``p`` times the multiplications of
-    composing row by row, and a seventh of the time: a BLAS has nothing to work with in products of 4x4 matrices.
+    composing row by row, and a seventh of the time: products of 4x4 matrices are too small for a BLAS.
 
     Args:
-        weight: ``w``, ``[k, n, p, p]``; one offset stands for all.
+        weight: ``w``, ``[k, n, p, p]``; a single offset is used for all.
         one: The ``1``, ``[p, p]``.
         rows: The identity matrix, ``[p, p]``.
 
@@ -55,9 +55,9 @@ def compose_kernel(
         transform: The matrices that :func:`pose_transform` returns.
         kernel_size: Height and width of the window.
         groups: Groups of the types and of the outputs that read them. Defaults to 1.
-        x: Map that the kernel is for. On a GPU the kernel has its memory format, on a CPU it always is channels-last,
-            which takes half the time: the products are laid out that way, and the convolutions prefer it. Defaults to
-            None: channels-last.
+        x: Map that the kernel is applied to. On a GPU the kernel has its memory format; on a CPU it is always
+            channels-last, which takes half the time because the products have that layout and convolutions are faster
+            in it. Defaults to None: channels-last.
 
     Returns:
         Kernel ``[o, n * e / groups, height, width]``.

@@ -2,8 +2,8 @@
 
 Liu, Cheng, Zhang, Xu, Han, *Capsule Networks With Residual Pose Routing*, IEEE TNNLS 2024, Sec. III-IV.
 
-The layers compose their pose transforms into their convolutions, see :mod:`rescaps_plugin.layers.pose_kernel`, whose
-letters these are.
+The layers compose their pose transforms into their convolutions. Letters are those of
+:mod:`rescaps_plugin.layers.pose_kernel`.
 """
 
 from typing import TYPE_CHECKING
@@ -74,7 +74,7 @@ class ResidualPoseRouting(_ResidualPose):
 
     - ``routing='window'`` (release): every offset of the ``k x k`` window has its own ``w`` for each type, activations
       are computed for every offset and type from the whole window, and integrated at their own position.
-    - ``routing='pointwise'`` (formulas, literally): one ``w`` per type, a type's activation is a ``k x k`` convolution
+    - ``routing='pointwise'`` (formulas as written): one ``w`` per type, a type's activation is a ``k x k`` convolution
       of its own pose, and the integration a ``k x k`` convolution over all poses and activations. It saves the
       activations of the window: ``9 / 26`` of the multiplications with 3x3 windows of 4x4 poses.
 
@@ -203,7 +203,7 @@ class ResidualPoseClassifier(_ResidualPose):
             classes saves ``num_classes^2 * p * p`` weights. Defaults to ``'window'``.
         residual: As in :class:`ResidualPoseRouting`. Defaults to ``'identity'``.
         transform_std: As in :class:`ResidualPoseRouting`. Defaults to 0.1.
-        per_position: Whether the layer stands at every position of a map, with the same weights. Defaults to False:
+        per_position: Whether the layer is applied at every position of a map, with shared weights. Defaults to False:
             the map has one position.
         log_odds: Whether the output is the log-odds of the activations, the argument of the sigmoid. Defaults to False.
 
@@ -230,7 +230,7 @@ class ResidualPoseClassifier(_ResidualPose):
         per_position: bool = False,
         log_odds: bool = False,
     ) -> None:
-        # In groups: dense weights would be as many as those of 'window'.
+        # Grouped: dense weights would be as many as those of 'window'.
         groups = num_classes if routing == 'pointwise' else 1
         super().__init__(num_classes, 1, pose_size, routing, residual, transform_std, groups, input_activations=False)
         self.per_position = per_position

@@ -2,7 +2,7 @@
 
 Liu, Cheng, Zhang, Xu, Han, *Capsule Networks With Residual Pose Routing*, IEEE TNNLS 2024, Sec. III: the steps of
 :class:`~rescaps_plugin.layers.ResidualPoseRouting` on the channels of any feature map. The normalisation and the
-activation function behind the convolution take the place of the ResP layer's own.
+activation function after the convolution replace those of the ResP layer.
 
 Letters as in :mod:`rescaps_plugin.layers.pose_kernel`.
 """
@@ -19,7 +19,7 @@ from rescaps_plugin.layers.fusion import PaddingMode, conv_from_kernel
 from rescaps_plugin.layers.memory_format import in_layout_of
 from rescaps_plugin.layers.pose_kernel import PoseKernel, pose_transform, reset_uniform
 
-# torch.fx replaces functions by the names that a module calls them by.
+# torch.fx wraps functions by their name in the calling module.
 torch.fx.wrap('in_layout_of')
 
 _RESIDUAL = ('transform', 'activation_weight', 'activation_bias', 'mix')
@@ -43,20 +43,20 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
     2. activations ``a = sigmoid(conv(p'))``,
     3. integration ``out = conv([p', a])``: ``weight`` and ``bias`` on ``p'``, ``mix`` on ``a``.
 
-    ``w`` and ``mix`` start at zero, so that the layer starts as the convolution it stands for, and both have gradients
+    ``w`` and ``mix`` start at zero, so that the layer starts as the convolution it replaces, and both have gradients
     there. ``weight`` and ``bias`` are named and shaped as in ``nn.Conv2d``, of which this is a subclass: initialisers
-    find them, and leave the rest alone; a state without any of the other parameters is a plain convolution's, and
-    loading it makes the layer that convolution.
+    find them and do not change the other parameters; a state without any of the others is that of a plain convolution,
+    and loading it turns the layer into that convolution.
 
     It deploys (:meth:`fuse`) to two plain convolutions around a sigmoid, or without activations to one, which has the
     names and the shape of the original. Folding a batch normalisation into ``weight`` and ``bias`` before that
-    (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after it, there is no ``weight`` that it could be folded into.
+    (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after deployment, there is no ``weight`` that it could be folded into.
 
     With fewer than ``p * p`` channels in a group (a stem, a depthwise convolution), or a number that is no multiple,
     there are no capsules: the layer is a plain convolution with no parameters of its own, and ``capsule_types`` is 0.
 
     Args:
-        in_channels: As in ``nn.Conv2d``, and so are all arguments up to ``dtype``.
+        in_channels: As in ``nn.Conv2d``, like all arguments up to ``dtype``.
         out_channels: Channels of the output, of any number.
         kernel_size: Height and width of the window.
         stride: Stride of the output. Defaults to 1.
@@ -73,7 +73,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
             read from its own pose, and integrated over the window. With 3x3 windows of 4x4 poses and as many channels
             out as in, the first takes 10/16 more multiplications than the plain convolution, the second 2/16 at stride
             1. Defaults to ``'window'``.
-        activation: Whether there are activations. Without, the layer stays linear: ``w`` then changes how ``weight``
+        activation: Whether there are activations. Without them the layer is linear: ``w`` then changes how ``weight``
             learns, not the functions it can represent. Defaults to True.
         deploy: Whether to build the deploy form, which deploy checkpoints load into. Defaults to False.
 
@@ -81,7 +81,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         - input, output: as of ``nn.Conv2d``
 
     Raises:
-        ValueError: If ``routing`` is unknown or ``pose_size`` not positive, or as ``nn.Conv2d`` does.
+        ValueError: If ``routing`` is unknown or ``pose_size`` not positive, or from ``nn.Conv2d``.
 
     Example:
         >>> RPRConv2d(64, 100, 3, stride=2, padding=1)(torch.zeros(1, 64, 12, 10)).shape
@@ -136,7 +136,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
 
     @torch.no_grad()
     def reset_residual(self) -> None:
-        """Make the layer the plain convolution of ``weight`` and ``bias`` again; redraw how activations are read."""
+        """Reset the layer to the plain convolution of ``weight`` and ``bias``; redraw activation weights."""
         if self.capsule_types:
             self.transform.zero_()
         if self.activation_channels:
@@ -181,7 +181,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         return self._activation_kernel(transform, x), kernel
 
     def _split(self, joint: Tensor) -> tuple[Tensor, Tensor]:
-        """Take poses and activations of every group apart."""
+        """Split the channels into poses and activations, group by group."""
         sizes = (self.out_channels // self.groups, self.activation_channels // self.groups)
         if self.groups == 1:
             return joint.split(sizes, -3)
@@ -250,16 +250,16 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
 class RPRPlugin(RPRConv2d):
     """Residual pose routing to insert between two layers of a network; it starts as the identity.
 
-    An :class:`RPRConv2d` of as many channels out as in, whose ``weight`` starts as the identity: so does the layer.
-    A backbone with ``plugins=`` calls :meth:`init_weights` once it has initialised its convolutions, and gets the
-    identity back.
+    An :class:`RPRConv2d` with as many output as input channels, whose ``weight`` starts as the identity, and so does
+    the layer. A backbone with ``plugins=`` calls :meth:`init_weights` after initialising its convolutions, which
+    restores the identity.
 
     Args:
         in_channels: Channels of input and output, a multiple of ``pose_size ** 2``.
         kernel_size: Side of the window, odd. Defaults to 3.
-        groups: Groups of capsules that are integrated together. Defaults to None: every capsule type by itself, in
-            channels as cheap as a depthwise convolution's, times ``pose_size ** 2``; 1 integrates all with all.
-        pose_size: As in :class:`RPRConv2d`, and so are the arguments that follow. Defaults to 4.
+        groups: Groups of capsules that are integrated together. Defaults to None: every capsule type on its own, at
+            ``pose_size ** 2`` times the cost of a depthwise convolution; 1: all types together.
+        pose_size: As in :class:`RPRConv2d`, like the following arguments. Defaults to 4.
         routing: Defaults to ``'window'``.
         activation: Defaults to True.
         deploy: Defaults to False.
@@ -316,14 +316,15 @@ class RPRPlugin(RPRConv2d):
 
 
 class RPRNeck(nn.ModuleList):
-    """Residual pose routing of every level of a feature pyramid.
+    """Residual pose routing on every level of a feature pyramid.
 
     Without ``out_channels``, levels keep their channels and the neck starts as the identity (:class:`RPRPlugin`), so
-    that it goes between a trained backbone and head; with it, levels are brought to them by :class:`RPRConv2d`.
+    that it can be inserted between a trained backbone and head; with it, levels are mapped to these channels by
+    :class:`RPRConv2d`.
 
     Args:
         in_channels: Channels of the levels; an int for one level.
-        out_channels: Channels of the outputs; an int for all the same. Defaults to None.
+        out_channels: Channels of the outputs; an int is used for all. Defaults to None.
         kernel_size: Side of the window, odd. Defaults to 3.
         **rpr: Arguments of the layers: ``groups``, ``pose_size``, ``routing``, ``activation``, ``deploy``.
 
@@ -332,7 +333,7 @@ class RPRNeck(nn.ModuleList):
         - output: a tuple of ``[b, out_channels[i], h_i, w_i]``
 
     Raises:
-        ValueError: If levels and channels do not match in number, or as the layers do.
+        ValueError: If levels and channels do not match in number, or from the layers.
 
     Example:
         >>> neck = RPRNeck([64, 128], out_channels=32)

@@ -63,7 +63,7 @@ class SelfRouting(WindowRouting):
 
     Every child ``i`` casts the vote ``u_ij = W_ij u_i`` for parent ``j``, a linear map of its whole pose, and routes
     itself by ``c_i = softmax(R_i u_i)``, without iteration: ``a_j = sum_i c_ij a_i / sum_i a_i`` and
-    ``u_j = sum_i c_ij a_i u_ij / sum_i c_ij a_i``. As in the authors' layers, a child has a routing of its own in every
+    ``u_j = sum_i c_ij a_i u_ij / sum_i c_ij a_i``. As in the authors' layers, a child is routed separately in every
     window, whose softmax runs over the types there; the activations of a position therefore sum to one.
 
     Args:

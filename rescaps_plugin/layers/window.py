@@ -1,9 +1,9 @@
-"""Base of the routings by votes: windows of child capsules, and coefficients over their parents.
+"""Base of the vote-based routings: windows of child capsules, and coefficients over their parents.
 
-Every parent capsule stands over a window of the map, and every child in the window casts a vote for it, a learned
+Every parent capsule covers a window of the map, and every child in the window casts a vote for it, a learned
 linear map of its pose. Residual pose routing is linear up to its activations and so needs no votes; the routings here
-weight every vote on its own. Votes are ``k n d`` numbers for each parent, by far the largest tensor of such a layer;
-each routing holds as few tensors of that size as its formulas allow.
+weight every vote separately. Votes are ``k n d`` numbers for each parent, by far the largest tensor of such a layer;
+each routing keeps as few tensors of that size as its formulas allow.
 
 Letters: ``b`` batch, ``l`` position of the output (window), ``k`` offset in the window (row by row), ``n`` child type,
 ``q = k n`` child in the window, ``o`` parent type, ``d`` entry of the child's pose, ``e`` entry of the parent's.
@@ -21,7 +21,7 @@ from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.checks import accepted_channels, check_channels, check_positive
 from rescaps_plugin.layers.memory_format import in_layout_of
 
-# torch.fx replaces functions by the names that a module calls them by.
+# torch.fx wraps functions by their name in the calling module.
 for _function in (check_channels, in_layout_of):
     torch.fx.wrap(_function.__name__)
 
@@ -41,7 +41,7 @@ def full_precision(x: Tensor) -> Tensor:
 def without_tf32() -> Iterator[None]:
     """Compute products of float32 matrices on a GPU without rounding to TF32."""
     matmul = torch.backends.cuda.matmul
-    # PyTorch has two settings for this, and refuses to read the one where the other was set.
+    # PyTorch has two settings for this, and reading one raises after the other was set.
     try:
         before, precision = matmul.allow_tf32, torch.get_float32_matmul_precision()
     except RuntimeError:
@@ -68,7 +68,7 @@ def _tf32_is_allowed() -> bool:
         return True
 
 
-# An operator of its own: the backward pass runs after a context of the forward pass has ended, and a compiler would not
+# A custom operator: the backward pass runs after a context of the forward pass has ended, and a compiler would not
 # see the context at all.
 @torch.library.custom_op('rescaps::matmul_without_tf32', mutates_args=())
 def _matmul_without_tf32(a: Tensor, b: Tensor) -> Tensor:
@@ -98,9 +98,9 @@ _matmul_without_tf32.register_autograd(_matmul_gradients, setup_context=_save_fa
 
 
 def matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply matrices, or equally many of them each, without rounding float32 to TF32 where that is allowed.
+    """Multiply matrices, or batches of matrices, without rounding float32 to TF32 where that is allowed.
 
-    For products whose differences cancel: TF32 has three digits, of which none would be left.
+    For products whose differences cancel: TF32 has three significant digits, all of which would be lost.
     """
     if torch.jit.is_scripting():
         return torch.matmul(a, b)
@@ -110,7 +110,7 @@ def matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
 
 
 def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
-    """Divide by the total mass of the capsules, at least ``least``, where none is active."""
+    """Divide by the total mass of the capsules, clamped to at least ``least`` for the case that none is active."""
     return x / mass.clamp_min(least)
 
 
@@ -124,7 +124,7 @@ def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: i
 
     Args:
         logits: ``[b, l, o, q]``.
-        child: Position of each child in the input map, ``[l * k]``; the zero padding is a position of its own.
+        child: Position of each child in the input map, ``[l * k]``; the zero padding counts as one more position.
         places: Number of such positions.
         in_types: Child types ``n``.
 

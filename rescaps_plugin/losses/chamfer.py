@@ -6,7 +6,7 @@ from functools import cache, reduce
 import torch
 from torch import Tensor, nn
 
-# Pairs of points looked at in one go. On a CPU they fit its cache; a GPU wants enough to do.
+# Pairs of points in one chunk: few enough for the cache of a CPU, many enough to keep a GPU busy.
 CPU_PAIRS = 2**18
 GPU_PAIRS = 2**25
 
@@ -14,9 +14,9 @@ GPU_PAIRS = 2**25
 def chamfer_distance(points: Tensor, target: Tensor) -> Tensor:
     """Chamfer distance of every pair of clouds.
 
-    ``mean_x min_y |x - y|^2 + mean_y min_x |x - y|^2``, in float32 at least, whatever the clouds or autocast are. The
-    nearest neighbours are found by exact differences, some pairs at a time (by PyTorch3D where it is installed); only
-    the distances between neighbours are kept for the backward pass.
+    ``mean_x min_y |x - y|^2 + mean_y min_x |x - y|^2``, in at least float32, whatever the dtype of the clouds or of
+    autocast. The nearest neighbours are found by exact differences, some pairs at a time (by PyTorch3D where it is
+    installed); only the distances between neighbours are kept for the backward pass.
 
     Args:
         points: Clouds ``[b, n, d]``.
@@ -26,7 +26,7 @@ def chamfer_distance(points: Tensor, target: Tensor) -> Tensor:
         Distances ``[b]``, in the square of the clouds' unit.
 
     Raises:
-        ValueError: If the shapes do not go together, or a cloud is empty.
+        ValueError: If the shapes do not match, or a cloud is empty.
 
     Example:
         >>> chamfer_distance(torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0.0, 2.0], [0.0, 1.0, 0.0]]]))
@@ -55,7 +55,7 @@ def _squared_distance(points: Tensor, others: Tensor) -> Tensor:
 def _pytorch3d_knn() -> Callable | None:
     """Return PyTorch3D's search of nearest neighbours, or None where it is not installed.
 
-    Python remembers modules that it imported, but not those that it did not find: it would look for them in every step.
+    Python caches imported modules but not failed imports, so without a cache every step would search for the package.
     """
     try:
         from pytorch3d.ops import knn_points
@@ -74,7 +74,7 @@ def _nearest(points: Tensor, others: Tensor) -> Tensor:
     coordinates = others.unbind(dim=2)
     index = []
     for chunk in points.split(rows, dim=1):
-        # Axis by axis: a sum over three neighbours in memory is what vector units are slow at.
+        # Axis by axis: vector units are slow at sums over three adjacent values.
         axes = zip(chunk.unbind(dim=2), coordinates, strict=True)
         distance = reduce(Tensor.add_, ((x[:, :, None] - y[:, None]).square_() for x, y in axes))
         index.append(distance.argmin(dim=2))

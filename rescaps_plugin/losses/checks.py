@@ -1,4 +1,4 @@
-"""Checks of what losses are given."""
+"""Checks of the inputs of losses."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ TOLERANCE = 0.01
 
 
 def check_activations(loss: str, activation: Tensor) -> None:
-    """Raise unless class activations are in [0, 1]; NaN passes, for the loss to show it.
+    """Raise unless class activations are in [0, 1]; NaN passes, so that the loss becomes NaN.
 
-    On a GPU nothing waits for the result: there the check fails as a device-side assertion, without the range.
+    On a GPU the check does not synchronise: it fails as a device-side assertion, whose message lacks the range.
 
     Args:
         loss: Name of the loss, for the message.

@@ -11,20 +11,20 @@ def margin_loss(
 ) -> Tensor:
     """Margin loss of every sample (Sabour et al. 2017, eq. 4).
 
-    ``sum_c T_c max(0, upper - a_c)^2 + absent_weight (1 - T_c) max(0, a_c - lower)^2``, computed in float32 at least.
+    ``sum_c T_c max(0, upper - a_c)^2 + absent_weight (1 - T_c) max(0, a_c - lower)^2``, computed in at least float32.
 
     Args:
         activation: Class activations ``[b, classes]``, in (0, 1).
         target: Class indices ``[b]``, or ``T`` itself ``[b, classes]``: several classes at once, or probabilities.
-        upper: Activation from which on a present class costs nothing. Defaults to 0.9.
-        lower: Activation up to which an absent class costs nothing. Defaults to 0.1.
+        upper: Activation above which the loss of a present class is zero. Defaults to 0.9.
+        lower: Activation below which the loss of an absent class is zero. Defaults to 0.1.
         absent_weight: Weight of absent classes. Defaults to 0.5.
 
     Returns:
         Losses ``[b]``.
 
     Raises:
-        ValueError: If the shapes of ``activation`` and ``target`` do not go together, or an activation is outside
+        ValueError: If the shapes of ``activation`` and ``target`` do not match, or an activation is outside
             [0, 1], as logits are; on a GPU that is a device-side assertion.
 
     Example:

@@ -1,7 +1,7 @@
-"""Losses of saliency maps: where a map is compared with the mask as a whole, as a structure, and along its contour.
+"""Losses of saliency maps, which compare a map with the mask by pixels, by regions, by structure and along contours.
 
-All take logits ``[b, 1, h, w]`` and masks ``[b, 1, h, w]`` of 0 and 1, compute in float32 at least, whatever autocast
-is, and average over the batch. ``valid`` [b, 1, h, w], 1 or 0, leaves pixels out, such as those that pad a batch.
+All take logits ``[b, 1, h, w]`` and masks ``[b, 1, h, w]`` of 0 and 1, compute in at least float32, whatever the dtype
+of autocast, and average over the batch. ``valid`` [b, 1, h, w] is 0 for pixels to ignore, such as padding, else 1.
 """
 
 import torch
@@ -52,7 +52,7 @@ def iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor
         The mean over images, a scalar.
 
     Raises:
-        ValueError: If the shapes do not go together.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> iou_loss(torch.full((1, 1, 2, 2), 99.0), torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]]))
@@ -82,7 +82,7 @@ def bce_iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Te
 def structure_loss(
     logit: Tensor, mask: Tensor, valid: Tensor | None = None, window: int = 31, emphasis: float = 5.0
 ) -> Tensor:
-    """Cross-entropy and IoU, weighted by how a pixel differs from its surroundings (Wei et al., *F3Net*, AAAI 2020).
+    """Cross-entropy and IoU, weighted by a pixel's difference from its surroundings (Wei et al., *F3Net*, AAAI 2020).
 
     A pixel weighs ``1 + emphasis |mean of the mask in its window - mask|``, so contours and thin parts weigh most.
 
@@ -97,7 +97,7 @@ def structure_loss(
         The mean over images, a scalar.
 
     Raises:
-        ValueError: If the shapes do not go together, or the window is even.
+        ValueError: If the shapes do not match, or the window is even.
     """
     if window < 1 or window % 2 == 0:
         raise ValueError(f'window must be odd, got {window!r}')
@@ -108,9 +108,9 @@ def structure_loss(
 
 
 def sobel_magnitude(image: Tensor) -> Tensor:
-    """Return the length of the Sobel gradient of images ``[b, 1, h, w]``.
+    """Return the magnitude of the Sobel gradient of images ``[b, 1, h, w]``.
 
-    The border is repeated, so that an object which the image cuts off has no contour along the cut.
+    The border is replicated, so that an object cut off by the image has no contour along the border.
     """
     image = F.pad(image, (1, 1, 1, 1), mode='replicate')
     # Written as differences: a kernel would have to be copied to the device, and be rounded by a convolution in TF32.

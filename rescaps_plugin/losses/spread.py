@@ -10,20 +10,20 @@ from rescaps_plugin.losses.checks import check_activations
 def spread_loss(activation: Tensor, target: Tensor, margin: float) -> Tensor:
     """Spread loss of every sample (Hinton et al. 2018; Liu et al. 2024, eq. 17).
 
-    ``sum_{i != t} max(0, margin - (a_t - a_i))^2``, computed in float32 at least. The public code that sums over all
+    ``sum_{i != t} max(0, margin - (a_t - a_i))^2``, computed in at least float32. The public code that sums over all
     classes and subtracts ``margin^2``, the target's own term, computes the same.
 
     Args:
         activation: Class activations ``[b, classes]``, in (0, 1).
         target: Class indices ``[b]``, or class probabilities ``[b, classes]`` (mixup, label smoothing), for which the
             loss is the expectation over the target.
-        margin: Least difference between the target's and another activation that costs nothing.
+        margin: Smallest difference between the target's and another activation for which the loss is zero.
 
     Returns:
         Losses ``[b]``.
 
     Raises:
-        ValueError: If the shapes of ``activation`` and ``target`` do not go together, or an activation is outside
+        ValueError: If the shapes of ``activation`` and ``target`` do not match, or an activation is outside
             [0, 1], as logits are; on a GPU that is a device-side assertion.
 
     Example:
@@ -60,7 +60,7 @@ def _spread_of_every_target(activation: Tensor, margin: float) -> Tensor:
     total, squares = sums.gather(2, first.expand(2, -1, -1))
     difference = margin - activation
     losses = (classes - first) * difference.square() + 2 * difference * total + squares
-    # The target's own term is no loss.
+    # The target's own term is not part of the loss.
     return (losses - max(margin, 0.0) ** 2).clamp_min(0)
 
 

@@ -1,4 +1,4 @@
-"""Whole networks in timm's style, registered in timm."""
+"""Networks in timm's style, registered in timm."""
 
 from rescaps_plugin.models.capsnet import CapsNet
 from rescaps_plugin.models.convert import convert_to_rpr

@@ -22,7 +22,8 @@ __all__ = ['CapsNet', 'Decoder']
 class Decoder(nn.Module):
     """Reconstruction of the image from the capsule of one class (Sabour et al. 2017, Fig. 2).
 
-    The paper's decoder ends in a sigmoid, for pixels in (0, 1). Here images come standardised, so it ends linearly.
+    The paper's decoder ends in a sigmoid, for pixels in (0, 1). Here images are standardised, so the last layer is
+    linear.
 
     Args:
         num_classes: Number of classes.
@@ -69,7 +70,7 @@ class CapsNet(RoutedNetwork):
         class_dim: Entries of a class capsule. Defaults to 16.
         iterations: Iterations of dynamic routing. Defaults to 3.
         reconstruction: Whether to build the decoder, which :meth:`forward_reconstruction` trains. Defaults to False.
-        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, which losses on logits read
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, for losses on logits
             (cross-entropy, binary cross-entropy, distillation). Defaults to ``'activation'``.
         drop_rate: Dropout of the primary capsules, see :class:`~rescaps_plugin.models.routed_caps.CapsuleDropout`.
             Defaults to 0.
@@ -112,7 +113,7 @@ class CapsNet(RoutedNetwork):
         self.stem.add_module('act', nn.ReLU())
         self.primary = PrimaryVectorCaps(stem_channels, capsule_types, primary_dim, kernel_size, stride=2)
         self.num_features = self.primary.out_channels
-        # timm's feature extractors want three levels: the convolution counts before and after its ReLU.
+        # timm's feature extractors need three levels: the convolution counts before and after its ReLU.
         self.feature_info = [
             dict(num_chs=stem_channels, reduction=1, module='stem.conv'),
             dict(num_chs=stem_channels, reduction=1, module='stem.act'),
@@ -157,7 +158,7 @@ class CapsNet(RoutedNetwork):
 
     @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the head, and the decoder if there is one, by fresh ones for ``num_classes`` (0: none)."""
+        """Replace the head, and the decoder if there is one, by new ones for ``num_classes`` (0: none)."""
         super().reset_classifier(num_classes, global_pool)
         if self.decoder is not None:
             self.like_network(self.decoder)
@@ -174,7 +175,7 @@ class CapsNet(RoutedNetwork):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Refuse gradient checkpointing: there is one layer of capsules, and nothing to recompute behind it."""
+        """Refuse gradient checkpointing: there is only one layer of capsules, and nothing to recompute after it."""
         if enable:
             raise ValueError('gradient checkpointing is not available for CapsNet')
 
@@ -189,7 +190,7 @@ class CapsNet(RoutedNetwork):
 
     @torch.jit.ignore
     def forward_reconstruction(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the class outputs and the image as the capsule of its class describes it.
+        """Return the class outputs and the image reconstructed from the capsule of its class.
 
         Args:
             x: Images ``[b, in_chans, *img_size]``.
@@ -232,7 +233,7 @@ def capsnet_mnist(pretrained: bool = False, **kwargs) -> CapsNet:
 
 @register_model
 def capsnet_cifar(pretrained: bool = False, **kwargs) -> CapsNet:
-    """CapsNet for 32x32 CIFAR images: 64 types of primary capsules, as the paper takes for them."""
+    """CapsNet for 32x32 CIFAR images: 64 types of primary capsules, as in the paper."""
     model_args = dict(capsule_types=64)
     return _create_capsnet('capsnet_cifar', pretrained, **dict(model_args, **kwargs))
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints into timm models: the names of other trainers, and heads of other classes."""
+"""Load checkpoints into timm models: parameter names of other trainers, and heads for other numbers of classes."""
 
 import logging
 from collections.abc import Mapping
@@ -12,10 +12,11 @@ _logger = logging.getLogger(__name__)
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> Mapping[str, Tensor]:
-    """Map a state dict onto the model's own names; one that has these is returned as it is.
+    """Map a state dict onto the model's own names; one that has these is returned unchanged.
 
-    Known are those of mmpretrain's ``ImageClassifier``, as ``tools/train.py`` saves them, and those of the authors'
-    release. mmpretrain's wrappers of timm models, such as ``TimmCapsuleClassifier``, save the names of the timm model.
+    Supported names are those of mmpretrain's ``ImageClassifier``, as ``tools/train.py`` saves them, and those of the
+    authors' release. mmpretrain's wrappers of timm models, such as ``TimmCapsuleClassifier``, save the names of the
+    timm model.
 
     Raises:
         ValueError: If keys of the release are unknown or missing; it names them.
@@ -40,13 +41,13 @@ class ReadsCheckpoints(nn.Module):
 
 
 def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Prepare a checkpoint for timm's ``load_pretrained``, which drops a classifier's ``weight`` and ``bias`` alone.
+    """Prepare a checkpoint for timm's ``load_pretrained``, which drops only a classifier's ``weight`` and ``bias``.
 
-    A head is kept whole where it fits, which ``model.pretrained_cfg['num_classes']`` then says, and dropped whole, with
-    a warning, where the model has other classes than that.
+    A head that fits is kept whole, and ``model.pretrained_cfg['num_classes']`` is set to its number of classes. If the
+    model has another number of classes than that, the head is dropped whole, with a warning.
 
     Args:
-        state_dict: Of the file; names as in :func:`convert_state_dict`.
+        state_dict: State dict of the file; names as in :func:`convert_state_dict`.
         model: The model that timm built, with its ``pretrained_cfg``.
 
     Raises:
@@ -66,10 +67,10 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     def head(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         return {name: tuple(value.shape) for name, value in state.items() if name.startswith(parts)}
 
-    # A negative number of classes is how timm's train.py asks for a fresh head.
+    # timm's train.py requests a new head by a negative number of classes.
     if head(state_dict) == head(own) and cfg['num_classes'] >= 0:
         cfg['num_classes'] = num_classes
-    # With as many classes as the checkpoint should have, load_state_dict names what does not fit.
+    # If the number of classes is the expected one, load_state_dict names the entries that do not fit.
     elif num_classes != cfg['num_classes']:
         if num_classes > 0:
             _logger.warning(

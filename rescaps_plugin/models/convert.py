@@ -15,14 +15,15 @@ Select = str | Sequence[str] | Callable[[str, nn.Conv2d], bool]
 def convert_to_rpr(model: nn.Module, select: Select | None = None, **rpr) -> nn.Module:
     """Replace convolutions of a network by :class:`~rescaps_plugin.layers.RPRConv2d`, in place, and keep their weights.
 
-    The network gives the output that it gave before: the new layers start as the convolutions that they replace, and
-    hold the same parameter objects. Build the optimizer afterwards: there are new parameters.
+    The output of the network does not change: the new layers start as the convolutions that they replace, and
+    hold the same parameter objects. Build the optimizer afterwards, since there are new parameters.
 
     Args:
-        model: Any network. Only plain ``nn.Conv2d`` are replaced: no subclass, which may compute something else, and
-            nothing within capsule layers.
-        select: Which of them: a pattern of names as in the shell (``'layer4.*.conv2'``), several of them, or a function
-            of name and convolution. Defaults to None: those of 3x3 and one group whose input channels are capsules.
+        model: Any network. Only plain ``nn.Conv2d`` are replaced, no subclasses, which may compute something else, and
+            no convolutions within capsule layers.
+        select: Convolutions to replace: a pattern of names as in the shell (``'layer4.*.conv2'``), several of them, or
+            a function of name and convolution. Defaults to None: ungrouped 3x3 convolutions whose input channels are
+            capsules.
         **rpr: Arguments of ``RPRConv2d``: ``pose_size``, ``routing``, ``activation``.
 
     Returns:
@@ -46,7 +47,7 @@ def convert_to_rpr(model: nn.Module, select: Select | None = None, **rpr) -> nn.
     if not converted:
         names = ', '.join(dict.fromkeys(name for name, *_ in places)) or 'none'
         raise ValueError(f'select must choose plain nn.Conv2d of the network, got {select!r}; there are: {names}')
-    # A convolution that stands in several places is one in all of them.
+    # A convolution that is used in several places remains shared.
     for _, parent, attribute, conv in places:
         if conv in converted:
             setattr(parent, attribute, converted[conv])

@@ -48,7 +48,7 @@ class CapsuleNetwork(ReadsCheckpoints):
     """
 
     num_classes = 0
-    if TYPE_CHECKING:  # modules of a class that each network has of its own
+    if TYPE_CHECKING:  # each network has its own class of these modules
         stem: Any
         head: Any
 
@@ -59,12 +59,12 @@ class CapsuleNetwork(ReadsCheckpoints):
 
     @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
-        """The modules behind the stem that return capsule maps, each reading the one before it, and their layout."""
+        """The modules after the stem that return capsule maps, each reading the one before it, and their layout."""
         raise NotImplementedError
 
     @torch.jit.ignore
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """Run a level behind the first."""
+        """Run a level after the first."""
         return block(x)
 
     @torch.jit.ignore
@@ -74,7 +74,7 @@ class CapsuleNetwork(ReadsCheckpoints):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute blocks or capsule layers in the backward pass, for less memory."""
+        """Recompute blocks or capsule layers in the backward pass to save memory."""
         self.grad_checkpointing = enable
 
     @torch.jit.ignore
@@ -92,8 +92,8 @@ class CapsuleNetwork(ReadsCheckpoints):
         Args:
             x: Images ``[b, in_chans, h, w]``.
             indices: Levels of ``feature_info``: the last ``n`` for an int, all for None.
-            norm: Without effect; there is no last normalisation.
-            stop_early: Whether to stop at the last level asked for.
+            norm: Ignored; there is no final normalisation.
+            stop_early: Whether to stop at the last requested level.
             output_fmt: ``'NCHW'``.
             intermediates_only: Whether to leave the final features out.
         """
@@ -110,7 +110,7 @@ class CapsuleNetwork(ReadsCheckpoints):
 
     @torch.jit.ignore
     def forward_capsules(self, x: Tensor) -> list[Capsules]:
-        """Return poses and activations of every block or capsule layer, and at last of the class capsules.
+        """Return poses and activations of every block or capsule layer, and finally of the class capsules.
 
         The training form and the deploy form have the same capsules. A network with ``num_classes=0`` has no class
         capsules.
@@ -154,10 +154,11 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
-        """Build the head, and move the network to where it is wanted.
+        """Build the head, and move the network to ``device`` and ``dtype``.
 
         Args:
-            head: Builds it from ``num_classes``, ``feature_size`` and ``global_pool``; it can ``load_resized`` another.
+            head: Function of ``num_classes``, ``feature_size`` and ``global_pool`` that builds it, with
+                ``load_resized``.
             num_classes: Number of classes; 0 for features.
             img_size: Image height and width, in pixels.
             global_pool: How the head reads the last map.
@@ -193,7 +194,7 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
 
     @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the head by a fresh one for ``num_classes`` (0: none)."""
+        """Replace the head by a new one for ``num_classes`` (0: none)."""
         self._set_head(num_classes, self.head.global_pool if global_pool is None else global_pool)
         self.like_network(self.head)
 
@@ -212,7 +213,7 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
         """
         if any(getattr(module, 'deployed', False) for module in self.head.modules()):
             raise RuntimeError(
-                'set_input_size needs a network in its training form, which the deploy form is made from'
+                'set_input_size needs a network in its training form, before it is turned into the deploy form'
             )
         self.feature_size = self.feature_size_of(img_size)
         head = self.head

@@ -1,7 +1,7 @@
-"""Reading checkpoints of the authors' release of ResCaps (https://github.com/liuyi1989/ResCaps).
+"""Convert checkpoints of the authors' release of ResCaps (https://github.com/liuyi1989/ResCaps).
 
 The release stores one 1x1 convolution over an unfolded window where our layers hold the weights per window offset and
-capsule type, computes activations that nothing reads, and carries many modules that its forward pass never calls.
+capsule type, computes activations that are never read, and contains many modules that its forward pass never calls.
 """
 
 import re
@@ -45,7 +45,7 @@ def map_release_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -
             )
         if value.numel() != target[name].numel():
             raise ValueError(
-                f'the release checkpoint gives {name!r} the shape {tuple(value.shape)}, the model has '
+                f'the release checkpoint has {name!r} of shape {tuple(value.shape)}, the model has '
                 f'{tuple(target[name].shape)}: build it with its capsule_types, num_classes and img_size'
             )
         mapped[name] = value.reshape(target[name].shape)

@@ -3,11 +3,11 @@
 Paper: *Capsule Networks With Residual Pose Routing*, Liu, Cheng, Zhang, Xu, Han, IEEE TNNLS 2024.
 
 A stem, blocks of primary capsules and ResP layers at strides 2, 4, 8, ..., and a classifier of primary capsules over
-the whole last map and a ResPC layer. The networks return class *activations* in (0, 1), which the spread or margin loss
-of ``rescaps_plugin.losses`` trains; with ``output='logit'`` their log-odds, for cross-entropy and its relatives.
+the whole last map and a ResPC layer. The networks return class *activations* in (0, 1), for the spread or margin loss
+of ``rescaps_plugin.losses``; with ``output='logit'`` their log-odds, for cross-entropy and other losses on logits.
 
-The batch normalisation that the paper puts behind a block stands here before the primary capsules that read the block,
-where it computes the same and folds into them; the features between blocks are the capsule maps themselves.
+The paper's batch normalisation after a block is placed here before the primary capsules that read the block, where it
+computes the same and can be folded into them; the features between blocks are the capsule maps themselves.
 """
 
 from collections.abc import Sequence
@@ -77,8 +77,8 @@ class Stem(Deployable):
 class ResCapsTrunk(CapsuleNetwork):
     """Stem and residual pose blocks, shared by the timm model and the OpenMMLab backbone.
 
-    Feature levels are the stem and the blocks. A network of one block has too few for a pyramid, so there they are the
-    stem and the capsule layers of the block.
+    Feature levels are the stem and the blocks. A network of one block would have too few levels for a pyramid, so its
+    levels are the stem and the capsule layers of the block.
 
     Args:
         in_chans: Channels of the image. Defaults to 3.
@@ -89,12 +89,12 @@ class ResCapsTrunk(CapsuleNetwork):
         stem: ``'conv5'`` (the paper) or ``'conv7_pool'``, which divides height and width by 4. Defaults to ``'conv5'``.
         stem_channels: Channels of the stem. Defaults to 32.
         routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`.
-        residual: ``'identity'``, ``'ones'`` or ``'none'``, see there.
-        transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
+        residual: ``'identity'``, ``'ones'`` or ``'none'``, as for ``routing``.
+        transform_std: Initial standard deviation of the pose transforms. Defaults to 0.1.
         strides: Stride of each block's primary capsules; None: 2, which halves height and width. Defaults to None.
 
     Raises:
-        ValueError: If there is no block, or a stride for another number of blocks.
+        ValueError: If there is no block, or strides and blocks differ in number.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class CapsuleClassifier(nn.Module):
         in_channels: Channels of the feature map.
         num_classes: Number of classes; 0 leaves only the pooling.
         feature_size: Height and width of the feature map, which ``global_pool='flatten'`` needs.
-        global_pool: ``'flatten'``: the class capsules read every position by weights of its own (the paper); ``'avg'``:
+        global_pool: ``'flatten'``: the class capsules have separate weights for every position (the paper); ``'avg'``:
             they read the mean over positions, of maps of any size; ``''``: no pooling, without classes only.
         pose_size: Side of the pose matrices. Defaults to 4.
         routing: As in :class:`~rescaps_plugin.layers.ResidualPoseClassifier`. Defaults to ``'window'``.
@@ -229,7 +229,7 @@ class CapsuleClassifier(nn.Module):
         kernel_size = self.feature_size or (1, 1)
         self.num_features = in_channels * kernel_size[0] * kernel_size[1]
         self.size_error = (
-            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} alone: give images of the "
+            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} only: pass images of the "
             "size that the network was built for, build it for these (img_size=...), or use global_pool='avg'"
         )
         if num_classes > 0:
@@ -250,7 +250,7 @@ class CapsuleClassifier(nn.Module):
 
     @torch.jit.ignore
     def load_resized(self, head: 'CapsuleClassifier') -> None:
-        """Take the weights of a head for feature maps of another size: those of positions by resampling."""
+        """Copy the weights of a head for feature maps of another size; weights per position are resampled."""
         state = head.state_dict()
         if self.feature_size is not None and head.feature_size is not None and state:
             area = prod(head.feature_size) / prod(self.feature_size)
@@ -296,10 +296,10 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
         stem_channels: Channels of the stem. Defaults to 32.
         routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`. Defaults to
             ``'window'``.
-        residual: ``'identity'``, ``'ones'`` or ``'none'``, see there. Defaults to ``'identity'``.
-        transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
+        residual: ``'identity'``, ``'ones'`` or ``'none'``, as for ``routing``. Defaults to ``'identity'``.
+        transform_std: Initial standard deviation of the pose transforms. Defaults to 0.1.
         strides: Stride of each block's primary capsules; None: 2, which halves height and width. Defaults to None.
-        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, which losses on logits read
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, for losses on logits
             (cross-entropy, binary cross-entropy, distillation). Defaults to ``'activation'``.
         drop_rate: Dropout before the class capsules, see :class:`CapsuleClassifier`. Defaults to 0.
         drop_path_rate: Must be 0: there is no stochastic depth. Defaults to 0.
@@ -383,14 +383,14 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Return the parameters to spare: none, for decay draws pose transforms to the residual's identity."""
+        """Return the parameters without decay: none, since decay draws pose transforms to the residual's identity."""
         return set()
 
     @torch.jit.ignore
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the blocks behind the last feature level in ``indices`` and the head."""
+        """Drop the blocks after the last feature level in ``indices`` and the head."""
         take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
         if len(self.blocks) > 1:
             self.blocks = self.blocks[:max_index]
@@ -582,9 +582,9 @@ def rescaps_small(pretrained: bool = False, **kwargs) -> ResCaps:
 def rescaps_imagenet(pretrained: bool = False, **kwargs) -> ResCaps:
     """ResCaps for 224x224 images and 1000 classes.
 
-    It differs from the paper's networks, whose form would take 210 M weights in the classifier alone: a 7x7 stem at
-    stride 2 with a max-pool brings the image to 56x56 before the first block; the class capsules read the mean over
-    positions; and each class is read from its own pose.
+    It differs from the paper's networks, which would need 210 M weights in the classifier alone: a 7x7 stem at stride 2
+    with a max-pool reduces the image to 56x56 before the first block; the class capsules read the mean over positions;
+    and each class is read from its own pose.
     """
     model_args = dict(
         capsule_types=(16, 32, 32, 32),

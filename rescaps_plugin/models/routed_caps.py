@@ -1,12 +1,12 @@
-"""The capsule networks that ResCaps is compared with: one network, its routing chosen by name.
+"""Capsule networks that ResCaps is compared with: one architecture, with its routing selected by name.
 
 - EM-Caps: Hinton, Sabour, Frosst, *Matrix capsules with EM routing*, ICLR 2018, Fig. 1.
 - RCCaps: Gugglberger, Peer, Rodríguez-Sánchez, *Training deep capsule networks with residual connections*, ICANN 2021:
   a layer's input capsules are added to its output, over EM or dynamic routing.
 - SRCaps: Hahn, Pyeon, Kim, *Self-routing capsule networks*, NeurIPS 2019, behind a ResNet-20.
 
-All are a stem, primary capsules, convolutional capsule layers and a layer of class capsules that stand over the whole
-last map and whose activations are the scores.
+All are a stem, primary capsules, convolutional capsule layers and a layer of class capsules that cover the whole last
+map and whose activations are the scores.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from rescaps_plugin.models.network import OUTPUTS, CapsuleClassifierNetwork, Cap
 
 __all__ = ['RoutedCaps', 'RoutedClassifier', 'RoutedNetwork']
 
-# Residual pose routing has networks of its own, see rescaps_plugin.models.rescaps.
+# Networks with residual pose routing are in rescaps_plugin.models.rescaps.
 ROUTINGS = ('em', 'dynamic', 'self')
 STEMS = ('conv5', 'resnet20')
 GLOBAL_POOLS = ('flatten', '')
@@ -75,7 +75,7 @@ class ResNet20Stem(nn.Sequential):
 
 
 class PoseNorm(nn.Module):
-    """Batch normalisation of a capsule map's poses; its activations pass.
+    """Batch normalisation of the poses of a capsule map; activations are unchanged.
 
     Args:
         pose_channels: Channels of the poses.
@@ -97,7 +97,7 @@ class CapsuleLayer(nn.Module):
     Args:
         routing: The routing layer.
         residual: Whether the poses of the input are added to those of the output, which must be as many. Activations
-            are the routing's: sums of probabilities are none.
+            are those of the routing, since sums of probabilities are not probabilities.
         norm: Whether to batch-normalise the poses of the output.
     """
 
@@ -118,7 +118,7 @@ class CapsuleLayer(nn.Module):
 
 
 class CapsuleDropout(nn.Module):
-    """Dropout of whole capsules. A capsule that is left counts for as many as are expected to be dropped.
+    """Dropout of whole capsules; the weight of the others is scaled by ``1 / (1 - rate)``.
 
     Args:
         types: Capsule types of the map.
@@ -190,7 +190,7 @@ class RoutedClassifier(nn.Module):
         self.drop = CapsuleDropout(in_types, drop_rate, weight_is_pose=routing == 'dynamic')
         self.num_features = in_channels * feature_size[0] * feature_size[1]
         self.size_error = (
-            f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} alone: give images of the size '
+            f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} only: pass images of the size '
             'that the network was built for, or build it for these (img_size=...)'
         )
         if num_classes > 0:
@@ -221,7 +221,7 @@ class RoutedClassifier(nn.Module):
 
     @torch.jit.ignore
     def forward_capsules(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return the class capsules' poses, which self-routing has none of, and activations ``[b, num_classes]``."""
+        """Return the class capsules' poses (None with self-routing) and activations ``[b, num_classes]``."""
         poses, output = self.capsules(x)
         activations = torch.sigmoid(output) if self.routing.log_odds else output
         if self.pose_channels == 0:
@@ -230,9 +230,9 @@ class RoutedClassifier(nn.Module):
 
     @torch.jit.ignore
     def load_resized(self, head: 'RoutedClassifier') -> None:
-        """Take the weights of a head for capsule maps of another size: those of positions by resampling."""
+        """Copy the weights of a head for capsule maps of another size; weights per position are resampled."""
         state = head.state_dict()
-        # EM's are shared by the positions.
+        # Those of EM are shared by the positions.
         if self.routing_name != 'em' and state:
             weight = state['routing.weight'].movedim(0, -1).unflatten(-1, head.feature_size)
             weight = resample_positions(weight, self.feature_size).flatten(-2).movedim(-1, 0)
@@ -254,7 +254,7 @@ class RoutedNetwork(CapsuleClassifierNetwork):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Return the parameters to spare: the costs of EM routing."""
+        """Return the parameters without weight decay: the costs of EM routing."""
         return {name for name, _ in self.named_parameters() if name.endswith(('beta_u', 'beta_a'))}
 
 
@@ -271,7 +271,7 @@ class RoutedCaps(RoutedNetwork):
         strides: Stride of every capsule layer, whose windows are 3x3. Defaults to (2, 1).
         padding: Zero padding of the capsule layers; None is 1. Defaults to 0.
         residual: Whether capsule layers that keep types and size add their input (RCCaps). Defaults to False.
-        norm: Whether to batch-normalise poses behind every layer of capsules. Defaults to False.
+        norm: Whether to batch-normalise poses after every layer of capsules. Defaults to False.
         pose_size: Side of the pose matrices. Defaults to 4.
         stem: ``'conv5'``, 5x5 at stride 2, or ``'resnet20'``, which divides height and width by 4. Defaults to
             ``'conv5'``.
@@ -282,7 +282,7 @@ class RoutedCaps(RoutedNetwork):
             Defaults to None.
         coupling_grad: Whether gradients of dynamic routing flow through the couplings; None is the routing's default,
             True. Defaults to None.
-        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, which losses on logits read
+        output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, for losses on logits
             (cross-entropy, binary cross-entropy, distillation). Defaults to ``'activation'``.
         drop_rate: Dropout of capsules before the class capsules, see :class:`CapsuleDropout`. Defaults to 0.
         drop_path_rate: Must be 0: there is no stochastic depth. Defaults to 0.
@@ -486,8 +486,8 @@ def em_caps_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
 def em_caps_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """EM-Caps of 4 types, padded for small images, which a CPU trains in minutes.
 
-    At 16x16 its classes have an eighth of the children of the paper's, and so an eighth of their mass in the cost: the
-    inverse temperature is eight times the paper's.
+    At 16x16 its classes have an eighth of the paper's number of children, and so an eighth of the mass in the cost; the
+    inverse temperature is therefore eight times the paper's.
     """
     model_args = dict(
         routing='em', capsule_types=(4, 4, 4), strides=(2, 1), padding=1, stem_padding=2, inverse_temperature=0.08

@@ -1,4 +1,4 @@
-"""The body of ``tools/predict.py`` for point capsule autoencoders: reconstructions of clouds and meshes."""
+"""Implementation of ``tools/predict.py`` for point capsule autoencoders: reconstructions of clouds and meshes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rescaps_plugin.pointcloud.files import SUFFIXES, is_cloud
 from rescaps_plugin.pointcloud.inference import build_dataset, load_model, read_samples, write_ply
 from rescaps_plugin.pointcloud.inference import predict as reconstruct
 
-# Clouds at a time where --batch-size does not say, in the picture, and rows on the screen.
+# Default batch size, clouds in the picture, and rows on the screen.
 BATCH_SIZE = 32
 PICTURE_CLOUDS = 6
 SCREEN_ROWS = 10
-# Letters of up to four bytes; file systems take 255 bytes.
+# A character takes up to four bytes, and file systems allow 255 bytes per name.
 MAX_STEM = 60
 
 
@@ -36,7 +36,8 @@ def run(cfg: Config, args: Namespace) -> None:
         args: Arguments of the tool.
 
     Raises:
-        UserError: An option has no meaning here, the checkpoint is not of the model, or inputs could not be read.
+        UserError: An option does not apply to autoencoders, the checkpoint is not of the model, or inputs could not be
+            read.
     """
     check_predict_options(args)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')

@@ -1,4 +1,4 @@
-"""The body of ``tools/transfer_svm.py``."""
+"""Implementation of ``tools/transfer_svm.py``."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from rescaps_plugin.pointcloud.transfer import draw_fraction, extract_latents, f
 
 
 def run(args: Namespace) -> None:
-    """Classify clouds by latent capsules at every fraction of the training labels.
+    """Classify clouds from their latent capsules at every fraction of the training labels.
 
     Args:
         args: Arguments of ``tools/transfer_svm.py``.
@@ -30,7 +30,7 @@ def run(args: Namespace) -> None:
         UserError: A package is missing, the model, its data or saved latent capsules cannot be used, or the folder
             cannot be written.
     """
-    for package in ('sklearn', 'h5py'):  # before the encoding has taken its time
+    for package in ('sklearn', 'h5py'):  # before the encoding, which takes long
         import_extra(package, 'pointcloud')
     if args.latents:
         splits, classes = load_latents(args.latents)
@@ -57,7 +57,7 @@ def run(args: Namespace) -> None:
 
 
 def _encode(args: Namespace) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Sequence[str], Path]:
-    """Encode the clouds of training and test, and save their latent capsules.
+    """Encode the training and test clouds, and save their latent capsules.
 
     Returns:
         Latent capsules and labels by the name of the split, names of the classes, and the folder for the results.
@@ -98,7 +98,7 @@ def draw_confusion(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[s
         truth: True classes ``[n]``.
         predicted: Predicted classes ``[n]``.
         classes: Names of the classes.
-        path: File to write, of any format that matplotlib knows.
+        path: Output file, in any format that matplotlib supports.
     """
     from sklearn.metrics import ConfusionMatrixDisplay
 

@@ -1,4 +1,4 @@
-"""The body of ``tools/visualise_clouds.py``."""
+"""Implementation of ``tools/visualise_clouds.py``."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -13,7 +13,7 @@ from rescaps_plugin.pointcloud.inference import build_dataset, open_model, predi
 
 
 def run(args: Namespace) -> None:
-    """Draw clouds of a test set beside their reconstructions by models.
+    """Draw clouds of a test set and their reconstructions by models.
 
     Args:
         args: Arguments of ``tools/visualise_clouds.py``.

@@ -1,4 +1,4 @@
-"""The body of ``tools/analyse_sod.py``."""
+"""Implementation of ``tools/analyse_sod.py``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rescaps_plugin.saliency.metric import score_map
 from rescaps_plugin.saliency.report import unique_names, write_report
 from rescaps_plugin.training.trained_model import open_trained
 
-# Returns the maps of images of the set, by their numbers.
+# Returns the maps of the images with the given indices.
 Method = Callable[[Sequence[int]], list[np.ndarray]]
 
 
@@ -55,7 +55,7 @@ def run(args: Namespace) -> None:
         saved = [list_stems(path, SUFFIXES) for path, checkpoint in methods.values() if checkpoint is None]
         indices = [index for index in indices if all(images.stems[index] in maps for maps in saved)]
         if not indices:
-            raise PairError('--common: the folders have the map of no image in common')
+            raise PairError('--common: no image has a map in every folder')
     indices = [indices[index] for index in evenly_spaced(len(indices), args.max_images)]
     shown = choose(images, indices, args)
     indices = sorted({*indices, *shown})
@@ -117,7 +117,7 @@ def open_set(args: Namespace, cfg: Config | None) -> ImageSet:
 
 
 def run_detector(images: ImageSet, cfg: Config, model: BaseSegmentor) -> Method:
-    """Predict maps by a trained model."""
+    """Predict maps with a trained model."""
     reader = PictureReader(cfg)
 
     def run(indices: Sequence[int]) -> list[np.ndarray]:
@@ -127,7 +127,7 @@ def run_detector(images: ImageSet, cfg: Config, model: BaseSegmentor) -> Method:
 
 
 def read_maps(images: ImageSet, indices: Sequence[int], folder: Path, resize: bool) -> Method:
-    """Read maps of some of the images, by their numbers, that are saved in a folder."""
+    """Read the saved maps of the images with the given indices from a folder."""
     maps = list_stems(folder, SUFFIXES)
     lacking = [images.stems[index] for index in indices if images.stems[index] not in maps]
     if lacking:

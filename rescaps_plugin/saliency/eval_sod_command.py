@@ -1,4 +1,4 @@
-"""The body of ``tools/eval_sod.py``."""
+"""Implementation of ``tools/eval_sod.py``."""
 
 from argparse import Namespace
 
@@ -18,8 +18,8 @@ def run(args: Namespace) -> None:
         args: Arguments of ``tools/eval_sod.py``.
 
     Raises:
-        UserError: A package is missing, two methods have one name, a map or a mask cannot be used, or the folder cannot
-            be written.
+        UserError: A package is missing, two methods have the same name, a map or a mask cannot be used, or the folder
+            cannot be written.
     """
     import_extra('py_sod_metrics', 'saliency')
     check_folder_writable(args.out_dir, '--out-dir')

@@ -1,4 +1,4 @@
-"""The body of ``tools/predict.py`` for salient object detectors: maps, overlays and cut-outs of images and videos."""
+"""Implementation of ``tools/predict.py`` for detectors: saliency maps, overlays and cut-outs of images and videos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rescaps_plugin.saliency.masks import SALIENT
 from rescaps_plugin.saliency.metric import score_map
 from rescaps_plugin.saliency.video import VideoFile
 
-# Images at a time where --batch-size does not say: MMSegmentation warns of every batch whose images differ in size.
+# Default batch size: MMSegmentation warns about every batch whose images differ in size.
 BATCH_SIZE = 1
 # Images in the picture, and rows on the screen.
 PICTURE_ROWS = 8
@@ -40,7 +40,8 @@ def run(cfg: Config, args: Namespace) -> None:
         args: Arguments of the tool.
 
     Raises:
-        UserError: An option has no meaning here, the checkpoint is not of the model, or inputs could not be read.
+        UserError: An option does not apply to detectors, the checkpoint is not of the model, or inputs could not be
+            read.
     """
     check_predict_options(args, maps=True)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
@@ -71,9 +72,9 @@ def run(cfg: Config, args: Namespace) -> None:
 
 
 class MapWriter:
-    """Writes what is made of pictures: maps always, overlays and cut-outs on demand.
+    """Writer of the files of pictures: maps always, overlays and cut-outs on demand.
 
-    Everything is a PNG file at the picture's size, but the overlays of a video, which are a video.
+    All are PNG files at the picture's size, except for the overlays of a video, which form a video.
 
     Args:
         folder: Folder for ``maps``, ``overlays`` and ``cutouts``.
@@ -95,14 +96,14 @@ class MapWriter:
             video.close()
 
     def write(self, picture: Picture, saliency: np.ndarray) -> dict[str, str]:
-        """Write what is made of a picture.
+        """Write the files of a picture.
 
         Args:
             picture: The picture.
             saliency: Its uint8 map ``[height, width]``.
 
         Returns:
-            Paths of the files below the folder, by what they are.
+            Paths of the files below the folder, by kind.
 
         Raises:
             UserError: There is no encoder for the video.
@@ -134,7 +135,7 @@ class MapWriter:
 
 
 def describe(picture: Picture, saliency: np.ndarray, files: dict[str, str]) -> dict[str, str | float]:
-    """Make the row of a picture: its files, the salient part of it, and scores where the mask is known."""
+    """Return the row of a picture: its files, its salient fraction, and scores where the mask is known."""
     row = {'image': picture.source, 'salient': round(float((saliency >= SALIENT).mean()), 4)}
     if picture.mask is not None:
         scores = score_map(saliency, picture.mask)
@@ -155,7 +156,7 @@ def report(rows: Sequence[dict]) -> None:
 
 
 def draw_picture(shown: Sequence[tuple[Picture, np.ndarray]], rows: Sequence[dict], path: Path) -> None:
-    """Draw the first images beside their masks, where all are known, and maps."""
+    """Draw the first images, their masks where all are known, and their maps."""
     columns = {'image': [to_picture(picture.image, bgr=True) for picture, _ in shown]}
     notes = {'map': [f'{row["salient"]:.1%} salient' for row in rows]}
     if all(picture.mask is not None for picture, _ in shown):

@@ -1,6 +1,6 @@
 """Training: runner, resume, checkpoints, divergence guard, mixed precision and distributed set-up.
 
-Imported by a config, it registers the hooks by which checkpoints are plain data::
+Imported by a config, it registers the hooks that save checkpoints as plain data::
 
     custom_imports = dict(imports=['rescaps_plugin.training', 'rescaps_plugin.classification'])
 """

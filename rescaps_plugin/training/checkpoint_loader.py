@@ -1,8 +1,8 @@
-"""Load checkpoints into models without running code that they bring.
+"""Load checkpoints into models without running code from them.
 
 Files are read by :func:`~rescaps_plugin.training.checkpoint_reader.read_weights`, under ``weights_only=True``. Inside
-:func:`safe_loaders`, MMEngine reads paths, URLs and the names of published models by the same function. A file that is
-not plain data is refused, unless the user trusts that one file explicitly.
+:func:`safe_loaders`, MMEngine reads paths, URLs and the names of published models with the same function. A file that
+is not plain data is refused, unless the user trusts that file explicitly.
 """
 
 import io
@@ -39,18 +39,18 @@ from rescaps_plugin.training.checkpoint_reader import (
 class MatchCheckpointHook(Hook):
     """Refuse a checkpoint that leaves a parameter of the model unset, which MMEngine only warns of, or not finite.
 
-    For testing and resuming, where such a checkpoint is one of another model. Entries the model has no place for are
-    MMEngine's warning still: checkpoints may carry, for instance, auxiliary heads that a test leaves out.
+    For testing and resuming, where such a checkpoint belongs to another model. Unexpected entries only cause MMEngine's
+    warning: checkpoints may contain, for instance, auxiliary heads that a test leaves out.
 
     Args:
-        partial: Whether the checkpoint may fit a part of the model, as one to fine-tune from. Defaults to False.
+        partial: Whether the checkpoint may cover only a part of the model, as for fine-tuning. Defaults to False.
     """
 
     def __init__(self, partial: bool = False) -> None:
         self.partial = partial
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Watch the loading of the state dict, which follows."""
+        """Check the subsequent loading of the state dict."""
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
@@ -70,8 +70,8 @@ def _class_counts(meta: dict[str, Any], cfg: Config) -> str:
 
 
 def broken_weights(model: nn.Module) -> list[str]:
-    """Name the parameters of a model that are not finite and the buffers that hold NaN."""
-    # A buffer may be infinite on purpose: masks are.
+    """Return the names of a model's parameters that are not finite and of its buffers that hold NaN."""
+    # Buffers such as masks may be infinite on purpose.
     parameters = [name for name, value in model.named_parameters() if not value.isfinite().all()]
     return parameters + [name for name, value in model.named_buffers() if value.isnan().any()]
 
@@ -269,11 +269,11 @@ def _check_contents(checkpoint: Any, filename: str) -> Any:
 
 @contextmanager
 def open_safely(filename: str | None, *, trust: bool = False) -> Iterator[None]:
-    """Use :func:`safe_loaders` inside the block, and trust one checkpoint there if the user does.
+    """Use :func:`safe_loaders` inside the block, where one checkpoint may be trusted.
 
     Args:
         filename: The checkpoint; None where there is none.
-        trust: Whether the user trusts it, by ``--trust-checkpoint``. Defaults to False.
+        trust: Whether the user trusts it (``--trust-checkpoint``). Defaults to False.
     """
     with safe_loaders(), trust_checkpoint(filename) if trust and filename else nullcontext():
         yield
@@ -281,9 +281,9 @@ def open_safely(filename: str | None, *, trust: bool = False) -> Iterator[None]:
 
 @contextmanager
 def safe_loaders() -> Iterator[None]:
-    """Let MMEngine read every checkpoint by :func:`load_from_source` inside the block, weights of ``init_cfg`` too.
+    """Make MMEngine read every checkpoint, including weights of ``init_cfg``, with :func:`load_from_source`.
 
-    Loaders that others registered for schemes of their own stay.
+    This applies inside the block. Loaders that others registered for their own schemes are kept.
     """
     schemes = CheckpointLoader._schemes
     CheckpointLoader._schemes = OrderedDict(

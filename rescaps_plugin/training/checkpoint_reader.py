@@ -1,8 +1,8 @@
-"""Read files of weights without running code that they bring, and refuse files that are damaged.
+"""Read files of weights without running code from them, and refuse damaged files.
 
-Every tool reads weights by :func:`read_weights`. PyTorch unpickles with ``weights_only=True``: tensors and plain Python
-data, nothing that names a class. PyTorch does not compare the checksums that ``torch.save`` writes, so that a file with
-a flipped bit would load as other weights: :func:`read_weights` compares them.
+Every tool reads weights with :func:`read_weights`. PyTorch unpickles with ``weights_only=True``: tensors and plain
+Python data, nothing that names a class. PyTorch does not compare the checksums that ``torch.save`` writes, so that a
+file with a flipped bit would load as other weights: :func:`read_weights` compares them.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from rescaps_plugin.cli.errors import UserError
 # Bounds on plain data: a pickle of a few hundred bytes can nest and repeat lists without end.
 _MAX_DEPTH = 64
 _MAX_VALUES = 10**7
-# How names of published files end: with the first digits of their SHA-256.
+# Names of published files end with the first digits of their SHA-256.
 _HASHED = re.compile(r'-([0-9a-f]{8,})\.\w+$')
 _trusted: set[str] = set()
 
@@ -36,7 +36,7 @@ class CheckpointError(UserError):
 
 
 class UntrustedCheckpointError(CheckpointError):
-    """A whole checkpoint that holds Python objects and that the user has not declared trusted."""
+    """An undamaged checkpoint that holds Python objects and is not trusted by the user."""
 
 
 def _identify(name: str | Path) -> str:
@@ -46,10 +46,10 @@ def _identify(name: str | Path) -> str:
 
 @contextmanager
 def trust_checkpoint(filename: str | Path) -> Iterator[None]:
-    """Let this one file be loaded with the full unpickler, which may run code that the file brings.
+    """Allow one file to be loaded with the full unpickler, which may run code from the file.
 
     Args:
-        filename: A checkpoint, by the path or URL that it will be loaded by. Any other file stays under
+        filename: The path or URL from which the checkpoint will be loaded. Any other file is still read with
             ``weights_only=True``.
     """
     name = _identify(filename)
@@ -77,7 +77,7 @@ def read_weights(
 
     Raises:
         UntrustedCheckpointError: The file holds objects and is not trusted.
-        CheckpointError: It is missing or damaged, or nests its data beyond bounds.
+        CheckpointError: It is missing or damaged, or its data exceed the limits on nesting.
     """
     name = str(file) if name is None else name
     if not isinstance(file, io.BytesIO):
@@ -151,14 +151,14 @@ def find_damage(file: Path | io.BytesIO) -> str | None:
 
 
 def _check_nesting(contents: Any, name: str) -> None:
-    """Raise :class:`CheckpointError` if going through all of some plain data takes more steps than its size explains.
+    """Raise :class:`CheckpointError` if plain data are nested too deeply or repeat parts of themselves too often.
 
-    Lists that hold the same list twice, and so on, have more paths than can ever be walked.
+    Lists that repeatedly hold the same list twice have exponentially many paths, which could never be traversed.
     """
     known: dict[int, int] = {}
 
     def count(value: Any, depth: int) -> int:
-        """Return how many values a walk through the value meets."""
+        """Return the number of values that a traversal of the value visits."""
         if isinstance(value, dict):
             parts = value.values()
         elif isinstance(value, (list, tuple, set)):
@@ -193,7 +193,7 @@ def download(url: str, *, expect_hash: bool = False) -> Path:
     folder = Path(torch.hub.get_dir(), 'checkpoints')
     hashed = _HASHED.search(name)
     if not hashed:
-        # Many sites have a file of this name.
+        # Many sites have files of the same name.
         folder /= hashlib.sha256(url.encode()).hexdigest()[:16]
     path = folder / (name or 'index')
     if path.is_file():

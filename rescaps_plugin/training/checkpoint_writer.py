@@ -1,7 +1,7 @@
 """Write checkpoints so that a kill, a full disk or a power cut at any time leaves a readable one.
 
-A file is written under another name and renamed in one step of the file system. An outdated checkpoint is removed only
-when its successor is there. So the latest checkpoint that the work directory names can always be read.
+A file is written under a temporary name and renamed atomically. An outdated checkpoint is removed only after its
+successor is written, so the latest checkpoint that the work directory names can always be read.
 """
 
 import os
@@ -25,7 +25,7 @@ from rescaps_plugin.training.work_dir import LAST_CHECKPOINT, RUN_ID
 
 @contextmanager
 def whole_files() -> Iterator[None]:
-    """Let MMEngine write local files by :func:`~rescaps_plugin.cli.outputs.write_whole` inside the block.
+    """Make MMEngine write local files with :func:`~rescaps_plugin.cli.outputs.write_whole` inside the block.
 
     The methods are replaced rather than the registered backend, of which MMEngine keeps instances.
     """
@@ -65,7 +65,7 @@ def checkpoint_folder(work_dir: str, out_dir: str | None) -> str:
 
 
 class _Removals:
-    """A file backend that removes nothing before :meth:`run`, and then only files that this training wrote."""
+    """A file backend that defers removals until :meth:`run`, and removes only files that this training wrote."""
 
     def __init__(self, backend: BaseStorageBackend, own: set[str]) -> None:
         self.backend = backend
@@ -105,7 +105,7 @@ class SafeCheckpointHook(CheckpointHook):
     _saved_iter: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Take over the checkpoints of this training that a resumed checkpoint names, and forget any others."""
+        """Adopt the checkpoints of this training that a resumed checkpoint names, and forget any others."""
         folder = checkpoint_folder(runner.work_dir, self.out_dir)
         self._own = set()
         self.run_id = self._resume_run(runner, folder)
@@ -126,7 +126,7 @@ class SafeCheckpointHook(CheckpointHook):
             write_whole(Path(runner.work_dir, RUN_ID), self.run_id.encode())
 
     def _resume_run(self, runner: Runner, folder: str) -> str:
-        """Return the name of the training that a checkpoint of this folder goes on with, or a new one."""
+        """Return the name of the training if it is resumed from a checkpoint of this folder, else a new one."""
         start = runner.cfg.get('load_from')
         found = None
         if runner._resume and start and Path(start).parent.resolve() == Path(folder).resolve():
@@ -134,7 +134,7 @@ class SafeCheckpointHook(CheckpointHook):
         return found or secrets.token_hex(8)
 
     def _inherit(self, folder: str, name: str) -> str | None:
-        """Return the path of a checkpoint that this training wrote before it was resumed; None if it is another's."""
+        """Return the path of a checkpoint that this training wrote before it was resumed; None if another did."""
         path = os.path.join(folder, name)
         if os.path.islink(path) or not os.path.isfile(path) or read_place(path)[1] != self.run_id:
             return None
@@ -142,7 +142,7 @@ class SafeCheckpointHook(CheckpointHook):
         return path
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Add the training, and the place in it, to the checkpoint: ``FlexibleRunner`` counts on after validations."""
+        """Record the training and its progress; the count of ``FlexibleRunner`` is too high after a validation."""
         checkpoint['meta'].update(self._place)
         checkpoint.setdefault('resume', {})['run_id'] = self.run_id
 
@@ -161,20 +161,20 @@ class SafeCheckpointHook(CheckpointHook):
             self._remove(stopgap)
 
     def is_saved(self, iteration: int) -> bool:
-        """Whether the latest checkpoint is of this number of iterations."""
+        """Whether the latest checkpoint was saved after this number of iterations."""
         return self._saved_iter == iteration
 
     def save_now(self, runner: Runner, iteration: int) -> str:
-        """Save a checkpoint between two iterations, beside those that the schedule asks for.
+        """Save a checkpoint between two iterations, in addition to those of the schedule.
 
-        The next one that it asks for replaces it.
+        The next scheduled checkpoint replaces it.
 
         Args:
             runner: The runner.
-            iteration: How many iterations are done.
+            iteration: Number of finished iterations.
 
         Returns:
-            Path of the checkpoint that training goes on from: an earlier one, if nothing was trained since.
+            Path of the checkpoint to resume from: an earlier one, if nothing was trained since.
         """
         if self.is_saved(iteration):
             return self.last_ckpt

@@ -1,4 +1,4 @@
-"""Distributed training, on CPUs too."""
+"""Distributed training, including on CPUs."""
 
 from datetime import timedelta
 from typing import Any
@@ -28,11 +28,11 @@ class ResumableFSDPStrategy(FSDPStrategy):
 
 
 def prepare_cpu_ddp(cfg: Config) -> None:
-    """Make ``launcher='pytorch'`` work on a CPU: MMEngine would select a CUDA device, whatever the backend.
+    """Make ``launcher='pytorch'`` work on a CPU: MMEngine would select a CUDA device with any backend.
 
     Joins a ``gloo`` process group, which the runner then finds initialised, and has the model wrapped without
-    ``device_ids``, or sharded on the CPU where the config shards it. Batch normalisations are left to each process:
-    PyTorch synchronises them on accelerators alone. With an accelerator, or with another launcher, nothing changes.
+    ``device_ids``, or sharded on the CPU where the config shards it. Batch normalisations are not synchronised, which
+    PyTorch supports only on accelerators. With an accelerator, or with another launcher, nothing changes.
 
     Args:
         cfg: The runner's config; ``model_wrapper_cfg``, ``sync_bn`` and ``strategy`` are changed in place.
@@ -49,7 +49,7 @@ def prepare_cpu_ddp(cfg: Config) -> None:
         strategy.model_wrapper = {'device_id': 'cpu', **(strategy.get('model_wrapper') or {})}
         return
     if cfg.get('model_wrapper_cfg') is None:
-        # What MMEngine wraps with when it is not told.
+        # The default of MMEngine.
         cfg.model_wrapper_cfg = dict(
             broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)
         )

@@ -26,14 +26,14 @@ class DivergedError(UserError):
 
 @HOOKS.register_module()
 class NaNGuardHook(Hook):
-    """Stop at a loss that is not finite, and before weights that are not finite are saved.
+    """Stop training at a loss that is not finite, or before weights that are not finite are saved.
 
     The loss is the one before loss scaling. Where float16 gradients overflow at a finite loss, the scaler skips the
     step and lowers its scale, and training goes on.
 
-    Reading a loss at once would make an accelerator idle until the next iteration is launched. So losses are copied
-    without waiting, and checked when the next iteration has been launched; in any case before a checkpoint is saved and
-    before an epoch, the training, or the part of it before a validation ends.
+    Reading a loss immediately would leave an accelerator idle until the next iteration is launched. So losses are
+    copied asynchronously and checked after the launch of the next iteration, and always before a checkpoint is saved,
+    before a validation, and at the end of an epoch and of the training.
     """
 
     # Before the hooks that read the weights: averaging, checkpoints.

@@ -1,4 +1,4 @@
-"""Save a checkpoint and stop between two iterations when the job is ended from outside.
+"""Save a checkpoint and stop between two iterations when the job is terminated.
 
 Slurm and other schedulers announce the end of a job by SIGTERM, a closed terminal by SIGHUP.
 """
@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """Record SIGTERM and SIGHUP inside the block instead of ending the process.
+    """Record SIGTERM and SIGHUP inside the block instead of terminating.
 
     Processes that work together agree on the iteration to stop at by the maximum of their signals. It is exchanged on
     the CPU, by gloo, and read one iteration later, so that no process waits for another or for an accelerator.
@@ -53,7 +53,7 @@ class StopSignals:
         if self._group is None:
             return
         # A process that ends during an exchange, or with the group's threads running, may be aborted. After an error,
-        # other processes may never come to the exchange.
+        # other processes may never reach the exchange.
         patience = timedelta(minutes=30) if kind in (None, SystemExit) else timedelta(seconds=5)
         with suppress(RuntimeError):
             if self._exchange is not None:
@@ -64,7 +64,7 @@ class StopSignals:
         self.number = number
 
     def agree(self) -> int:
-        """Return the signal to stop for; 0 for none. Every process of the job calls it equally often."""
+        """Return the signal to stop for, or 0. Every process of the job must call it the same number of times."""
         if self._group is None:
             return self.number
         number = torch.tensor([self.number])
@@ -76,7 +76,7 @@ class StopSignals:
         return int(previous[1])
 
     def wait_for_all(self) -> None:
-        """Wait until every process of the job is here."""
+        """Wait until every process of the job has called this."""
         if self._group is not None:
             self._exchange[0].wait()
             dist.barrier(self._group)
@@ -101,7 +101,7 @@ class StopHook(Hook):
             self._stop(runner, number, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
-        """Stop inside a validation that a resumed training begins anew."""
+        """Stop inside a validation, which a resumed training repeats."""
         hook = _checkpoint_hook(runner)
         if self.signals.number and not is_distributed() and hook is not None and hook.is_saved(runner.iter):
             self._stop(runner, self.signals.number, runner.iter)
@@ -116,7 +116,7 @@ class StopHook(Hook):
         saved = None if hook is None else hook.save_now(runner, iteration)
         self.signals.wait_for_all()
         if is_main_process():
-            kept = f'{saved} is saved, and --resume goes on from it' if saved else 'no checkpoint hook saved it'
+            kept = f'{saved} is saved, and --resume continues from it' if saved else 'no checkpoint hook saved it'
             print(f'stopped by {signal.Signals(number).name} at iteration {iteration}: {kept}.', file=sys.stderr)
         raise SystemExit(128 + number)
 
@@ -126,10 +126,10 @@ def _checkpoint_hook(runner: Runner) -> SafeCheckpointHook | None:
 
 
 def leave_signals_to_parent(worker_init_fn: Callable[[int], None] | None) -> Callable[[int], None]:
-    """Let the workers of a data loader ignore signals to the whole job; their parent process ends them.
+    """Make the workers of a data loader ignore signals to the whole job; their parent process ends them.
 
     Args:
-        worker_init_fn: Function to call in a worker too, with its number.
+        worker_init_fn: Another function to call in a worker, with its number.
 
     Returns:
         The function to call in a worker.
@@ -141,7 +141,7 @@ def _start_worker(worker_init_fn: Callable[[int], None] | None, worker: int) -> 
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, 'sigwaitinfo'):
-        # The parent ends workers by SIGTERM too, and only sigwaitinfo says whose it is.
+        # The parent also ends workers by SIGTERM, and only sigwaitinfo returns the sender.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_await_end, args=(os.getppid(),), daemon=True).start()
     if worker_init_fn is not None:

@@ -7,9 +7,9 @@ import torch
 
 
 class PendingScalars:
-    """Numbers on their way from their device to the host.
+    """Numbers that are copied asynchronously from their device to the host.
 
-    The copy is queued behind the work that makes the numbers, and nothing waits for it before :meth:`read`.
+    The copy is queued after the operations that compute the numbers, and only :meth:`read` waits for it.
 
     Args:
         values: Numbers, or tensors of one element, on any device.
@@ -24,7 +24,7 @@ class PendingScalars:
                 names.setdefault(value.device, []).append(name)
         for device, group in names.items():
             stacked = torch.stack([self._values.pop(name).detach().double().reshape(()) for name in group])
-            # To pinned memory, as a copy that does not wait is.
+            # To pinned memory, like a non-blocking copy.
             copy = stacked.to('cpu', non_blocking=True)
             event = None
             if device.type == 'cuda':
@@ -33,7 +33,7 @@ class PendingScalars:
             self._copies.append((group, copy, event))
 
     def read(self) -> dict[str, float]:
-        """Return the numbers, as soon as the device has made them."""
+        """Wait for the device and return the numbers."""
         for group, copy, event in self._copies:
             if event is not None:
                 event.synchronize()

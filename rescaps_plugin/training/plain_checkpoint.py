@@ -25,8 +25,8 @@ def to_plain(value: Any) -> Any:
 
     NumPy scalars become Python's, log buffers and arrays become dictionaries that :func:`from_plain` turns back, other
     kinds of dictionary and list become ``dict`` and ``list``, paths become strings. A function in a dictionary (some
-    parameter schedulers keep theirs) is left out: it is code, which the loading side has. State dicts stay as they are.
-    An object of any other type stays too, with a warning, and makes the checkpoint one that has to be trusted.
+    parameter schedulers keep theirs) is left out: it is code, which the loading side has. State dicts are not changed.
+    An object of any other type is kept, with a warning, and the checkpoint then has to be trusted.
 
     Args:
         value: Nested dictionaries, lists, tuples and sets of leaves.
@@ -47,7 +47,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in 'biufc' and value.dtype.isnative:
         return {_TYPE: 'ndarray', 'data': torch.from_numpy(value.copy())}
     if isinstance(value, dict):
-        if hasattr(value, '_metadata'):  # a module's state dict: versions of its modules hang on it
+        if hasattr(value, '_metadata'):  # a module's state dict, which has its modules' versions attached
             return value
         kind = OrderedDict if isinstance(value, OrderedDict) else dict
         return kind((to_plain(key), to_plain(entry)) for key, entry in value.items() if not inspect.isroutine(entry))
@@ -66,13 +66,13 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(value: Any) -> Any:
-    """Undo :func:`to_plain`, except that scalars stay Python's and functions stay away.
+    """Undo :func:`to_plain`, except for scalars, which remain Python's, and functions, which are not restored.
 
     Args:
         value: A checkpoint as loaded, plain or not.
 
     Returns:
-        The same with log buffers and NumPy arrays restored. What is in several places stays one object.
+        The same with log buffers and NumPy arrays restored. An object in several places remains one object.
     """
     return _restore(value, {})
 
@@ -125,5 +125,5 @@ class PlainCheckpointHook(Hook):
                 f'checkpoint {runner.cfg.get("load_from")} holds a log history or array that is not as it was saved: '
                 f'{type(error).__name__}: {error}'
             ) from error
-        # No checkpoint of MMEngine has this, and resuming would run it as Python.
+        # No checkpoint of MMEngine has this, and resuming would run it as Python code.
         checkpoint.get('meta', {}).pop('config', None)

@@ -1,6 +1,6 @@
 """Mixed precision, memory format and compilation of a run.
 
-Each is a key of the config, which the command line sets: ``amp`` (None, ``'auto'``, ``'float16'`` or ``'bfloat16'``),
+Each is a key of the config that the command line sets: ``amp`` (None, ``'auto'``, ``'float16'`` or ``'bfloat16'``),
 ``channels_last`` (a bool) and MMEngine's ``compile`` (a bool, or arguments of ``torch.compile``).
 """
 
@@ -31,7 +31,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Enter autocast beside what :class:`mmengine.optim.OptimWrapper` does for gradient accumulation."""
+        """Enter autocast, and the context of :class:`mmengine.optim.OptimWrapper` for gradient accumulation."""
         with super().optim_context(model), autocast(dtype=torch.bfloat16):
             yield
 
@@ -47,8 +47,8 @@ def configure_amp(cfg: Config) -> None:
             has it, else float16. ``optim_wrapper``, ``val_cfg`` and ``test_cfg`` are changed in place.
 
     Raises:
-        UserError: ``amp`` is no dtype of mixed precision, or one that the device does not have, or ``optim_wrapper`` is
-            of a type that brings its own arithmetic.
+        UserError: ``amp`` is not a dtype of mixed precision, or one that the device does not support, or
+            ``optim_wrapper`` is of a type with its own handling of precision.
     """
     amp, wrapper = cfg.get('amp'), cfg.get('optim_wrapper')
     kind = (wrapper or {}).get('type', 'OptimWrapper')
@@ -90,7 +90,7 @@ def _choose_dtype(amp: str) -> str:
 
 @contextmanager
 def evaluation_dtype(amp: str | None) -> Iterator[None]:
-    """Let MMEngine's validation and test loops, whose ``fp16`` does not say which half precision, use this one.
+    """Set the half precision of MMEngine's validation and test loops, whose ``fp16`` does not specify one.
 
     Args:
         amp: ``'float16'`` or ``'bfloat16'``; None changes nothing.
@@ -108,10 +108,10 @@ def evaluation_dtype(amp: str | None) -> Iterator[None]:
 
 
 def compile_network(model: nn.Module, **options) -> None:
-    """Compile the networks of a model (backbone, neck, head, ...) in place, each by itself.
+    """Compile the networks of a model (backbone, neck, head, ...) in place, each separately.
 
-    MMEngine compiles the whole training step instead. That step has the learning rate, the margin of the spread loss
-    and other numbers of Python in it, for each value of which it is compiled anew, and lists of samples, which break it
+    MMEngine compiles the whole training step instead. That step contains the learning rate, the margin of the spread
+    loss and other Python numbers, each new value of which causes a recompilation, and lists of samples, which break it
     into small graphs.
 
     Args:

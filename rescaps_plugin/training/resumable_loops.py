@@ -1,9 +1,9 @@
-"""Training loops that give the same result whether or not the training was killed and resumed.
+"""Training loops whose result does not depend on whether the training was killed and resumed.
 
-Random numbers depend on the place in the training alone: a sample's augmentation on the seed, the iteration and its
-place in the batch, a step of the model on the seed, the iteration and the process. So checkpoints need no states of
-generators, and a resumed run draws the numbers that the killed one would have drawn, whatever the number of data
-loading workers of either, however far they loaded ahead, and whether or not it has validated.
+Random numbers depend only on the progress of the training: a sample's augmentation on the seed, the iteration and its
+position in the batch, a step of the model on the seed, the iteration and the process. So checkpoints need no states of
+generators, and a resumed run draws the numbers that the killed one would have drawn, for any number of data loading
+workers in either, however many batches they prefetched, and with or without validations.
 """
 
 import random
@@ -34,13 +34,13 @@ def seed_cpu(seed: int) -> None:
 
 
 class PlacedBatch(Sequence):
-    """The indices of a batch's samples, which seed the generators of whichever process goes through them.
+    """Indices of a batch's samples that seed the random generators of the process that iterates over them.
 
     A data loader iterates over the indices where it loads the samples: in a worker, if there is one.
 
     Args:
         indices: Indices of the samples.
-        seeds: As many seeds.
+        seeds: One seed for each.
     """
 
     def __init__(self, indices: Sequence[Any], seeds: Sequence[int]) -> None:
@@ -60,18 +60,18 @@ class PlacedBatch(Sequence):
 
 
 class PlacedBatchSampler(Sampler):
-    """Batches that know which iteration they are for.
+    """Sampler of batches that are seeded for the iteration that they are used in.
 
-    The sample at a place of the batch over all processes gets the same seed on any number of them.
+    The sample at a position of the batch over all processes gets the same seed on any number of processes.
 
     Args:
-        sampler: Indices of samples, of this process.
+        sampler: Sampler of this process's sample indices.
         batch_size: Samples in a batch.
         seed: Seed of the training.
         drop_last: Whether to leave out a batch that is not full. Defaults to False.
-        batch_sampler: Config of another sampler of batches; ``sampler`` and ``batch_size`` are given to it. Defaults to
+        batch_sampler: Config of another sampler of batches, built with ``sampler`` and ``batch_size``. Defaults to
             None.
-        endless: Whether to begin again where the sampler ends. Defaults to False.
+        endless: Whether to start again when the sampler ends. Defaults to False.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class PlacedBatchSampler(Sampler):
         self.batches = BatchSampler(sampler, batch_size, drop_last)
         if batch_sampler is not None:
             self.batches = DATA_SAMPLERS.build(batch_sampler, default_args=dict(sampler=sampler, batch_size=batch_size))
-        # The iteration that the next batch is for, and the first that batches are wanted for.
+        # The iteration of the next batch, and the first iteration to load batches for.
         self.iteration = 0
         self.begin = 0
 
@@ -123,7 +123,7 @@ class PlacedBatchSampler(Sampler):
 
 
 class _PlacedLoop:
-    """Base of both training loops: placed batches, seeded steps, and a validation that a killed run did not reach."""
+    """Base of both training loops: seeded batches and steps, and a validation that a killed run did not reach."""
 
     endless: bool
 
@@ -139,7 +139,7 @@ class _PlacedLoop:
             batches['drop_last'] = dataloader.pop('drop_last', False)
         super().__init__(runner, dataloader, **kwargs)
         self.batches: PlacedBatchSampler = self.dataloader.batch_sampler
-        # Batches of the running epoch that are done; that a resumed checkpoint was saved before a validation.
+        # Finished batches of the current epoch; whether a resumed checkpoint was saved before a validation.
         self.batches_done = 0
         self.owes_validation = False
 
@@ -149,12 +149,12 @@ class _PlacedLoop:
         sequence = np.random.SeedSequence((self.runner.seed, self._iter), spawn_key=(rank,))
         seed = int(sequence.generate_state(1)[0])
         seed_cpu(seed)
-        # And those of the devices, which the step of a model may draw from.
+        # Also the generators of the devices, which a step of the model may draw from.
         torch.manual_seed(seed)
         super().run_iter(*args)
 
     def validate(self, done: int, total: int) -> None:
-        """Validate if it is time to, after ``done`` of ``total`` epochs or iterations."""
+        """Validate if due after ``done`` of ``total`` epochs or iterations."""
         self.owes_validation = False
         self._decide_current_val_interval()
         due = done % self.val_interval == 0 or done == total
@@ -164,7 +164,7 @@ class _PlacedLoop:
 
 @LOOPS.register_module()
 class ResumableEpochLoop(_PlacedLoop, EpochBasedTrainLoop):
-    """:class:`mmengine.runner.EpochBasedTrainLoop` that goes on where a checkpoint was saved, inside an epoch too."""
+    """:class:`mmengine.runner.EpochBasedTrainLoop` that resumes at the saved iteration, also within an epoch."""
 
     endless = False
 
@@ -180,7 +180,7 @@ class ResumableEpochLoop(_PlacedLoop, EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Train for one epoch, or what is left of it."""
+        """Train for one epoch, or for the rest of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         self.batches.iteration = self._iter - self.batches_done
@@ -199,10 +199,10 @@ class ResumableEpochLoop(_PlacedLoop, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterLoop(_PlacedLoop, IterBasedTrainLoop):
-    """:class:`mmengine.runner.IterBasedTrainLoop` that goes on where a checkpoint was saved.
+    """:class:`mmengine.runner.IterBasedTrainLoop` that resumes at the saved iteration.
 
-    What was trained on before is not loaded again. Its data loader never ends: workers are not started anew where the
-    sampler ends.
+    Batches that were trained on before are not loaded again. The data loader is endless: workers are not restarted when
+    the sampler ends.
     """
 
     endless = True
@@ -213,7 +213,7 @@ class ResumableIterLoop(_PlacedLoop, IterBasedTrainLoop):
         if self.owes_validation:
             self.validate(self._iter, self._max_iters)
         self.runner.call_hook('before_train_epoch')
-        # Workers started with the loop, at the first batch.
+        # The workers started loading when the loop was built, from the first batch.
         loaded_ahead = min(self.batches.iteration, self._iter)
         self.batches.begin = self._iter
         for _ in range(loaded_ahead):
@@ -237,8 +237,8 @@ def resumable(loop: dict[str, Any]) -> dict[str, Any]:
         loop: Config of a training loop.
 
     Returns:
-        The config, of :class:`ResumableEpochLoop` or :class:`ResumableIterLoop` where it was of the loop that they
-        extend, and as it was where it is of any other.
+        The config, with the type :class:`ResumableEpochLoop` or :class:`ResumableIterLoop` in place of the loop that it
+        extends; unchanged for any other type.
     """
     loop = dict(loop)
     if 'type' not in loop:

@@ -1,4 +1,4 @@
-"""Resume a training: find the checkpoint, and save and restore the place in the training."""
+"""Resume a training: find the checkpoint, and save and restore the progress of the training."""
 
 import re
 import sys
@@ -23,8 +23,8 @@ def configure_resume(cfg: Config, resume: str) -> None:
 
     Args:
         cfg: The runner's config, with ``work_dir``; ``resume`` and ``load_from`` are changed in place.
-        resume: A checkpoint, or ``'auto'`` for the latest in ``work_dir`` that is whole: where there is none yet,
-            training starts as if it had not been asked to resume.
+        resume: A checkpoint, or ``'auto'`` for the latest undamaged one in ``work_dir``; if there is none yet, training
+            starts from the beginning.
 
     Raises:
         CheckpointError: The checkpoint does not exist.
@@ -32,7 +32,7 @@ def configure_resume(cfg: Config, resume: str) -> None:
     if resume == 'auto':
         hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
         folder = checkpoint_folder(cfg.work_dir, hook.get('out_dir'))
-        # An object store is not looked through.
+        # Object stores are not searched.
         resume = last_checkpoint(cfg.work_dir) if '://' in folder else find_whole_checkpoint(cfg.work_dir, folder)
         if resume is None:
             cfg.resume = False
@@ -43,11 +43,11 @@ def configure_resume(cfg: Config, resume: str) -> None:
 
 
 def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None) -> str | None:
-    """Find the checkpoint to resume from: the last whole one directly in its folder.
+    """Find the checkpoint to resume from: the last undamaged one directly in its folder.
 
-    The last is the one of the highest iteration, as it says itself; what the directory names as its latest decides only
-    for files that do not say. Best checkpoints, which have no state of the optimizer, and those that another training
-    left there do not count. A warning names each that is skipped because it is damaged.
+    The last is the one with the highest iteration in its contents; the directory's record of the latest one is used
+    only for files without an iteration. Best checkpoints, which have no optimizer state, and those of another training
+    are ignored. A warning names each one that is skipped because it is damaged.
 
     Args:
         work_dir: The work directory.
@@ -87,7 +87,7 @@ def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None
 
 
 def _find_problem(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint file, as the predicate of a sentence; None if it is whole."""
+    """Return the damage of a checkpoint file, as the predicate of a sentence; None if there is none."""
     if not zipfile.is_zipfile(path):
         return 'is torn' if path.is_file() else 'does not exist'
     try:
@@ -102,16 +102,15 @@ def _find_problem(path: Path) -> str | None:
 class ResumeHook(Hook):
     """Save and restore the state of a training that MMEngine's checkpoints lack; refuse to resume without it.
 
-    It consists of the place in the epoch, whether a validation is still to come, and gradients that are being
-    accumulated. The latter are those of this process, so on several processes they are not saved, and an accumulation
-    begins anew.
+    The state consists of the position in the epoch, whether a validation is still due, and accumulated gradients. The
+    latter belong to this process, so with several processes they are not saved, and accumulation starts again.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Add the state to the checkpoint."""
         batches_done = getattr(runner.train_loop, 'batches_done', 0)
         training = runner.message_hub.get_info('loop_stage') == 'train'
-        # Inside an epoch, the validation of the one before is over.
+        # Inside an epoch, the validation of the previous one is done.
         checkpoint['resume'] = dict(
             batches_done=batches_done,
             owes_validation=training and batches_done == 0,

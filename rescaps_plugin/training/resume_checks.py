@@ -21,13 +21,13 @@ _ADVICE = 'To start a new training from its weights, drop --resume and add --cfg
 
 
 def describe_plan(runner: Runner) -> dict[str, Any]:
-    """Return the settings that give the place in a training its meaning: batch size, length of an epoch, optimizer.
+    """Return the settings that the progress of a training refers to: batch size, length of an epoch, optimizer.
 
     Args:
         runner: A runner in training.
 
     Returns:
-        Plain data for the checkpoint; settings that this runner does not have are left out.
+        Plain data for the checkpoint; settings that the runner lacks are left out.
     """
     loop, wrapper = runner.train_loop, runner.optim_wrapper
     plan = {}
@@ -50,8 +50,8 @@ def check_resumable(runner: Runner, checkpoint: dict[str, Any]) -> None:
         checkpoint: As loaded.
 
     Raises:
-        CheckpointError: It has no place in a training, no state of the optimizer or schedule, or one that the config's
-            do not fit; or an epoch had another number of iterations.
+        CheckpointError: It has no progress of a training, or no state of the optimizer or schedule, or one that does
+            not fit the config; or an epoch had another number of iterations.
     """
     filename = runner.cfg.get('load_from')
 
@@ -60,7 +60,7 @@ def check_resumable(runner: Runner, checkpoint: dict[str, Any]) -> None:
         raise CheckpointError(f'training cannot go on from checkpoint {filename}: {reason}. {advice}')
 
     _check_place(checkpoint, refuse)
-    # DeepSpeed and ColossalAI keep states in files of their own.
+    # DeepSpeed and ColossalAI keep states in separate files.
     keeps_states = isinstance(runner, Runner) or isinstance(runner.strategy, SingleDeviceStrategy)
     schedules = runner.param_schedulers
     if keeps_states:
@@ -73,7 +73,7 @@ def check_resumable(runner: Runner, checkpoint: dict[str, Any]) -> None:
     plan = describe_plan(runner)
     if isinstance(saved, dict):
         _check_plan(plan, saved, refuse, differences)
-    # Weights of another model are refused when they are loaded, which says more.
+    # Weights of another model are refused when they are loaded, with a better message.
     if keeps_states and isinstance(runner.optim_wrapper, OptimWrapper) and _fits(runner.model, checkpoint):
         _check_optimizer(runner, checkpoint['optimizer'], refuse, differences)
     if keeps_states and isinstance(schedules, list) and not all(isinstance(each, dict) for each in schedules):
@@ -129,7 +129,7 @@ def _check_plan(plan: dict[str, Any], saved: dict[str, Any], refuse: Refuse, dif
         why = f', since {batch}' if 'batch_size' in changed else ''
         refuse(f'{reason}{why}, so that neither its place nor its schedule would be right')
     if 'batch_size' in changed:
-        differences.append(f'{batch}; the schedule goes on by iterations.')
+        differences.append(f'{batch}; the schedule continues by iterations.')
     if 'accumulative_counts' in changed:
         differences.append('accumulative_counts was {} and is {}.'.format(*changed['accumulative_counts']))
 
@@ -140,19 +140,19 @@ def _check_optimizer(runner: Runner, state: dict[str, Any], refuse: Refuse, diff
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         refuse('its state of the optimizer is not as it was saved')
     sizes = [len(group.get('params', ())) for group in groups], [len(group['params']) for group in own]
-    # A sharded model's parameters are counted otherwise.
+    # Parameters of a sharded model are counted differently.
     if len(groups) != len(own) or (isinstance(runner, Runner) and sizes[0] != sizes[1]):
         refuse(f'its optimizer has groups of {sizes[0]} parameters, and that of the config of {sizes[1]}')
     if isinstance(runner, Runner):
         _check_moments(optimizer, state.get('state'), refuse)
-    # Switches, which versions of PyTorch add to, say nothing of the kind.
+    # Boolean options, which new versions of PyTorch add, do not tell the kind of optimizer.
     needed = {key for key, value in optimizer.defaults.items() if not isinstance(value, (bool, type(None)))}
     kept = {}
     for group, given in zip(own, groups, strict=True):
         if missing := sorted(needed - given.keys()):
             refuse(f'its optimizer has no {missing[0]}, as {type(optimizer).__name__} of the config has')
         for key in sorted(group.keys() & given.keys() - _IMPLEMENTATION):
-            # What a schedule changes has its start beside it.
+            # Values that a schedule changes have their initial value next to them.
             if f'initial_{key}' not in group and str(group[key]) != str(given[key]):
                 kept[key.removeprefix('initial_'), str(group[key]), str(given[key])] = None
     for key, ours, theirs in kept:
@@ -162,7 +162,7 @@ def _check_optimizer(runner: Runner, state: dict[str, Any], refuse: Refuse, diff
 
 
 def _check_moments(optimizer: Optimizer, moments: Any, refuse: Refuse) -> None:
-    """Refuse running averages of gradients that are not of the shapes of their parameters."""
+    """Refuse running averages of gradients whose shapes differ from those of their parameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     if not isinstance(moments, dict) or not all(isinstance(each, dict) for each in moments.values()):
         refuse('its state of the optimizer is not as it was saved')

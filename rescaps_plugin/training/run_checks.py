@@ -17,7 +17,7 @@ from rescaps_plugin.cli.errors import UserError
 
 # Where models of the OpenMMLab libraries keep the number of classes: the attributes below the model, outermost first.
 _CLASS_COUNTS = ('head.num_classes', 'decode_head.num_classes', 'model.num_classes')
-# The config's key of an attribute, where it has another name: MMPretrain wraps a network of timm in ``model``.
+# Config keys of attributes that have another name: MMPretrain wraps a network of timm in ``model``.
 _CLASS_KEYS = {'model.num_classes': 'num_classes'}
 
 
@@ -30,8 +30,8 @@ def check_loop(loop: BaseLoop, key: str) -> None:
         key: The config's name of its data loader, such as ``'train_dataloader'``.
 
     Raises:
-        UserError: The data loader gives no batch; names samples, batch size and ``drop_last``. Or the training has no
-            epoch or iteration.
+        UserError: The data loader has no batch (the message names samples, batch size and ``drop_last``), or the
+            training has no epoch or iteration.
     """
     loader = getattr(loop, 'dataloader', None)
     try:
@@ -75,8 +75,8 @@ def check_classes(cfg: Config, model: nn.Module, loop: BaseLoop, key: str) -> st
         A warning, if the model has more classes than the data.
 
     Raises:
-        UserError: The data have more classes than the model; or what mixes training samples has another number than
-            the model. Names the key and its right value.
+        UserError: The data have more classes than the model, or the mixing of training samples is configured for
+            another number than the model's. The message names the key and its correct value.
     """
     model = model.module if is_model_wrapper(model) else model
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
@@ -131,27 +131,27 @@ def compare_schedule(
         loop: The training loop.
 
     Yields:
-        A warning where a schedule goes on behind the end of the training, or ends before it with anything but a
-        warm-up. Names both numbers.
+        A warning, with both numbers, where a schedule continues after the end of the training, or ends before it and is
+        not a warm-up.
     """
     groups = schedulers.values() if isinstance(schedulers, dict) else [schedulers]
     for group in groups:
         lengths = [(_end(scheduler), *_unit(scheduler, loop), scheduler) for scheduler in group or []]
         lengths = [entry for entry in lengths if entry[0] < INF]
         late = [entry for entry in lengths if entry[0] > entry[1]]
-        # Of the schedulers that overlap or follow each other, the one that ends last decides what remains.
+        # Of schedulers that overlap or follow each other, the last to end determines the final value.
         last = max(lengths, key=lambda entry: entry[0] / entry[1], default=None)
         if late:
             end, total, describe, scheduler = max(late, key=lambda entry: entry[0] / entry[1])
-            effect = 'the schedule is cut off, with what it is to end at never reached'
+            effect = 'the schedule is cut off before its final value'
         elif last is not None and last[0] < last[1] and not _is_warm_up(last[3]):
             end, total, describe, scheduler = last
-            effect = f'{scheduler.param_name} stays as it is from then on'
+            effect = f'{scheduler.param_name} stays constant from then on'
         else:
             continue
         yield (
             f'param_scheduler and train_cfg disagree: {type(scheduler).__name__} ends after {describe(end)}, the '
-            f'training after {describe(total)}: {effect}. Set both, or leave out the end of a scheduler that is to '
+            f'training after {describe(total)}: {effect}. Set both, or leave out the end of a scheduler that should '
             'follow train_cfg.'
         )
 
@@ -183,8 +183,9 @@ def _is_warm_up(scheduler: _ParamScheduler) -> bool:
 class LastBatchHook(Hook):
     """Stop after the first iteration where the last batch of every epoch cannot be normalised.
 
-    With one sample in the last batch, batch normalisation of maps of one pixel, or of vectors, has one value a channel
-    and PyTorch raises, after all the other batches. Whether a network has such a normalisation shows in any batch.
+    With one sample in the last batch, batch normalisation of maps of one pixel, or of vectors, has one value per
+    channel, and PyTorch raises an error after all the other batches. Any batch shows whether a network has such a
+    normalisation.
     """
 
     def __init__(self) -> None:
@@ -193,7 +194,7 @@ class LastBatchHook(Hook):
         self._single: list[str] = []
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Watch the batch normalisations in the first iteration, if the last batch has one sample."""
+        """Register hooks on the batch normalisations for the first iteration, if the last batch has one sample."""
         if self._checked:
             return
         self._checked = True
@@ -204,7 +205,7 @@ class LastBatchHook(Hook):
         if len(sampler) % size != 1 or runner.max_iters < len(batches):
             return
         for name, module in runner.model.named_modules():
-            # Synchronised normalisation is over the batch of all processes.
+            # Synchronised normalisation uses the batch of all processes.
             if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
                 self._handles.append(module.register_forward_pre_hook(self._watch(name, size)))
 
@@ -218,7 +219,7 @@ class LastBatchHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
-        """Look at what was found in the first iteration.
+        """Check the normalisations found in the first iteration.
 
         Raises:
             UserError: The last batch has one sample, and the network normalises over samples alone.
@@ -240,7 +241,7 @@ def batch_errors() -> Iterator[None]:
     """Turn PyTorch's error of a training batch of one sample into one that names the config's keys.
 
     Raises:
-        UserError: Batch normalisation got one value a channel.
+        UserError: Batch normalisation got one value per channel.
     """
     try:
         yield

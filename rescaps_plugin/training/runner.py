@@ -36,7 +36,7 @@ from rescaps_plugin.training.work_dir import own_work_dir
 # Optimizers of PyTorch that can update all parameters in one kernel.
 _FUSED = ('Adam', 'AdamW', 'SGD')
 
-# Classes of MMEngine, and those that replace them in every run.
+# Classes of MMEngine and their replacements in every run.
 _REPLACED = {
     CheckpointHook: SafeCheckpointHook,
     FSDPStrategy: ResumableFSDPStrategy,
@@ -53,12 +53,12 @@ def _replace(cfg: Any) -> Any:
 
 
 class _Careful:
-    """Mixin of every run, whichever library's config it is built from.
+    """Mixin of the runners of all runs, for any library's config.
 
-    It adds training loops and checkpoints from which a killed run resumes to the same result, plain checkpoints that
-    are read without running their code, checks of image files, a lock on the work directory while it trains, a
-    checkpoint when the process is asked to end, and a guard against divergence. Distributed processes all validate with
-    the statistics that are saved.
+    It adds training loops and checkpoints with which a killed run resumes to the same result, plain checkpoints that
+    are read without running code, checks of image files, a lock on the work directory while it trains, a checkpoint
+    when the process is told to terminate, and a guard against divergence. All distributed processes validate with the
+    statistics that are saved.
     """
 
     def train(self) -> nn.Module:
@@ -69,7 +69,7 @@ class _Careful:
 
         Raises:
             UserError: Another training runs in the work directory.
-            SystemExit: SIGTERM or SIGHUP came; the code is 128 and the signal's number.
+            SystemExit: SIGTERM or SIGHUP was received; the code is 128 plus the signal's number.
         """
         alone = own_work_dir(self.work_dir) if is_main_process() else nullcontext()
         with alone, self._conditions(), batch_errors(), StopSignals() as signals:
@@ -100,7 +100,7 @@ class _Careful:
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | dict[str, Any], *args, **kwargs) -> DataLoader:
-        """Build a data loader that checks image files, and whose workers leave signals to this process."""
+        """Build a data loader that checks image files, and whose workers ignore signals to the job."""
         with being_built(dataloader):
             checked = check_images(dataloader) if isinstance(dataloader, dict) else dataloader
             loader = Runner.build_dataloader(checked, *args, **kwargs)
@@ -143,7 +143,7 @@ class _Careful:
         return super().build_strategy(_replace(strategy), **kwargs)
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: list | None = None) -> None:
-        """Register the hooks of a config, and those that every run has unless the config names them itself."""
+        """Register the hooks of a config, and the hooks of every run that the config does not have."""
         super().register_hooks(default_hooks, custom_hooks)
         kinds = [NaNGuardHook, LastBatchHook, ResumeHook, PlainCheckpointHook]
         for kind in [*kinds, *([SyncBuffersHook] if self.distributed else [])]:
@@ -155,8 +155,8 @@ class _Careful:
         if self.cfg.get('channels_last'):
             model = model.to(memory_format=torch.channels_last)
         for module in model.modules():
-            # Only some of the libraries' data preprocessors have an argument for it. Copies from pageable memory are
-            # synchronous in any case.
+            # Only some data preprocessors of the libraries have an argument for it. Copies from pageable memory are
+            # always synchronous.
             if isinstance(module, BaseDataPreprocessor):
                 module._non_blocking = True
         return super().wrap_model(model_wrapper_cfg, model)
@@ -170,7 +170,7 @@ class _Careful:
         return super().build_optim_wrapper(optim_wrapper)
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile the networks of the model where the config asks for it; MMEngine does so in training alone."""
+        """Compile the networks of the model where the config asks for it; MMEngine does so only in training."""
         options = self.cfg.get('compile')
         if options and isinstance(self, Runner):
             model = self.model.module if is_model_wrapper(self.model) else self.model
@@ -185,13 +185,13 @@ def build_runner(cfg: Config, *hooks: Hook) -> Runner:
 
     Args:
         cfg: A complete config; ``runner_type`` picks another runner than :class:`mmengine.runner.Runner`.
-        *hooks: Hooks to register beside the config's.
+        *hooks: Hooks to register in addition to the config's.
 
     Returns:
         The runner, ready to train or test.
 
     Raises:
-        UserError: The config asks for precision or memory format that the device or the runner does not have.
+        UserError: The config sets a precision or memory format that the device or the runner does not support.
     """
     configure_amp(cfg)
     prepare_cpu_ddp(cfg)

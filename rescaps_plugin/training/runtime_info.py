@@ -13,9 +13,9 @@ from rescaps_plugin.training.pending_scalars import PendingScalars
 class PendingRuntimeInfoHook(RuntimeInfoHook):
     """``RuntimeInfoHook`` that records the outputs of a training step one iteration later.
 
-    MMEngine reads every loss at once, so that an accelerator idles until the next iteration is launched. Here they are
-    recorded when the next iteration has been launched, and at once where something reads them: before a log, a
-    validation and a checkpoint, and where an epoch or the training ends.
+    MMEngine reads every loss immediately, which leaves an accelerator idle until the next iteration is launched. Here
+    losses are recorded after the launch of the next iteration, and immediately where they are read: before a log, a
+    validation and a checkpoint, and at the end of an epoch and of the training.
     """
 
     def __init__(self) -> None:

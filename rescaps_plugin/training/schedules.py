@@ -1,4 +1,4 @@
-"""Learning rates that follow the length of the training, whatever it is."""
+"""Learning rate schedules that adapt to the length of the training."""
 
 import math
 
@@ -50,7 +50,7 @@ class _CycleParamScheduler(BoundedParamScheduler):
         if not 0 <= rise < 1:
             raise ValueError(f'rise must be at least 0 and below 1, got {rise!r}')
         self.start_factor = start_factor
-        # Rounded first: 0.3 of 10 epochs of 10 steps is 30, whatever floating point makes of it.
+        # Rounded first, so that 0.3 of 10 epochs of 10 steps is 30 despite floating-point errors.
         self.rising_steps = int(round(rise * (end - begin), 6))
         self.falling_steps = end - begin - self.rising_steps
         super().__init__(optimizer, param_name, begin, end, **kwargs)
@@ -68,9 +68,9 @@ class _CycleParamScheduler(BoundedParamScheduler):
 class CycleLR(LRSchedulerMixin, _CycleParamScheduler):
     """Learning rate that rises linearly from ``start_factor lr`` to ``lr``, then falls to 0 by a cosine.
 
-    It is MMEngine's ``LinearLR`` over the first part of the steps and ``CosineAnnealingLR`` over the rest, whose border
-    moves with ``end``. MMEngine sets ``end`` to the length of the training where a config leaves it out, so that the
-    schedule follows ``train_cfg.max_epochs``.
+    It is MMEngine's ``LinearLR`` over the first part of the steps and ``CosineAnnealingLR`` over the rest; the boundary
+    between them moves with ``end``. MMEngine sets ``end`` to the length of the training where a config leaves it out,
+    so that the schedule follows ``train_cfg.max_epochs``.
 
     Args:
         optimizer: Optimizer, or mmengine's wrapper of one.

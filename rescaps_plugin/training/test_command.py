@@ -1,4 +1,4 @@
-"""The body of ``tools/test.py``."""
+"""Implementation of ``tools/test.py``."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -40,7 +40,7 @@ def run(args: Namespace) -> None:
 
 
 def _configure(args: Namespace) -> Config:
-    """Read the config, and change it as the arguments say."""
+    """Read the config, and apply the arguments to it."""
     cfg = load_config(args.config, args.cfg_options)
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator')
     set_work_dir(cfg, args.work_dir)

@@ -1,4 +1,4 @@
-"""The body of ``tools/train.py``."""
+"""Implementation of ``tools/train.py``."""
 
 from argparse import Namespace
 
@@ -36,7 +36,7 @@ def run(args: Namespace) -> None:
 
 
 def _configure(args: Namespace) -> Config:
-    """Read the config, and change it as the arguments say."""
+    """Read the config, and apply the arguments to it."""
     cfg = load_config(args.config, args.cfg_options)
     require(cfg, 'model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     set_work_dir(cfg, args.work_dir)

@@ -24,13 +24,13 @@ def open_trained(
         config: Path of the config, or ``package::path``.
         checkpoint: Path or URL.
         args: Arguments of :func:`~rescaps_plugin.cli.arguments.add_config_arguments`, and ``device``.
-        load: Builds the model of a config and loads a checkpoint of it: config, checkpoint, device.
+        load: Function of config, checkpoint and device that builds the model and loads the checkpoint.
 
     Returns:
         The config, with a ``work_dir``, and the model.
 
     Raises:
-        UserError: The config or checkpoint does not exist; or as ``load``.
+        UserError: The config or checkpoint does not exist; or from ``load``.
     """
     cfg = load_config(config, args.cfg_options)
     require(cfg, 'model')
@@ -43,7 +43,7 @@ def open_trained(
 
 
 def call_by_scope(args: Namespace, commands: Mapping[str, str], work_dir: str | None = None) -> Any:
-    """Call the command of a tool for the domain of a trained model, which the config's ``default_scope`` tells.
+    """Call the command of a tool for the domain of a trained model, by the config's ``default_scope``.
 
     Args:
         args: Arguments of the tool: ``config``, ``checkpoint``, and those of
@@ -55,7 +55,7 @@ def call_by_scope(args: Namespace, commands: Mapping[str, str], work_dir: str | 
         What the command returns.
 
     Raises:
-        UserError: The config or checkpoint does not exist, or there is no command for its scope; or as the command.
+        UserError: The config or checkpoint does not exist, or there is no command for its scope; or from the command.
     """
     cfg = load_config(args.config, args.cfg_options)
     require(cfg, 'model', 'test_dataloader')

@@ -10,19 +10,19 @@ from filelock import SoftFileLock, Timeout
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import remove_abandoned_drafts
 
-# MMEngine's name of the file that names the latest checkpoint.
+# MMEngine's file that holds the name of the latest checkpoint.
 LAST_CHECKPOINT = 'last_checkpoint'
-# The file that names the training of a work directory, and the lock file of its process.
+# The file with the name of a work directory's training, and the lock file of its process.
 RUN_ID = 'run_id'
 LOCK = 'train.lock'
 
 
 @contextmanager
 def own_work_dir(work_dir: str | Path) -> Iterator[None]:
-    """Lock a work directory during the block, and remove files that a killed training left half written.
+    """Lock a work directory during the block, and remove files that a killed training left incomplete.
 
-    The file ``train.lock`` names the process that holds the lock. A lock whose process has ended on this machine does
-    not count.
+    The file ``train.lock`` names the process that holds the lock. A lock whose process on this machine has ended is
+    ignored.
 
     Args:
         work_dir: The work directory.
@@ -34,13 +34,13 @@ def own_work_dir(work_dir: str | Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = SoftFileLock(folder / LOCK)
     try:
-        # It takes one look at a lock that is stale, and the next at the place that is free.
+        # The first attempt removes a stale lock, the next one acquires it.
         lock.acquire(timeout=1, poll_interval=0.05)
     except Timeout as error:
         pid, host = (*(folder / LOCK).read_text().split(), 'unknown', 'unknown')[:2]
         raise UserError(
-            f'another training runs in {folder}: process {pid} on {host}. Give this one another --work-dir. Should '
-            f'that process be gone, delete {folder / LOCK}.'
+            f'another training runs in {folder}: process {pid} on {host}. Set another --work-dir for this one. If '
+            f'that process has ended, delete {folder / LOCK}.'
         ) from error
     try:
         remove_abandoned_drafts(folder)
@@ -54,8 +54,8 @@ def check_work_dir(work_dir: str | Path, launcher: str) -> None:
 
     Args:
         work_dir: The work directory.
-        launcher: The job launcher. Of processes that torchrun starts, the first one checks. Those of other launchers do
-            not know their rank yet; their training checks when it starts.
+        launcher: The job launcher. Of processes that torchrun starts, only the first one checks. Those of other
+            launchers do not know their rank yet, so the check is left to the start of their training.
 
     Raises:
         UserError: Another training holds the lock.
@@ -66,6 +66,6 @@ def check_work_dir(work_dir: str | Path, launcher: str) -> None:
 
 
 def last_checkpoint(work_dir: str | Path) -> str | None:
-    """Return the checkpoint that a work directory names as its latest; None where it names none."""
+    """Return the checkpoint that a work directory names as its latest; None if it names none."""
     note = Path(work_dir, LAST_CHECKPOINT)
     return note.read_text().strip() or None if note.is_file() else None

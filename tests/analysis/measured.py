@@ -23,7 +23,7 @@ class Saves(nn.Module):
 
 
 class Notes(nn.Module):
-    """Notes down how it is called."""
+    """Records how it is called."""
 
     def __init__(self):
         super().__init__()
@@ -56,7 +56,7 @@ class Logs(nn.Identity):
 
 
 class Fails(nn.Identity):
-    """Trains on no batch of eight: its process ends, or an error is raised."""
+    """Fails to train on a batch of eight: its process ends, or an error is raised."""
 
     def __init__(self, dies):
         super().__init__()
@@ -72,7 +72,7 @@ class Fails(nn.Identity):
 
 
 class Counts(nn.Module):
-    """Notes down whether it is run by the compiler, and what PyTorch is set to."""
+    """Records whether it is run by the compiler, and PyTorch's settings."""
 
     def __init__(self):
         super().__init__()

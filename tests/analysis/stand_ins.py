@@ -2,7 +2,7 @@
 
 from rescaps_plugin.analysis import experiments
 
-# Stands for tools/train.py: an epoch at a time, into a checkpoint that a resumed training goes on from.
+# Stand-in for tools/train.py: writes a checkpoint after every epoch, from which a training can resume.
 TRAIN = """
 import os, sys, time
 from pathlib import Path
@@ -20,7 +20,7 @@ while (epoch := len(checkpoint.read_text()) if checkpoint.exists() else 0) < 3:
     checkpoint.write_text('e' * (epoch + 1))
     (work_dir / 'last_checkpoint').write_text(str(checkpoint))
 """
-# Stands for tools/test.py: the accuracy is the seed's, and that of novel views lower.
+# Stand-in for tools/test.py: the accuracy depends on the seed, and is lower for novel views.
 TEST = """
 import json, sys
 from pathlib import Path
@@ -70,7 +70,7 @@ experiments = dict(
 
 
 def set_stage(folder, monkeypatch):
-    """Put stand-ins for the tools, a config and a budget into a folder, and work there."""
+    """Write stand-ins for the tools, a config and a budget to a folder, and change to it."""
     (folder / 'tools').mkdir()
     for name, text in (('tools/train.py', TRAIN), ('tools/test.py', TEST), ('measure.py', MEASURE)):
         (folder / name).write_text(text)

@@ -1,4 +1,4 @@
-"""Whether the loader or the network is the limit, where it is known which of them sleeps."""
+"""Detection of whether the loader or the network is the limit, with one of them slowed down."""
 
 import pytest
 import torch
@@ -97,8 +97,8 @@ def test_slow_network(write_config, tmp_path, by_epoch):
     assert speed.limit == 'network' and 20 < speed.network < 40 and speed.training == speed.network
 
 
-def test_batches_loaded_ahead_do_not_count(write_config, tmp_path):
-    """Two workers have eight images ready before the clock starts, and take 20 ms an image."""
+def test_prefetched_batches_are_not_counted(write_config, tmp_path):
+    """Two workers have eight images ready before the clock starts, and take 20 ms per image."""
     config = write_config(image=0.02, step=0.05, workers=2, by_epoch=False)
     assert measure(config, tmp_path).loading[2] < 120
 

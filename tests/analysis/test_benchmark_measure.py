@@ -109,7 +109,7 @@ def test_compiled_steps(modules):
     bench.module.linear.weight.register_post_accumulate_grad_hook(lambda weight: grown.append(weight.grad.norm()))
     assert bench.measure(Quantity('time', 'train', 4)) > 0 and grown and grown[0] > 0
     assert len(bench.module.runs) == 1
-    # Not seen in a compiled graph.
+    # Not recorded in a compiled graph.
     assert bench.measure(Quantity('MACs')) == 64
 
     branches = Bench(f'{modules}:Branches+compile', CONDITIONS)
@@ -122,7 +122,7 @@ def test_tf32_is_off_unless_asked_for(modules):
     for form, allowed in (('', False), ('+tf32', True), ('+bf16', False)):
         bench = Bench(f'{modules}:Counts{form}', Conditions((8,), min_time=0.001))
         bench.measure(Quantity('time', 'train', 2))
-        # cuDNN's algorithms are those of its heuristics.
+        # cuDNN chooses its algorithms by heuristics.
         assert len(bench.module.runs) > 1 and set(bench.module.runs) == {(allowed, allowed, False)}
     after = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
     assert after == before

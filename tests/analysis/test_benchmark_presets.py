@@ -1,4 +1,4 @@
-"""Comparisons that are ready to run compare what they say."""
+"""Presets of the benchmark."""
 
 import pytest
 import torch

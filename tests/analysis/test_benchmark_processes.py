@@ -1,4 +1,4 @@
-"""Candidates in processes of their own."""
+"""Candidates in separate processes."""
 
 import time
 from itertools import groupby
@@ -22,7 +22,7 @@ def modules():
 
 @pytest.mark.skipif(not PeakMemory.measurable('cpu'), reason=f'{RESET_PEAK} cannot be written')
 def test_added_memory_is_that_of_the_tensors_alive(modules):
-    # Maps above 32 MiB, which the C library always takes from the system and gives back.
+    # Maps above 32 MiB, which the C library always allocates from the system and returns to it.
     map_size = 9 * 1024 * 1024 * 4
     # In inference the input and output of a layer; in training all outputs and the gradients of one's input and output.
     maps = {('infer', 1): 2, ('train', 1): 5, ('train', 2): 10}
@@ -43,7 +43,7 @@ def test_rounds_alternate(modules, tmp_path):
     assert found.left_out == []
     for values in found.values:
         assert values[quantities[0]] == [0] and len(values[quantities[1]]) == 2
-    # Told of the parameters, and of the times of both rounds.
+    # Called for the parameters, and for the times of both rounds.
     assert len(set(told)) == 3 and told[-1] == str(found)
 
 

@@ -1,4 +1,4 @@
-"""Recording capsule layers, and what is measured on them, on cases whose answer is known."""
+"""Recording of capsule layers and measurements on them, on cases with known results."""
 
 import numpy as np
 import pytest
@@ -99,23 +99,23 @@ def test_poses_that_a_matrix_multiplies_are_equivariant(dim):
     assert found.activation == pytest.approx([0, 0.5, 0], abs=1e-6)
     assert found.pose[0] == 0 and found.pose[1] > 1
     assert found.residual[:2] == pytest.approx([0, 0], abs=1e-5)
-    assert found.residual[2] > 0.8  # no map from one image to another serves the next
+    assert found.residual[2] > 0.8  # no linear map fits several images
 
 
-def test_silent_capsules_do_not_count():
+def test_inactive_capsules_are_ignored():
     found = measure_equivariance([torch.zeros(4, 2), torch.ones(4, 2)], [torch.zeros(4, 2, 16)] * 2, reference=0)
     assert all(np.isnan(value) for value in [*found.activation, *found.pose, *found.residual])
     found = measure_equivariance([torch.ones(4, 2), torch.ones(4, 2)], None, reference=0)
     assert found.activation == [0, 0] and found.pose is None and found.residual is None
 
 
-def test_images_are_transformed_as_arrays_are():
+def test_images_are_transformed_like_arrays():
     images = torch.randint(0, 256, (2, 3, 7, 7), dtype=torch.uint8)
     torch.testing.assert_close(warp_images(images, rotation=90), torch.rot90(images, dims=(2, 3)))
 
 
 def only_from(layer, part):
-    """Leave a ResP layer the weights that read one part type, and no activations."""
+    """Set all weights of a ResP layer to zero except those that read one part type."""
     with torch.no_grad():
         kept = layer.pose_weight[:, part].clone()
         layer.pose_weight.zero_()
@@ -143,7 +143,7 @@ def test_a_part_that_nothing_reads_contributes_nothing(routing):
 
 
 def test_norms_are_those_of_the_layers_jacobian():
-    """Of the pose path alone: with the activations' weights at zero and every unit above its threshold."""
+    """Only the pose path: weights of activations are zero, and all units are above their thresholds."""
     torch.manual_seed(0)
     layer = ResidualPoseRouting(2, 3)
     with torch.no_grad():
@@ -176,5 +176,5 @@ def test_classes_read_from_their_own_pose_alone_in_the_pointwise_classifier():
     assert dense.min() > 0
 
 
-def test_shares_of_a_silent_whole_are_zero():
+def test_shares_of_an_inactive_whole_are_zero():
     assert torch.equal(shares(torch.tensor([[0.0, 0.0], [1.0, 3.0]])), torch.tensor([[0.0, 0.0], [0.25, 0.75]]))

@@ -1,4 +1,4 @@
-"""``CostHook``: what a training and a test cost, also of one that was interrupted."""
+"""``CostHook``: cost of trainings and tests, including interrupted ones."""
 
 import json
 import time
@@ -28,7 +28,7 @@ class Regression(BaseModel):
 
 
 class Score:
-    """Stands for an evaluator."""
+    """Stand-in for an evaluator."""
 
     def process(self, data_samples, data_batch=None):
         pass
@@ -88,13 +88,13 @@ def test_cost_of_training_resumed_and_tested(tmp_path):
     assert tested['test']['samples'] == 16 and tested['test']['seconds'] > 0
 
 
-def test_training_from_weights_counts_anew(tmp_path):
+def test_training_from_weights_starts_counting_at_zero(tmp_path):
     make_runner(tmp_path, 1).train()
     make_runner(tmp_path / 'tuned', 1, load_from=str(tmp_path / 'epoch_1.pth')).train()
     assert read(tmp_path / 'tuned')['train']['iterations'] == 4
 
 
-def test_clock_sums_steps_and_not_what_is_between():
+def test_clock_sums_only_steps():
     clock = StepClock('cpu')
     begin = time.process_time()
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_clock_sums_steps_and_not_what_is_between():
     clock.start()
     whole = time.process_time() - begin
     assert 0.1 <= clock.take() <= whole - 0.1
-    # What was counted is taken, and a step that is not stopped does not count.
+    # Counted time is reset, and a step that was not stopped is ignored.
     assert clock.take() == 0
 
 

@@ -1,4 +1,4 @@
-"""Experiments whose runs survive anything."""
+"""Experiments whose runs resume after interruptions."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def stage(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGTERM, signal.SIGKILL], ids=['term', 'kill'])
-def test_killed_runs_go_on(stage, repository, signal_number):
+def test_killed_runs_resume(stage, repository, signal_number):
     (stage / 'wait').touch()
     code = (
         'import sys; from pathlib import Path; from rescaps_plugin.analysis import experiments as e\n'
@@ -43,7 +43,7 @@ def test_killed_runs_go_on(stage, repository, signal_number):
     assert process.wait() != 0
     (stage / 'wait').unlink()
     if signal_number == signal.SIGKILL:
-        # The training that is left alone still holds the run.
+        # The training, whose parent was killed, still locks the run.
         with pytest.raises(RunError, match='locked by another process'):
             run.execute()
         os.kill(int((run.folder / 'pid').read_text()), signal.SIGKILL)

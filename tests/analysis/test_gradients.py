@@ -1,4 +1,4 @@
-"""``PoseGradientHook`` against gradients by hand."""
+"""``PoseGradientHook`` against hand-computed gradients."""
 
 from types import SimpleNamespace
 

@@ -8,7 +8,7 @@ from rescaps_plugin.analysis.memory import RESET_PEAK, PeakMemory
 
 @pytest.mark.skipif(not PeakMemory.measurable('cpu'), reason=f'{RESET_PEAK} cannot be written')
 def test_peak_is_counted_from_the_start_and_outlives_the_tensor():
-    # Above 32 MiB, which the C library always takes from the system and gives back.
+    # Above 32 MiB, which the C library always allocates from the system and returns to it.
     size = 64 * 1024 * 1024
     before = torch.ones(size // 4)
     memory = PeakMemory('cpu')
@@ -20,6 +20,6 @@ def test_peak_is_counted_from_the_start_and_outlives_the_tensor():
     assert len(before) == size // 4
 
 
-def test_machines_where_it_cannot_be_read(monkeypatch, tmp_path):
+def test_machines_without_memory_readings(monkeypatch, tmp_path):
     monkeypatch.setattr('rescaps_plugin.analysis.memory.RESET_PEAK', tmp_path / 'missing')
     assert not PeakMemory.measurable('cpu') and PeakMemory.measurable('cuda')

@@ -1,4 +1,4 @@
-"""Published orderings are judged by what was measured."""
+"""Verdicts on published orderings."""
 
 import pytest
 

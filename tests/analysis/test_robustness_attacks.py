@@ -42,7 +42,7 @@ class LinearBackbone(BaseModule):
 
 @MODELS.register_module()
 class PassingHead(ClsHead):
-    """Scores by softmax of what the backbone gives."""
+    """Softmax of the backbone's output as scores."""
 
     def pre_logits(self, feats):
         return feats[-1]
@@ -53,13 +53,13 @@ class PassingHead(ClsHead):
 
 @MODELS.register_module()
 class PassingCapsuleHead(CapsulePredictions, PassingHead):
-    """Scores as the backbone gives them."""
+    """The backbone's output as scores."""
 
     output = 'activation'
 
 
 def build(activations, scale=1.0, classes=4):
-    """A classifier whose logits on pixels in [0, 1] are linear, with the data preprocessor's 127.5 as its zero."""
+    """A classifier with linear logits of pixels in [0, 1]; the data preprocessor's mean is 127.5."""
     model = MODELS.build(
         dict(
             type='ImageClassifier',
@@ -74,7 +74,7 @@ def build(activations, scale=1.0, classes=4):
 
 @pytest.fixture(scope='module')
 def images():
-    """Grey images, which no perturbation below 0.2 takes out of [0, 1]."""
+    """Grey images, which perturbations below 0.2 keep in [0, 1]."""
     return torch.randint(80, 176, (24, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 
@@ -84,7 +84,7 @@ def pixels(images):
 
 
 def log_odds_of(model, pixels):
-    """The same log-odds by hand."""
+    """The same log-odds, computed directly."""
     return (torch.from_numpy(5 * pixels - 2.5).flatten(1) @ model.backbone.weight.T).detach()
 
 
@@ -101,7 +101,7 @@ def test_log_odds_are_the_same_of_logits_and_of_activations(activations, images,
 
 
 def test_colours_are_swapped_inside():
-    """Channels stay in the order of the pipeline outside, so that their perturbations do as well."""
+    """Inputs and their perturbations keep the channel order of the pipeline."""
 
     class Reds(torch.nn.Module):
         def forward(self, inputs, mode='tensor'):
@@ -121,7 +121,7 @@ def test_colours_are_swapped_inside():
 
 
 def test_data_preprocessor_moves_along(images):
-    """ART moves what it attacks, and the images must go where the network is."""
+    """ART moves the model that it attacks, and the images must be on the device of the network."""
     wrapped = LogOdds(build(True), images[:2])
     assert wrapped.to('meta').classifier.data_preprocessor.device.type == 'meta'
     assert wrapped.to_empty(device='cpu').classifier.data_preprocessor.device.type == 'cpu'
@@ -166,7 +166,7 @@ def test_whole_run_of_two_models_passes_its_checks(images, pixels):
     results = attack_models(targets, pixels, labels, epsilons, AttackSettings(steps=5, queries=20))
     checks = check_attacks(results, epsilons, len(labels))
     assert len(checks) == 2 * 9 and all(check.passed for check in checks), '\n'.join(map(str, checks))
-    # The second model is the first one, sharper: what fools one fools the other.
+    # The second model is a sharper first one: images that fool one also fool the other.
     assert results['transfer']['activations']['logits'] == [
         dict(accuracy=entry['accuracy'], loss=pytest.approx(2 * entry['loss'], rel=1e-3))
         for entry in results['white_box']['activations']['pgd']
@@ -188,6 +188,6 @@ def test_saturated_activations_have_no_gradient_in_float32_and_one_in_float64(im
     assert measure(target, perturbed, labels, 10)['accuracy'] < 20
 
 
-def test_images_that_are_no_bytes_are_refused(images):
-    with pytest.raises(UserError, match='images in bytes, and the test pipeline of linear leaves torch.float32'):
+def test_images_other_than_bytes_are_refused(images):
+    with pytest.raises(UserError, match='images in bytes, and the test pipeline of linear returns torch.float32'):
         make_target('linear', build(True), images.float())

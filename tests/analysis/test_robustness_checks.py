@@ -1,4 +1,4 @@
-"""Checks for masked gradients, on results that are made up."""
+"""Checks for masked gradients, on made-up results."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def results_of(**changes):
     }
 
 
-def test_checks_say_what_was_found():
+def test_checks_report_figures():
     checks = check_attacks(results_of(), (0.1, 0.2), 100)
     assert all(check.passed for check in checks)
     lines = list(map(str, checks))
@@ -38,7 +38,7 @@ def test_checks_say_what_was_found():
         (dict(pgd=[38, 38]), "PGD's loss rises"),
         (
             dict(transfer={'b': {'a': [dict(accuracy=69, loss=0), dict(accuracy=90, loss=0)]}}),
-            'what PGD made against b',
+            'the images of PGD against b',
         ),
         (dict(unbounded={'a': dict(accuracy=1, loss=5)}), 'PGD without a bound'),
         (dict(zero_gradients={'a': 1}), 'the gradient is not zero'),

@@ -6,7 +6,7 @@ from rescaps_plugin.analysis.robustness import transforms
 from rescaps_plugin.analysis.robustness.models import Model
 
 
-def test_affnist_stands_beside_mnist_placed_as_in_training(repository, monkeypatch):
+def test_affnist_is_compared_with_mnist_placed_as_in_training(repository, monkeypatch):
     cfg = Config.fromfile(repository / 'configs/rescaps/affnist_small.py')
     seen = []
 

@@ -52,7 +52,7 @@ class TestLoadConfig:
         with pytest.raises(ConfigError, match=message):
             load_config(config)
 
-    def test_real_pkg_resources_is_left_alone(self, tmp_path, repository):
+    def test_real_pkg_resources_is_not_replaced(self, tmp_path, repository):
         (tmp_path / 'pkg_resources.py').touch()
         code = (
             'import sys; sys.path[:0] = sys.argv[1:]\n'
@@ -65,7 +65,7 @@ class TestLoadConfig:
 
 
 class TestDataloaders:
-    def test_mmpretrain_gets_what_its_tools_add(self):
+    def test_mmpretrain_gets_the_defaults_of_its_tools(self):
         cfg = Config(dict(default_scope='mmpretrain', train_dataloader=dict(num_workers=2), val_dataloader=None))
         complete_dataloaders(cfg)
         assert cfg.train_dataloader == dict(
@@ -75,21 +75,21 @@ class TestDataloaders:
             persistent_workers=True,
         )
 
-    def test_the_config_decides(self):
+    def test_values_of_the_config_take_precedence(self):
         loader = dict(num_workers=2, collate_fn=dict(type='pseudo_collate'), pin_memory=True, persistent_workers=False)
         cfg = Config(dict(default_scope='mmpretrain', test_dataloader=loader))
         complete_dataloaders(cfg)
         assert cfg.test_dataloader == loader
 
     @pytest.mark.parametrize('gpu', [False, True])
-    def test_others_get_pinned_memory_alone(self, monkeypatch, gpu):
+    def test_others_get_only_pinned_memory(self, monkeypatch, gpu):
         monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
         cfg = Config(dict(default_scope='mmseg', train_dataloader=dict(num_workers=2, persistent_workers=True)))
         complete_dataloaders(cfg)
         assert cfg.train_dataloader == dict(num_workers=2, persistent_workers=True, pin_memory=gpu)
 
     @pytest.mark.parametrize('scope', ['mmpretrain', 'mmseg'])
-    def test_no_workers_none_persistent(self, scope):
+    def test_no_persistent_workers_without_workers(self, scope):
         cfg = Config(dict(default_scope=scope, train_dataloader=dict(num_workers=0, persistent_workers=True)))
         complete_dataloaders(cfg)
         loader = cfg.train_dataloader
@@ -115,7 +115,7 @@ def test_require_names_what_is_missing():
         require(cfg, 'model', 'test_cfg', 'test_dataloader')
 
 
-# Files of a config that goes wrong, and what is said of it.
+# Files of a broken config, and the expected message.
 UNREADABLE = {
     'syntax error': ({'a.py': 'x = 1\nmodel = dict(\n'}, r'a\.py is not valid Python, line 2: .*never closed'),
     'syntax error in a base': (
@@ -164,7 +164,7 @@ def test_unreadable(tmp_path, case):
 
 
 def test_import_that_fails_inside_an_import(tmp_path, monkeypatch):
-    """MMEngine says that the outermost module cannot be imported; the innermost cause is what helps."""
+    """MMEngine only reports the outermost module; the innermost cause is needed."""
     (tmp_path / 'outer_part.py').write_text('import inner_part\n')
     (tmp_path / 'inner_part.py').write_text('\nimport no_such_package\n')
     monkeypatch.syspath_prepend(tmp_path)
@@ -176,7 +176,7 @@ def test_import_that_fails_inside_an_import(tmp_path, monkeypatch):
         load_config(str(tmp_path / 'a.py'))
 
 
-# Options that override nothing that is read, and what is said of them.
+# Options without effect, and the expected message.
 WITHOUT_EFFECT = {
     'modell.x': r'--cfg-options modell\.x: config .*cifar10_small\.py has no modell\. Close: model',
     'train_dataloder.batch_size': r'has no train_dataloder\. Close: train_dataloader',
@@ -201,7 +201,7 @@ def test_fields_that_a_config_leaves_out_and_own_variables_may_be_set(tmp_path):
     assert cfg.compile is True and cfg.tta_model.type == 'A' and cfg.env_cfg.resource_limit == 5 and cfg.mine == 3
 
 
-# Options that make a config one that cannot be built, and what tools/train.py says of it.
+# Options with which a config cannot be built, and the expected message of tools/train.py.
 UNBUILDABLE = {
     'model.backbone.type=ResCap': r"model\.backbone: .* 'ResCap', not registered here\. Close: ResCaps",
     'param_scheduler.type=LinearLr': r"param_scheduler: .* 'LinearLr', .* Close: .*LinearLR",

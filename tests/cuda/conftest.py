@@ -1,4 +1,4 @@
-"""Tests of what only an accelerator shows. They run where there is a GPU: ``pytest -m cuda``.
+"""Tests that need an accelerator. They run where there is a GPU: ``pytest -m cuda``.
 
 ``RESCAPS_TEST_DEVICE=cpu`` runs them on a CPU instead, to try the tests themselves.
 """

@@ -34,7 +34,7 @@ class Keeps(nn.Module):
 
 @pytest.fixture
 def stack(repository, device):
-    """Convolutions and nothing else."""
+    """Convolutions alone."""
     return Bench(f'{repository}/tests/layers/plain.py:ConvStack', Conditions((3, 32, 32), device.type))
 
 
@@ -53,7 +53,7 @@ def test_events_agree_with_a_clock(device):
     for _ in range(10):
         step()
     synchronise()
-    # On a machine that others use, too; a step that is not waited for is measured as a tenth or less.
+    # Loose bounds for a shared machine; without synchronisation a step would be measured as a tenth or less.
     assert 0.5 < measured / ((time.perf_counter() - begin) / 10) < 2
 
 
@@ -87,7 +87,7 @@ def test_memory_is_that_of_the_tensors_alive(device, tmp_path):
 
 def test_profile_is_of_operators(stack):
     shares = stack.profile('train', 16)
-    # Kernels, which are no operators, would make it more than half.
+    # With kernels, which are not operators, it would be more than half.
     assert shares['rest'] < 0.5 < shares['convolutions'] and sum(shares.values()) == pytest.approx(1)
 
 

@@ -36,7 +36,7 @@ BATCH = 8
 
 
 class Levels(nn.Module):
-    """A neck on a map and its half, as one map."""
+    """A neck applied to a map and to its half-size version, concatenated into one map."""
 
     def __init__(self, neck):
         super().__init__()
@@ -72,7 +72,7 @@ DEPLOYABLE = [name for name in LAYERS if name.startswith(('Primary', 'Residual',
 
 
 def build(name):
-    """Build a layer with all parameters away from zero and an input, both in float64 on the CPU."""
+    """Build a layer, with all parameters different from zero, and an input, both in float64 on the CPU."""
     builder, channels, side = LAYERS[name]
     layer = builder().double()
     with torch.no_grad():
@@ -81,7 +81,7 @@ def build(name):
     x = torch.randn(BATCH, channels, side, side, dtype=torch.float64)
     if channels == 3 * 17:
         x[:, -3:] = torch.rand_like(x[:, -3:])
-    # What float32 can hold, so that conversion is exact.
+    # Rounded to float32, so that conversion is exact.
     layer.load_state_dict({key: value.float().double() for key, value in layer.state_dict().items()})
     return layer, x.float().double()
 
@@ -111,13 +111,13 @@ def unit_roundoff(dtype):
 
 
 def moved(tensor, relative):
-    """Move every number by ``relative`` of its size, up or down."""
+    """Change every number by the fraction ``relative``, up or down."""
     sign = torch.randint(2, tensor.shape).double() * 2 - 1
     return tensor * (1 + relative * sign)
 
 
 def rounding(layer, x, dtype):
-    """The outcome in float64, and how far one rounding of inputs and parameters to ``dtype`` moves each part of it."""
+    """Return the outcome in float64, and the change of each part if inputs and parameters are rounded to ``dtype``."""
     expected = outcome(layer, x)
     change = dict.fromkeys(expected, 0.0)
     relative = unit_roundoff(dtype)
@@ -134,7 +134,8 @@ def rounding(layer, x, dtype):
 def assert_rounded(actual, expected, change, operations=OPERATIONS[torch.float32]):
     for name, value in expected.items():
         error = (actual[name] - value).norm().item()
-        # Of a gradient that cancels to zero (a bias before a normalisation) only the rounding of its terms is left.
+        # A gradient that cancels to zero (a bias before a normalisation) consists only of the rounding errors of its
+        # terms.
         terms = math.sqrt(value.numel()) * max(change.values()) / 8
         bound = operations * max(change[name], terms if value.norm() < 1e-9 else 0.0)
         assert error <= bound, f'{name}: error {error:.3g}, bound {bound:.3g}, of {value.norm():.3g}'
@@ -213,5 +214,5 @@ def test_deploy_form(device, name):
             module.fuse()
     with torch.no_grad():
         output = deployed(x.to(device, torch.float32)).double().cpu()
-    # Folding is a few operations more.
+    # Folding adds a few operations.
     assert_rounded(dict(output=output), dict(output=expected['output']), change, 2 * OPERATIONS[torch.float32])

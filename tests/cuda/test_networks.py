@@ -1,4 +1,4 @@
-"""Whole networks on the device: a step with timm's arguments, a new classifier, and a step that waits for nothing."""
+"""Networks on the device: a step with timm's arguments, a new classifier, and a step without synchronisation."""
 
 from contextlib import contextmanager
 
@@ -31,7 +31,7 @@ TIMM_ARGUMENTS = dict(
 
 @contextmanager
 def waits_are_errors(device):
-    """Make every operation an error that waits for the GPU."""
+    """Raise an error on every operation that synchronises with the GPU."""
     if device.type != 'cuda':
         yield
         return
@@ -49,7 +49,7 @@ def network_and_images(name, device, **arguments):
     return network, torch.rand(4, *size, device=device)
 
 
-def test_waiting_is_found(device):
+def test_synchronisation_is_detected(device):
     if device.type != 'cuda':
         pytest.skip('of CUDA alone')
     with waits_are_errors(device), pytest.raises(RuntimeError, match='synchroniz'):
@@ -82,7 +82,7 @@ def test_step_with_the_arguments_of_timms_script(device, name, dtype):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('name', TINY)
-def test_new_classifier_is_where_the_network_is(device, name, dtype):
+def test_new_classifier_is_on_the_device_of_the_network(device, name, dtype):
     network, images = network_and_images(name, device)
     network = network.to(dtype).eval()
     network.reset_classifier(5)
@@ -94,7 +94,7 @@ def test_new_classifier_is_where_the_network_is(device, name, dtype):
     assert network(images.to(dtype)).shape == (4, network.head_hidden_size)
 
 
-def test_new_decoder_is_where_the_network_is(device):
+def test_new_decoder_is_on_the_device_of_the_network(device):
     network, images = network_and_images('capsnet_tiny', device, reconstruction=True)
     network.reset_classifier(5)
     _, image = network.forward_reconstruction(images, torch.arange(4, device=device))
@@ -102,7 +102,7 @@ def test_new_decoder_is_where_the_network_is(device):
 
 
 @pytest.mark.parametrize('name', TINY)
-def test_training_step_of_a_network_waits_for_nothing(device, name):
+def test_training_step_of_a_network_does_not_synchronise(device, name):
     network, images = network_and_images(name, device)
     optimizer = torch.optim.AdamW(network.parameters())
 
@@ -120,7 +120,7 @@ def test_training_step_of_a_network_waits_for_nothing(device, name):
 
 
 @pytest.mark.parametrize('name', DOMAINS)
-def test_training_step_of_a_domain_waits_for_nothing(device, name):
+def test_training_step_of_a_domain_does_not_synchronise(device, name):
     model, batch = domain_model(name, device)
     wrapper = OptimWrapper(torch.optim.AdamW(model.parameters()))
     model.train_step(batch, wrapper)
@@ -134,7 +134,7 @@ def test_nearest_points_are_those_found_on_the_cpu(device):
     points, target = torch.rand(3, 500, 3), torch.rand(3, 700, 3)
     expected = chamfer_distance(points.double(), target.double())
     actual = chamfer_distance(points.to(device), target.to(device)).double().cpu()
-    # Means of differences' squares: a few roundings of each.
+    # Means of squared differences, with a few roundings each.
     torch.testing.assert_close(actual, expected, rtol=32 * torch.finfo(torch.float32).eps, atol=0)
 
 

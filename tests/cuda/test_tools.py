@@ -39,7 +39,7 @@ compile = dict(_delete_=True, backend='aot_eager')
 
 @pytest.fixture(params=DOMAINS)
 def domain(request, tmp_path, repository, device):
-    """A domain, whose config lies in the folder as ``small.py`` and makes nine iterations."""
+    """A domain, whose config of nine iterations is written to the folder as ``small.py``."""
     write(tmp_path, repository, DOMAINS[request.param] + (TRIAL if device.type == 'cpu' else ''))
     return request.param
 
@@ -106,7 +106,7 @@ def test_one_process_of_a_distributed_training(device, tmp_path, repository):
 
 
 def write_checkpoint(folder):
-    """Save a network of the config, with statistics in its normalisations, and give the path."""
+    """Save a network of the config, with statistics in its normalisations, and return the path."""
     cfg = Config.fromfile(folder / 'small.py')
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -1,4 +1,4 @@
-"""Residual pose routing written out step by step from the paper's equations: the oracle that the layers are held to.
+"""Residual pose routing implemented step by step from the paper's equations, as the reference of the layers.
 
 Windows are unfolded, every pose of every window is multiplied by its matrix, and 1x1 convolutions read the result.
 Names and channel orders are those of the authors' release, so that ``LiteralResCaps`` has state dicts of the release.
@@ -22,7 +22,7 @@ class ConvNorm(nn.Module):
 
 
 class LiteralWindow(nn.Module):
-    """ResP in the release's reading; ``integrate=False`` is ResPC."""
+    """ResP as in the release; ``integrate=False`` is ResPC."""
 
     def __init__(
         self, types, out_types=None, kernel=3, stride=1, padding=None, pose=4, residual='identity', integrate=True
@@ -54,7 +54,7 @@ class LiteralWindow(nn.Module):
 
 
 class LiteralPointwise(nn.Module):
-    """ResP as the formulas stand: one ``w`` a type, convolutions on the transformed poses."""
+    """ResP as in the formulas: one ``w`` per type, convolutions on the transformed poses."""
 
     def __init__(self, types, out_types=None, kernel=3, stride=1, padding=None, pose=4, residual='identity'):
         super().__init__()
@@ -86,7 +86,7 @@ class LiteralPrimary(nn.Module):
 
 
 class LiteralResCaps(nn.Module):
-    """The release's network for 32x32 images, by its own names, with some of the modules that it never calls."""
+    """The release's network for 32x32 images, with its parameter names and some of the modules that it never calls."""
 
     def __init__(self, types=(32, 32, 32, 8), classes=10, in_chans=3, residual='ones'):
         super().__init__()

@@ -1,4 +1,4 @@
-"""EM, dynamic and self-routing written out capsule by capsule: the oracles that the layers are held to.
+"""EM, dynamic and self-routing implemented capsule by capsule, as references of the layers.
 
 Votes are dictionaries from (parent's window, child) to tensors ``[parent type, entry]``, and every sum over children or
 parents is a loop. A child is (row, column, type) in the input map; children outside the map do not exist.
@@ -11,7 +11,7 @@ from torch.distributions import Normal
 
 
 class Wiring:
-    """Which children stand in which windows, at which offset."""
+    """The children of every window, with their offsets."""
 
     def __init__(self, height, width, types, kernel, stride, padding):
         self.out_height = (height + 2 * padding[0] - kernel[0]) // stride + 1

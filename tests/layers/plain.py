@@ -1,10 +1,10 @@
-"""The convolutions of a deployed ResCaps and nothing else: what its speed is held to."""
+"""The convolutions of a deployed ResCaps alone, as the reference of its speed."""
 
 from torch import nn
 
 
 class ConvStack(nn.Module):
-    """Convolutions of the shapes of ``LiteralResCaps``, those that share their input as one."""
+    """Convolutions of the shapes of ``LiteralResCaps``; those with the same input are joined."""
 
     def __init__(self, types=(32, 32, 32, 8), classes=10, in_chans=3):
         super().__init__()

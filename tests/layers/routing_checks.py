@@ -1,4 +1,4 @@
-"""What every routing by votes is asked: its oracle's outputs and gradients, and good manners in other precisions."""
+"""Checks shared by all vote-based routings: equality with the reference, extreme inputs, precision, memory."""
 
 import torch
 from hypothesis import strategies as st
@@ -43,7 +43,7 @@ def assert_equals_oracle(layer, literal, x):
 
 
 def assert_finite_at_extremes(layer):
-    """Zero poses; activations of 0 and 1; both at once; large poses: outputs and gradients are finite."""
+    """Check for finite outputs and gradients: zero poses, activations of 0 and 1, both at once, and large poses."""
     random = capsule_map(layer, 4, 5, dtype=torch.float32)
     poses = layer.in_types * layer.in_dim
     for scale in (0.0, 1.0, 1e3):
@@ -62,7 +62,7 @@ def assert_finite_at_extremes(layer):
 
 
 def assert_full_precision_under_autocast(layer):
-    """Under autocast a bfloat16 map is routed as its float32 copy is: only input and output are rounded."""
+    """Check that under autocast a bfloat16 map is routed in float32: only input and output are rounded."""
     x = capsule_map(layer, 5, 4, dtype=torch.float32).bfloat16()
     expected = layer(x.float())
     with torch.autocast('cpu', torch.bfloat16):
@@ -74,19 +74,19 @@ def assert_full_precision_under_autocast(layer):
 
 
 def assert_keeps_memory_format(layer):
-    """The parents' map is in the format of the children's; a channels-last one is not copied into it."""
+    """Check that the output has the memory format of the input, and that a channels-last output is not a copy."""
     x = capsule_map(layer, 5, 4, dtype=torch.float32)
     last = x.contiguous(memory_format=torch.channels_last)
     assert layer(x).is_contiguous()
     y = layer(last)
     assert y.is_contiguous(memory_format=torch.channels_last)
-    # It is the view of what the parents were put together in.
+    # The map is a view of the tensor in which the parents were concatenated.
     assert y._is_view()
     assert torch.equal(y, layer(x))
 
 
 def saved_bytes(layer, x):
-    """Bytes of the tensors that the backward pass keeps."""
+    """Return the bytes of the tensors saved for the backward pass."""
     storages = {}
 
     def pack(tensor):

@@ -15,7 +15,7 @@ from rescaps_plugin.layers import (
 )
 
 
-def test_matrices_and_activations_are_where_the_layout_says():
+def test_split_follows_the_layout():
     x = torch.arange(2 * 3 * 5 * 2 * 3.0).reshape(2, 15, 2, 3)
     poses, activations = split_capsules(x, types=3, pose_size=2)
     assert poses.shape == (2, 3, 2, 2, 2, 3) and activations.shape == (2, 3, 2, 3)
@@ -80,7 +80,7 @@ def test_wrong_channels_get_the_same_message(name, channels):
             layer.fuse()(x)
 
 
-def test_matrix_primaries_are_no_vectors():
+def test_matrix_primaries_are_refused_as_vectors():
     matrices = PrimaryCaps(3, 8, activation=True)(torch.zeros(1, 3, 4, 4))
     with pytest.raises(AssertionError, match=r'DynamicRouting takes 72 channels = 8 types x \(8 .*, got 136'):
         DynamicRouting(8, in_dim=8)(matrices)
@@ -89,7 +89,7 @@ def test_matrix_primaries_are_no_vectors():
 
 
 @pytest.mark.parametrize('deploy', [False, True])
-def test_class_capsules_stand_at_one_position_unless_told(deploy):
+def test_class_capsules_have_one_position_by_default(deploy):
     torch.manual_seed(0)
     layer, everywhere = ResidualPoseClassifier(3).eval(), ResidualPoseClassifier(3, per_position=True).eval()
     everywhere.load_state_dict(layer.state_dict())

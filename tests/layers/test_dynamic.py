@@ -1,4 +1,4 @@
-"""Dynamic routing against its literal form, and at the extremes."""
+"""Dynamic routing: comparison with the reference implementation, and extreme inputs."""
 
 import pytest
 import torch

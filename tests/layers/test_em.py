@@ -1,4 +1,4 @@
-"""EM routing against its literal form, by hand, and at the extremes."""
+"""EM routing: comparison with the reference implementation and hand-computed cases, and extreme inputs."""
 
 import math
 from contextlib import nullcontext
@@ -26,7 +26,7 @@ from tests.layers.routing_checks import (
 @settings(max_examples=8)
 @given(arguments=shapes, pose_size=st.integers(1, 3), iterations=st.integers(1, 3))
 def test_equals_literal_form(arguments, pose_size, iterations):
-    # A high inverse temperature makes activations matter as much as distances do.
+    # A high inverse temperature gives activations as much influence as distances.
     layer = EMRouting(**arguments, pose_size=pose_size, iterations=iterations, inverse_temperature=2.0)
     assert_equals_oracle(layer, literal_em, capsule_map(layer, 3, 4))
 
@@ -38,7 +38,7 @@ def test_class_capsules_equal_literal_form():
 
 
 def five_votes(votes_of_a, votes_of_b, iterations):
-    """Five active children with these scalar votes for two parents: means and activations after routing."""
+    """Route five active children with the given scalar votes for two parents; return means and activations."""
     layer = EMRouting(1, 2, (1, 5), padding=0, pose_size=1, iterations=iterations).double()
     votes = torch.tensor([votes_of_a, votes_of_b], dtype=torch.float64)
     layer.weight.data = votes.t().reshape(5, 1, 1, 2)
@@ -61,11 +61,11 @@ def test_votes_that_agree_win():
     assert means == pytest.approx((1, -2.005), abs=1e-3)
     scattered = five_votes([1, 5, -3, 4, -7], [6, -9, 3, -2, -2.01], iterations=7)[1]
     assert activations[0] > scattered[0]
-    # Before routing, the mean of a's votes is nowhere near the three that agree.
+    # Before routing, the mean of a's votes is far from the three that agree.
     assert abs(five_votes([1, 1.01, 0.99, 4, -7], [6, -9, 3, -2, -2.01], iterations=1)[0][0]) < 0.1
 
 
-def test_children_without_activation_do_not_count():
+def test_children_without_activation_are_ignored():
     layer = EMRouting(3, 2).double()
     x = capsule_map(layer, 4, 4)
     x[:, -1:] = 0
@@ -86,7 +86,7 @@ def test_poses_far_from_zero_lose_no_more_precision_than_literal_form():
 
 
 class TF32(TorchDispatchMode):
-    """Products of matrices as a GPU makes them where TF32 is allowed: of factors with ten bits behind the point."""
+    """Emulation of matrix products in TF32 on a GPU: factors are rounded to ten bits of mantissa."""
 
     @staticmethod
     def round(x):
@@ -126,7 +126,7 @@ def test_tf32_rounds_nothing(tf32):
     x = capsule_map(layer, 5, 4, dtype=torch.float32)
     left, right = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
     with TF32():
-        # The emulation rounds what is left to it.
+        # The emulation does round other products.
         assert not torch.equal(left @ right, window.matmul_full_precision(left, right))
     single = outcome(layer, x, nullcontext())
     rounded = outcome(layer, x, TF32())
@@ -150,7 +150,7 @@ def test_product_without_tf32_has_the_gradients_of_a_product(tf32):
 
 
 @pytest.mark.parametrize('precision', ['highest', 'high', 'medium'])
-def test_settings_come_back(precision):
+def test_settings_are_restored(precision):
     torch.set_float32_matmul_precision(precision)
     try:
         with window.without_tf32():

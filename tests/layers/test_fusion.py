@@ -1,4 +1,4 @@
-"""Folding of batch normalisations, also of those that ``convert_sync_batchnorm`` put in place of others."""
+"""Folding of batch normalisations, including those replaced by ``convert_sync_batchnorm``."""
 
 import pytest
 import timm

@@ -1,4 +1,4 @@
-"""Residual pose routing against its literal form, its deploy form, and at the border."""
+"""Residual pose routing: comparison with the reference implementation and the deploy form, and invalid arguments."""
 
 import copy
 
@@ -13,7 +13,7 @@ from tests.layers.literal import LiteralPointwise, LiteralWindow
 
 
 def randomise(module, seed=0):
-    """Give every parameter and statistic a random value, so that nothing is hidden by an initial one."""
+    """Set every parameter and statistic to a random value, so that no initial value hides an error."""
     generator = torch.Generator().manual_seed(seed)
     for value in module.parameters():
         value.data.normal_(std=0.5, generator=generator)
@@ -25,7 +25,7 @@ def randomise(module, seed=0):
 
 
 def released(layer, entries, types):
-    """Rearrange what hangs on the layer's parameters (values or gradients) into the literal form's shapes."""
+    """Rearrange the layer's parameters, or their gradients, into the shapes of the reference implementation."""
     result = {'weights': entries['weight'].flatten(0, 1)[None]}
     activation = entries['activation_weight']
     if layer.routing == 'window':

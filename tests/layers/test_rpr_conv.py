@@ -1,4 +1,4 @@
-"""RPRConv2d against the equations written out, and against the convolution that it starts as."""
+"""RPRConv2d: comparison with the equations, and with the convolution that it starts as."""
 
 import copy
 import io
@@ -27,7 +27,7 @@ PLACES = [
 
 
 def trained(layer, std=0.2):
-    """A layer away from where it starts."""
+    """Return a layer whose parameters are not the initial ones."""
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.add_(std * torch.randn_like(parameter))
@@ -35,12 +35,12 @@ def trained(layer, std=0.2):
 
 
 def windows(x, layer):
-    """Every offset of every window, ``[b, c, k, l]``."""
+    """Unfold the offsets of all windows, ``[b, c, k, l]``."""
     return F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).unflatten(1, (x.shape[1], -1))
 
 
 def literal(layer, x):
-    """Liu et al. 2024, eqs. 8-13, as they are written: windows unfolded, poses multiplied, then read."""
+    """Compute Liu et al. 2024, eqs. 8-13, literally: unfold windows, multiply poses, then integrate."""
     p, groups = layer.pose_size, layer.groups
     one = torch.eye(p, dtype=x.dtype)
     height = (x.shape[2] + 2 * layer.padding[0] - layer.dilation[0] * (layer.kernel_size[0] - 1) - 1) // layer.stride[0]
@@ -108,7 +108,7 @@ def test_layer_computes_the_equations(routing, types, groups, pose_size, kernel_
 @pytest.mark.parametrize('activation', [True, False])
 @pytest.mark.parametrize('routing', ROUTINGS)
 @pytest.mark.parametrize('place', PLACES, ids=str)
-def test_layer_starts_as_the_convolution_and_can_leave_it(place, routing, activation):
+def test_layer_starts_as_the_convolution_and_can_be_trained(place, routing, activation):
     torch.manual_seed(0)
     conv = nn.Conv2d(64, 32, **place).double()
     layer = trained(RPRConv2d(64, 32, **place, routing=routing, activation=activation)).double()
@@ -137,7 +137,7 @@ def test_deploy_form(place, routing, activation):
         assert not list(deployed.parameters(recurse=False)) and len(convs) == 1 + 2
     else:
         plain = nn.Conv2d(64, 32, **place).double()
-        plain.load_state_dict(deployed.state_dict())  # the network it came from can hold it
+        plain.load_state_dict(deployed.state_dict())  # the original network can load it
         torch.testing.assert_close(plain(x), expected)
     again = RPRConv2d(64, 32, **place, routing=routing, activation=activation, deploy=True).double()
     again.load_state_dict(deployed.state_dict())
@@ -189,7 +189,7 @@ def test_initialisers_of_convolutions_leave_the_residual_at_zero():
     assert not layer.transform.any() and not layer.mix.any() and layer.activation_weight.any()
 
 
-def test_state_of_its_own_loads_strictly_and_gaps_in_it_are_named():
+def test_own_state_loads_strictly_and_missing_keys_are_named():
     torch.manual_seed(0)
     layer = trained(RPRConv2d(16, 4, 3))
     other = RPRConv2d(16, 4, 3)
@@ -211,7 +211,7 @@ def test_unbatched_maps_of_any_width(routing):
 
 
 def test_window_activations_of_groups_stay_in_them():
-    """What is seen in one group changes nothing in the other."""
+    """The input of one group does not affect the output of the other."""
     torch.manual_seed(0)
     for routing in ROUTINGS:
         layer = trained(RPRConv2d(64, 8, 3, padding=1, groups=2, routing=routing))
@@ -261,7 +261,7 @@ def test_errors(options, message):
 
 @pytest.mark.parametrize('routing', ROUTINGS)
 @pytest.mark.parametrize('groups', [None, 1, 2])
-def test_plugin_is_the_identity_until_it_has_learned(groups, routing):
+def test_plugin_starts_as_the_identity(groups, routing):
     torch.manual_seed(0)
     plugin = RPRPlugin(64, groups=groups, routing=routing).double()
     x = torch.randn(2, 64, 5, 6, dtype=torch.float64)

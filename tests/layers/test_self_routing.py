@@ -1,4 +1,4 @@
-"""Self-routing against its literal form, and at the extremes."""
+"""Self-routing: comparison with the reference implementation, and extreme inputs."""
 
 import torch
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ def test_activations_of_a_position_sum_to_one():
     torch.testing.assert_close(activation.sum(dim=1), torch.ones(2, 5, 3))
 
 
-def test_children_without_activation_do_not_count():
+def test_children_without_activation_are_ignored():
     layer = SelfRouting(3, 2).double()
     x = capsule_map(layer, 4, 4)
     x[:, -1:] = 0

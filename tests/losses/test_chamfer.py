@@ -18,7 +18,7 @@ def clouds(batch, n, m, seed, dims=3, dtype=torch.float64):
 
 
 def by_tree(points, target):
-    """Both mean squared distances to the nearest neighbour, by a k-d tree."""
+    """Return both mean squared distances to the nearest neighbour, computed with a k-d tree."""
     return [
         (cKDTree(y).query(x)[0] ** 2).mean() + (cKDTree(x).query(y)[0] ** 2).mean()
         for x, y in zip(points.numpy(), target.numpy(), strict=True)
@@ -32,7 +32,7 @@ def test_equals_a_k_d_tree(batch, n, m, dims, seed):
 
 
 def test_float32_clouds_far_from_the_origin_are_exact():
-    """Where ``x^2 + y^2 - 2 x y`` has lost every digit of the distance."""
+    """At this offset ``x^2 + y^2 - 2 x y`` loses all significant digits of the distance."""
     points, target = clouds(2, 300, 200, 0)
     points, target = ((1000 + 0.01 * cloud).float() for cloud in (points, target))
     expected = torch.tensor(by_tree(points.double(), target.double()), dtype=torch.float32)
@@ -40,7 +40,7 @@ def test_float32_clouds_far_from_the_origin_are_exact():
 
 
 @pytest.mark.parametrize('pairs', [1, 7, 50, 10**6])
-def test_chunks_do_not_change_it(monkeypatch, pairs):
+def test_chunk_size_does_not_change_the_distance(monkeypatch, pairs):
     points, target = clouds(2, 23, 31, 1)
     expected = chamfer_distance(points, target)
     monkeypatch.setattr(chamfer, 'CPU_PAIRS', pairs)
@@ -78,8 +78,8 @@ def test_half_clouds_are_compared_in_float32(dtype):
     torch.testing.assert_close(result, expected, rtol=0, atol=0)
 
 
-def test_pairs_are_not_held_all_at_once():
-    """The backward pass needs points and neighbours, not the 128 times more pairs."""
+def test_pairs_are_not_all_kept_in_memory():
+    """The backward pass saves points and neighbours, not all pairs, which are 128 times more."""
     points, target = clouds(2, 384, 384, 5, dtype=torch.float32)
     points.requires_grad_()
     largest = 0
@@ -139,6 +139,6 @@ def test_loss_is_the_mean_over_the_batch():
     ('points', 'target'),
     [((4, 3), (4, 3)), ((2, 4, 3), (1, 4, 3)), ((1, 4, 3), (1, 4, 2)), ((1, 0, 3), (1, 4, 3)), ((1, 4, 3), (1, 0, 3))],
 )
-def test_clouds_that_do_not_go_together_are_refused(points, target):
+def test_mismatched_clouds_are_refused(points, target):
     with pytest.raises(ValueError, match=r'Chamfer distance takes .* got \('):
         chamfer_distance(torch.zeros(points), torch.zeros(target))

@@ -1,4 +1,4 @@
-"""Spread and margin loss against closed forms and independent ways of computing them."""
+"""Spread and margin loss: comparison with closed forms and independent implementations."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_one_hot_targets_are_class_indices(loss):
 
 @pytest.mark.parametrize('loss', [lambda a, t: spread_loss(a, t, 0.9), margin_loss])
 def test_mixed_targets_give_the_mixture(loss):
-    """Mixup of two labels costs what the labels cost, in the same proportion."""
+    """The loss of a mixup of two labels is the mixture of their losses."""
     activation, target = draw(5, 4, 0)
     other = (target + 1) % 4
     one_hot = torch.nn.functional.one_hot
@@ -66,7 +66,7 @@ def test_gradients_numerically(loss):
 
 
 def naive_spread_loss(activation, target, margin):
-    """The expectation over targets with all pairs at once, ``[b, t, i]``."""
+    """Compute the expectation over targets with all pairs at once, ``[b, t, i]``."""
     excess = torch.relu(margin - (activation[:, :, None] - activation[:, None]))
     others = 1 - torch.eye(activation.shape[1], dtype=activation.dtype)
     return (target[:, :, None] * others * excess.square()).sum(dim=(1, 2))
@@ -135,14 +135,14 @@ def test_margin_grows_linearly():
     torch.testing.assert_close(loss(activation, target, 0.5), spread_loss(activation, target, 0.55).mean())
 
 
-def test_perfect_activations_cost_nothing():
+def test_loss_of_perfect_activations_is_zero():
     activation, target = torch.eye(4), torch.arange(4)
     assert SpreadLoss()(activation, target) == 0
     assert MarginLoss()(activation, target) == 0
     assert SpreadLoss()(1 - activation, target) > 1
 
 
-def test_losses_are_float32_whatever_the_activations_are():
+def test_losses_of_half_precision_activations_are_float32():
     activation, target = draw(4, 5, 2)
     for loss in (SpreadLoss(), MarginLoss()):
         half = loss(activation.bfloat16(), target)
@@ -157,7 +157,7 @@ def test_impossible_margins_are_refused(margin):
 
 
 @pytest.mark.parametrize('loss', [SpreadLoss(), MarginLoss()])
-def test_shapes_that_do_not_go_together_are_refused(loss):
+def test_mismatched_shapes_are_refused(loss):
     with pytest.raises(ValueError, match=r'got \(4, 5\) and \(3,\)'):
         loss(torch.rand(4, 5), torch.zeros(3, dtype=torch.long))
 
@@ -177,7 +177,7 @@ def test_logits_are_refused_with_their_range(loss):
 
 
 @every_loss
-def test_rounding_is_no_logit(loss):
+def test_rounding_beyond_one_is_accepted(loss):
     target = torch.tensor([0, 1])
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         outside = torch.tensor([[1 + 1e-3, 0.0], [-1e-3, 1.0]], dtype=torch.float64).to(dtype)

@@ -1,4 +1,4 @@
-"""Saliency losses: worked cases, their formulas over random maps, gradients, pixels that do not count."""
+"""Saliency losses: worked cases, formulas on random maps, gradients, ignored pixels."""
 
 import numpy as np
 import pytest
@@ -72,7 +72,7 @@ def test_contour_iou_is_its_formula_per_image(size, seed):
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_right_map_costs_nothing_and_an_inverted_one_much(loss):
+def test_loss_of_a_correct_map_is_zero_and_of_an_inverted_one_large(loss):
     mask = square()
     right = 40 * (2 * mask - 1)
     assert loss(right, mask).item() == pytest.approx(0, abs=1e-6)
@@ -84,7 +84,7 @@ def test_right_map_costs_nothing_and_an_inverted_one_much(loss):
         assert loss(-right, mask) > 0.99
 
 
-def test_structure_loss_counts_a_mistake_at_the_contour_more_than_one_far_from_it():
+def test_structure_loss_weights_errors_at_the_contour_more():
     mask = square()
     right = 40 * (2 * mask - 1)
     near, far = right.clone(), right.clone()
@@ -112,7 +112,7 @@ def test_gradient_is_the_slope(loss):
 
 
 @pytest.mark.parametrize('loss', LOSSES)
-def test_pixels_that_do_not_count_change_nothing(loss):
+def test_ignored_pixels_have_no_effect(loss):
     logit, mask = random_maps((2, 1, 12, 10), seed=5)
     valid = torch.ones_like(mask)
     valid[:, :, 8:] = 0
@@ -126,7 +126,7 @@ def test_pixels_that_do_not_count_change_nothing(loss):
 
 
 @pytest.mark.parametrize('loss', [iou_loss, bce_iou_loss])
-def test_padding_left_out_is_an_image_not_padded(loss):
+def test_ignored_padding_equals_no_padding(loss):
     logit, mask = random_maps((1, 1, 8, 10), seed=6)
     padded = [torch.nn.functional.pad(x, (0, 3, 0, 4), value=1) for x in (logit, mask)]
     valid = torch.nn.functional.pad(torch.ones_like(mask), (0, 3, 0, 4))
@@ -152,7 +152,7 @@ def test_modules_are_their_functions(module, function):
     assert module(logit, mask) == function(logit, mask)
 
 
-def test_shapes_that_do_not_go_together_are_named():
+def test_mismatched_shapes_are_named():
     with pytest.raises(ValueError, match=r'\(1, 1, 4, 4\) and \(1, 4, 4\)'):
         bce_iou_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4))
     with pytest.raises(ValueError, match='valid'):

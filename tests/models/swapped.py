@@ -7,7 +7,7 @@ from rescaps_plugin.models import convert_to_rpr
 
 
 class QuarterResNet18(nn.Module):
-    """As it is with ``routing=None``, else converted."""
+    """The network, converted unless ``routing`` is None."""
 
     def __init__(self, routing=None, activation=True):
         super().__init__()

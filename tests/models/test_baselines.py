@@ -1,4 +1,4 @@
-"""The networks ResCaps is compared with: what timm's own tests ask, and what is theirs alone."""
+"""The networks that ResCaps is compared with: timm's model tests and their own features."""
 
 import pytest
 import timm
@@ -55,7 +55,7 @@ def test_em_caps_has_the_papers_size():
 
 
 @every_form
-def test_channels_last_gives_the_same(name):
+def test_channels_last_gives_the_same_output(name):
     torch.manual_seed(0)
     model = timm.create_model(name).eval().double()
     x = images(name).double()
@@ -70,7 +70,7 @@ def test_backward_reaches_every_parameter(name):
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=4).train()
     output = model(images(name, batch=2))
-    # A weighted sum, for the activations of self-routing sum to one.
+    # A weighted sum, because the activations of self-routing sum to one.
     (output * torch.arange(4.0)).sum().backward()
     assert output.shape == (2, 4) and ((output >= 0) & (output <= 1)).all()
     for parameter_name, parameter in model.named_parameters():
@@ -168,7 +168,7 @@ def test_residual_layer_adds_its_input_poses():
     torch.testing.assert_close(y[:, 8:], torch.full((1, 2, 3, 3), 0.25))
 
 
-def test_residuals_stand_where_sizes_agree():
+def test_residuals_are_added_where_sizes_match():
     for routing in ('em', 'dynamic'):
         model = timm.create_model(f'rccaps_{routing}_mnist')
         assert [layer.residual for layer in model.layers] == [False, True, True, True]
@@ -225,7 +225,7 @@ def test_bad_arguments_are_named(build, message):
 
 def test_images_of_another_size_are_refused():
     model = timm.create_model('em_caps_tiny')
-    with pytest.raises(AssertionError, match='class capsules read capsule maps of 8x8 alone.*img_size='):
+    with pytest.raises(AssertionError, match='class capsules read capsule maps of 8x8 only.*img_size='):
         model(torch.randn(1, 3, 40, 40))
 
 

@@ -30,7 +30,7 @@ def build(name):
 
 @torch.no_grad()
 def outputs(network, names, x):
-    """The output of the network, and inputs and outputs of modules of it, by name."""
+    """Return the output of the network, and the inputs and outputs of its modules by name."""
     seen = {}
     handles = [
         network.get_submodule(name).register_forward_hook(
@@ -45,7 +45,7 @@ def outputs(network, names, x):
 
 
 @pytest.mark.parametrize('name', NETWORKS)
-def test_capsules_are_what_hooks_see(name):
+def test_capsules_equal_those_seen_by_hooks(name):
     levels, types, pose, class_pose = NETWORKS[name]
     network, x = build(name)
     activations, seen = outputs(network, [*levels, 'head.routing'], x)
@@ -64,7 +64,7 @@ def test_capsules_are_what_hooks_see(name):
         assert classes.poses is None
     else:
         assert classes.poses.shape == (2, network.num_classes, *class_pose)
-        # A ResPC layer reads its poses, other class capsules write them.
+        # The poses of a ResPC layer are its input, those of other class capsules are output.
         source = read if name.startswith('rescaps') else routed[:, : -network.num_classes]
         torch.testing.assert_close(classes.poses.flatten(1), source.flatten(1))
 
@@ -102,11 +102,11 @@ def test_gradients_flow_with_checkpointing():
 
 def test_images_of_another_size_are_refused():
     network, _ = build('rescaps_tiny')
-    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x2 alone"):
+    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x2 only"):
         network.forward_capsules(torch.randn(1, 3, 48, 48))
 
 
-def test_pose_size_of_the_network_counts():
+def test_pose_size_of_the_network_is_used():
     network = timm.create_model('rescaps_tiny', pose_size=3).eval()
     *blocks, classes = network.forward_capsules(torch.randn(1, 3, 32, 32))
     assert blocks[0].poses.shape == (1, 4, 3, 3, 16, 16) and classes.poses.shape == (1, 10, 3, 3)
@@ -115,7 +115,7 @@ def test_pose_size_of_the_network_counts():
 
 
 @pytest.mark.parametrize('name', ['rescaps_tiny', 'em_caps_tiny', 'rccaps_dynamic_tiny', 'srcaps_tiny'])
-def test_activations_are_no_logits(name):
+def test_activations_of_logit_networks_are_not_logits(name):
     network, x = build(name)
     logits = timm.create_model(name, output='logit').eval()
     logits.load_state_dict(network.state_dict())

@@ -1,4 +1,4 @@
-"""Checkpoints of tools/train.py, heads of other classes, other image sizes and the hub's format, in timm."""
+"""Loading in timm: checkpoints of tools/train.py, other numbers of classes, other image sizes, the hub's format."""
 
 import logging
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_head_of_other_than_the_default_classes_is_kept_whole(name, tmp_path, ca
         network = timm.create_model(name, **arguments, pretrained_cfg_overlay=overlay).eval()
         torch.testing.assert_close(network(IMAGES), classifier(IMAGES))
     assert 'head' not in caplog.text
-    # The default number of classes, which the file does not have.
+    # The default number of classes, which differs from that of the file.
     with pytest.raises(RuntimeError, match='size mismatch'):
         timm.create_model(name, **TRAINED[name][1], pretrained=True, pretrained_cfg_overlay=dict(file=path))
     with pytest.raises(RuntimeError, match='size mismatch'):
@@ -114,7 +114,7 @@ def test_checkpoint_of_another_network_is_refused(tmp_path):
 
 
 def uniform(name, **kwargs):
-    """Build a network whose class capsules weigh every position alike."""
+    """Build a network whose class capsules have equal weights at all positions."""
     torch.manual_seed(0)
     network = timm.create_model(name, **SMALL, **kwargs).eval()
     state = network.head.state_dict()

@@ -1,4 +1,4 @@
-"""Networks of timm and torchvision whose convolutions are replaced."""
+"""Conversion of networks of timm and torchvision."""
 
 import pytest
 import timm

@@ -1,4 +1,4 @@
-"""The networks' output as log-odds, dropout, and where the parameters are built."""
+"""Output of networks as log-odds, dropout, and device and dtype of parameters."""
 
 import inspect
 
@@ -16,13 +16,13 @@ from rescaps_plugin.models.routed_caps import CapsuleDropout
 from tests.steps import TINY
 
 SMALL = dict(in_chans=1, img_size=16)
-# Activations of these are sigmoids.
+# The activations of these networks are sigmoids.
 SIGMOIDS = ['rescaps_tiny', 'em_caps_tiny', 'rccaps_em_tiny']
 every_network = pytest.mark.parametrize('name', TINY)
 
 
 def build_both(name, **kwargs):
-    """Build a network and the same with the log-odds of its output."""
+    """Build a network twice, with activations and with log-odds as output."""
     torch.manual_seed(0)
     activations = timm.create_model(name, **SMALL, **kwargs).eval()
     logits = timm.create_model(name, **SMALL, **kwargs, output='logit').eval()

@@ -1,4 +1,4 @@
-"""The networks beside timm's own checks (test_timm_models.py): checkpoints, deploy form, arguments, compilers."""
+"""ResCaps networks: checkpoints, deploy form, arguments, compilers. For timm's own checks see test_timm_models.py."""
 
 import copy
 
@@ -35,7 +35,7 @@ def test_all_names_are_registered():
     assert set(NAMES) == expected | {'rescaps_tiny', 'rescaps_small', 'rescaps_imagenet'}
 
 
-def test_release_checkpoint_gives_the_releases_activations(tmp_path):
+def test_release_checkpoint_reproduces_the_releases_activations(tmp_path):
     literal = release_checkpoint()
     path = tmp_path / 'release.pth'
     torch.save({f'module.{name}': value for name, value in literal.state_dict().items()}, path)
@@ -61,7 +61,7 @@ def test_release_checkpoint_gives_the_releases_activations(tmp_path):
         (lambda state: state.pop('conv_caps2_1.weights'), "lacks 'conv_caps2_1.weights'"),
         (
             lambda state: state.update({'bn3.weight': torch.zeros(7)}),
-            r"'blocks.2.primary.norm.weight' the shape \(7,\)",
+            r"'blocks.2.primary.norm.weight' of shape \(7,\)",
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_network_of_one_block_gives_its_capsule_layers_as_features():
     assert shapes == [(32, 32, 32), (32, 16, 16), (32, 16, 16), (34, 16, 16)]
 
 
-def test_features_only_drops_what_it_does_not_need():
+def test_features_only_drops_unused_blocks():
     model = timm.create_model('rescaps_cifar', features_only=True, out_indices=(1, 2), **TINY)
     assert model.feature_info.channels() == [34, 51] and model.feature_info.reduction() == [2, 4]
     assert [tuple(f.shape[1:]) for f in model(torch.randn(1, 3, 30, 22))] == [(34, 15, 11), (51, 8, 6)]
@@ -146,7 +146,7 @@ def test_features_only_drops_what_it_does_not_need():
 def test_non_square_images_and_other_classes():
     model = timm.create_model('rescaps_tiny', img_size=(20, 36), num_classes=7, in_chans=2).eval()
     assert model(torch.randn(2, 2, 20, 36)).shape == (2, 7)
-    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x3 alone.*img_size="):
+    with pytest.raises(AssertionError, match="global_pool='flatten' reads feature maps of 2x3 only.*img_size="):
         model(torch.randn(2, 2, 36, 36))
     anysize = timm.create_model('rescaps_tiny', global_pool='avg').eval()
     assert anysize(torch.randn(2, 3, 50, 24)).shape == (2, 10)
@@ -194,7 +194,7 @@ def test_exported_program_equals_eager_at_other_batch_sizes(deploy):
 
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.bfloat16, 0.02), (torch.float16, 0.004)])
 def test_half_precision_trains_as_float32(dtype, tolerance):
-    # Rounding flips ReLUs and hinges, so directions of gradients differ by more than the losses.
+    # Rounding can flip ReLUs and hinges, so gradients differ in direction by more than the losses do.
     torch.manual_seed(0)
     model = timm.create_model('rescaps_tiny', **TINY)
     x, target = torch.randn(16, 3, 32, 32), torch.arange(16) % 10

@@ -1,4 +1,4 @@
-"""Names and shapes in state dicts, which trained checkpoints rely on: they stay as they are."""
+"""Names and shapes in state dicts, which must not change because checkpoints depend on them."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ from rescaps_plugin.models import convert_to_rpr
 
 
 def digest(network):
-    """The number of entries, and the start of the SHA-256 of their names and shapes in order."""
+    """Return the number of entries, and the first digits of the SHA-256 of their names and shapes in order."""
     entries = [f'{name} {tuple(value.shape)}' for name, value in network.state_dict().items()]
     return len(entries), hashlib.sha256('\n'.join(entries).encode()).hexdigest()[:16]
 

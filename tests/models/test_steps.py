@@ -1,4 +1,4 @@
-"""A training step neither waits for the device nor copies to it.
+"""A training step does not synchronise with the device or copy to it.
 
 There need be no GPU: under a fake one, nothing is computed, and reading a number or a shape that depends on the data is
 an error.
@@ -13,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 
 from tests.steps import DOMAINS, TINY, capsule_losses, domain_model
 
-# Operators that wait for the device: they read a number, or make a tensor of a size that depends on numbers.
+# Operators that synchronise: they read a value, or create a tensor whose size depends on values.
 WAITING = {'_local_scalar_dense', 'is_nonzero', 'nonzero', 'masked_select', 'unique_dim', '_unique2', 'equal'}
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses operators that wait for a device, and copies to and from it."""
+    """Raises on operators that synchronise with a device, and on copies to and from it."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         assert function.name().split('::')[1].split('.')[0] not in WAITING, function
@@ -32,7 +32,7 @@ class NoWaiting(TorchDispatchMode):
 
 
 @pytest.mark.parametrize('name', TINY)
-def test_loss_of_a_network_waits_for_nothing(name):
+def test_loss_of_a_network_does_not_synchronise(name):
     size = timm.get_pretrained_cfg(name).input_size
     with FakeTensorMode(), torch.device('cuda'):
         network = timm.create_model(name, in_chans=size[0], img_size=size[1:])
@@ -43,7 +43,7 @@ def test_loss_of_a_network_waits_for_nothing(name):
 
 
 @pytest.mark.parametrize('name', DOMAINS)
-def test_loss_of_a_domain_waits_for_nothing(name):
+def test_loss_of_a_domain_does_not_synchronise(name):
     with FakeTensorMode():
         model, batch = domain_model(name, 'cuda:0')
         with NoWaiting():
@@ -52,7 +52,7 @@ def test_loss_of_a_domain_waits_for_nothing(name):
 
 
 @pytest.mark.parametrize('name', TINY)
-def test_backward_pass_of_a_network_waits_for_nothing(name):
+def test_backward_pass_of_a_network_does_not_synchronise(name):
     size = timm.get_pretrained_cfg(name).input_size
     network = timm.create_model(name, in_chans=size[0], img_size=size[1:])
     with NoWaiting():
@@ -60,7 +60,7 @@ def test_backward_pass_of_a_network_waits_for_nothing(name):
 
 
 @pytest.mark.parametrize('name', DOMAINS)
-def test_backward_pass_of_a_domain_waits_for_nothing(name):
+def test_backward_pass_of_a_domain_does_not_synchronise(name):
     model, batch = domain_model(name, 'cpu')
     with NoWaiting():
         model.parse_losses(model(**model.data_preprocessor(batch, True), mode='loss'))[0].backward()

@@ -1,4 +1,4 @@
-"""What timm's own tests ask of every model it registers, asked of ours."""
+"""timm's model tests, applied to the networks of the plugin."""
 
 import pytest
 import timm
@@ -16,7 +16,7 @@ every_model = pytest.mark.parametrize('name', NAMES)
 
 
 def input_size(name):
-    """The input size of a network, reduced where that may be chosen."""
+    """Return the input size of a network, reduced where it can be chosen."""
     channels, *size = get_pretrained_cfg_value(name, 'input_size')
     if not get_pretrained_cfg_value(name, 'fixed_input_size'):
         size = [min(side, LARGEST) for side in size]
@@ -133,7 +133,7 @@ def test_parameter_groups(name):
     assert model.no_weight_decay() <= names
 
 
-# What the scripts of timm 1.0.31 pass to create_model when run with a model's name alone. It drops every None.
+# Arguments that the scripts of timm 1.0.31 pass to create_model by default; create_model drops those that are None.
 SCRIPTS = {
     'train.py': dict(
         pretrained=False,
@@ -173,7 +173,7 @@ def test_arguments_of_timms_scripts(name, script):
 
 
 @pytest.mark.parametrize('name', [name for name in OURS if name.endswith('_tiny')])
-def test_new_classifier_is_where_the_network_is(name):
+def test_new_classifier_is_on_the_device_of_the_network(name):
     size = get_pretrained_cfg_value(name, 'input_size')
     arguments = dict(in_chans=size[0], img_size=size[1:])
     model = timm.create_model(name, **arguments).to(torch.bfloat16).eval()
@@ -181,14 +181,14 @@ def test_new_classifier_is_where_the_network_is(name):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     with torch.no_grad():
         assert model(torch.zeros(1, *size, dtype=torch.bfloat16)).shape == (1, 7)
-    # Stands for an accelerator.
+    # In place of an accelerator.
     model = timm.create_model(name, **arguments).to('meta').train()
     model.reset_classifier(7)
     assert {tensor.device.type for tensor in model.state_dict().values()} == {'meta'}
     assert model.head.training
 
 
-def test_new_decoder_is_where_the_network_is():
+def test_new_decoder_is_on_the_device_of_the_network():
     model = timm.create_model('capsnet_tiny', reconstruction=True).to(torch.bfloat16)
     model.reset_classifier(7)
     assert {parameter.dtype for parameter in model.decoder.parameters()} == {torch.bfloat16}

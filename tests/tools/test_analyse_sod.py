@@ -76,7 +76,7 @@ def test_saved_maps_alone(main, data, tmp_path):
     [
         (['maps'], 'folders of maps alone need --images and --masks'),
         (['config.py'], 'METHOD config.py: it is not a folder of maps, and no CHECKPOINT follows it'),
-        (['maps', '--images', 'x'], '--images and --masks: both or none'),
+        (['maps', '--images', 'x'], '--images and --masks must be given together'),
         (['maps', '--images', 'x', '--masks', 'x', '--names', 'a', 'b'], '--names: 1 names are needed'),
     ],
 )

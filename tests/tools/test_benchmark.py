@@ -138,8 +138,8 @@ def test_unknown_names(error, modules):
     assert 'rescaps_cifar,' in error('rescap_cifar') + ','
     assert 'Close matches: ResidualPoseRouting' in error('ResidualPoseRoutin(8)')
     message = error('resnet18', '--reference', f'{modules}:Save')
-    assert f"'Save' is nothing to build from {modules}. Close matches: Saves" in message
-    assert "'nothing' is nothing to build" in error(f'{modules}:nothing')
+    assert f"'Save' is not a class or function of {modules}. Close matches: Saves" in message
+    assert "'nothing' is not a class or function" in error(f'{modules}:nothing')
     assert 'gone.py does not exist' in error('gone.py:Saves')
     assert "unknown form 'int4'; it may be deploy, channels_last, compile, cudagraphs, tf32, bf16, fp16" in error(
         'resnet18+int4'
@@ -157,14 +157,14 @@ def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(error
 
 def test_bad_arguments(error):
     assert 'give a NAME, a --preset or a --loader' in error()
-    assert '--loader goes without a NAME' in error('resnet18', '--loader', 'gone.py')
+    assert '--loader cannot be combined with a NAME' in error('resnet18', '--loader', 'gone.py')
     assert 'unrecognized arguments: --cfg-options' in error('resnet18', '--cfg-options', 'a=1')
     assert 'config gone.py does not exist' in error('--loader', 'gone.py')
     assert 'must be at least 1, not 0' in error('resnet18', '--repeats', 0)
     assert "must be an integer, or a product like 17*{n}, not '3.5'" in error('resnet18', '--input-size', '3.5')
     assert "with two or more positive integers, not 'n=4'" in error('resnet18', '--sweep', 'n=4')
-    assert '--sweep does not say what {n} is' in error('ResidualPoseRouting({n})')
-    assert '{n} stands in no NAME' in error('resnet18', '--sweep', 'n=4,8')
+    assert '--sweep does not define {n}' in error('ResidualPoseRouting({n})')
+    assert '{n} is neither in a NAME' in error('resnet18', '--sweep', 'n=4,8')
     if not torch.cuda.is_available():
         assert 'finds no GPU' in error('resnet18', '--device', 'cuda')
 

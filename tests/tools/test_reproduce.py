@@ -72,9 +72,9 @@ def test_failures_are_reported_and_other_runs_continue(reproduce, stage, capsys)
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--table', 'C'], '--table C: there are A, B, or all'),
-        (['--table', 'A', '--methods', 'x'], '--methods x: there are ours, theirs, absent'),
-        (['--table', 'A', '--data', 'x'], '--data x: there are digits, again'),
+        (['--table', 'C'], '--table C: must be one of A, B, or all'),
+        (['--table', 'A', '--methods', 'x'], '--methods x: must be one of ours, theirs, absent'),
+        (['--table', 'A', '--data', 'x'], '--data x: must be one of digits, again'),
     ],
 )
 def test_mistakes_take_one_line(reproduce, arguments, message):

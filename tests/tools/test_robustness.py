@@ -166,12 +166,12 @@ def test_mistakes(test, models, norb, capsys, monkeypatch):
         return f'{stop.value.code}{capsys.readouterr().err}'
 
     assert 'a CONFIG and a CHECKPOINT of each model: 3 arguments' in message(*first, config)
-    assert 'viewpoint needs data sets that know viewpoints, SmallNORB, not Digits' in message(
+    assert 'viewpoint needs a data set with viewpoints, SmallNORB, not Digits' in message(
         *first, '--modes', 'viewpoint'
     )
     assert 'norb tests on other images than digits' in message(*first, *norb)
-    assert 'images in bytes, and the test pipeline of norb leaves torch.float32' in message(*norb, '--modes', 'attack')
-    assert '--epsilons must rise, in (0, 1], not [0.2, 0.1]' in message(*first, '--epsilons', 0.2, 0.1)
+    assert 'images in bytes, and the test pipeline of norb returns torch.float32' in message(*norb, '--modes', 'attack')
+    assert '--epsilons must be ascending and in (0, 1], not [0.2, 0.1]' in message(*first, '--epsilons', 0.2, 0.1)
     assert 'checkpoint nowhere.pth does not exist' in message(config, 'nowhere.pth')
     assert 'is not one of this model' in message(config, second[1])
     hidden = {'art': None}

@@ -1,4 +1,4 @@
-"""Files of weights made by somebody who wants code to run, or altered on their way."""
+"""Malicious and damaged files of weights."""
 
 import http.server
 import io
@@ -39,7 +39,7 @@ def evil(tmp_path):
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
-    """Serve a file under a name; gives its URL. Downloads go to a cache of their own."""
+    """Serve a file under a name and return its URL. Downloads go to a separate cache."""
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     monkeypatch.setenv('MMENGINE_HOME', str(tmp_path / 'home'))
     for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
@@ -77,7 +77,7 @@ SCHEMES = (
 
 @pytest.fixture(params=SCHEMES)
 def publish(request, serve, tmp_path, monkeypatch):
-    """Make a file available in a way that MMEngine can load from; gives the name that it is loaded by."""
+    """Make a file available to a loader of MMEngine, and return the name to load it by."""
 
     def publish(path):
         scheme = request.param
@@ -112,7 +112,7 @@ class TestSources:
             load(publish(evil))
         assert not (tmp_path / 'hacked').exists()
 
-    def test_weights_arrive(self, publish, tmp_path):
+    def test_weights_are_loaded(self, publish, tmp_path):
         torch.save({'state_dict': {'backbone.weight': WEIGHTS['weight']}}, tmp_path / 'good.pth')
         ((_, found),) = load(publish(tmp_path / 'good.pth'))['state_dict'].items()
         assert torch.equal(found, WEIGHTS['weight'])
@@ -123,7 +123,7 @@ class TestSources:
             with pytest.raises(CheckpointError):
                 load(two)
             assert not (tmp_path / 'hacked').exists()
-            with pytest.raises(CheckpointError, match='meta'):  # no dictionary, once its code ran
+            with pytest.raises(CheckpointError, match='meta'):  # not a dictionary after its code ran
                 load(one)
         assert (tmp_path / 'hacked').exists()
 
@@ -142,7 +142,7 @@ class TestSources:
         with pytest.raises(CheckpointError, match='invalid hash value'):
             load('torchvision://net')
 
-    def test_half_a_download_is_not_kept(self, serve, tmp_path):
+    def test_partial_download_is_not_kept(self, serve, tmp_path):
         torch.save(WEIGHTS, tmp_path / 'good.pth')
         whole = (tmp_path / 'good.pth').read_bytes()
         (tmp_path / 'good.pth').write_bytes(whole[: len(whole) // 2])
@@ -177,7 +177,7 @@ class TestSources:
             net.init_weights()
         assert not (tmp_path / 'hacked').exists()
 
-    def test_loaders_are_given_back(self):
+    def test_loaders_are_restored(self):
         before = dict(CheckpointLoader._schemes)
         with pytest.raises(KeyError), safe_loaders():
             assert CheckpointLoader._schemes != before
@@ -244,7 +244,7 @@ class TestDamage:
 
 
 def nested(levels):
-    """Lists that hold the same list twice: as many levels, and 2 ** levels paths."""
+    """Nested lists, each holding the same list twice: ``levels`` levels, and 2 ** levels paths."""
     value = [1]
     for _ in range(levels):
         value = [value, value]
@@ -303,7 +303,7 @@ def test_contents_in_memory():
         read_weights(io.BytesIO(data), name='x')
 
 
-def test_environment_does_not_switch_it_off(evil, tmp_path, monkeypatch):
+def test_environment_cannot_disable_safe_loading(evil, tmp_path, monkeypatch):
     monkeypatch.setitem(os.environ, 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     with pytest.raises(CheckpointError):
         read_weights(evil)

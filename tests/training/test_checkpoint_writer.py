@@ -46,7 +46,7 @@ def test_mmengine_writes_whole_files_inside_the_block_alone(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])
-def test_keeps_what_was_there(tmp_path, monkeypatch, error):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch, error):
     path = tmp_path / 'a.pth'
     write_whole(path, b'old')
 
@@ -76,7 +76,7 @@ def test_processes_of_a_job_write_the_same_file_at_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('kept', [1, 2])
-def test_nothing_old_goes_before_the_new_is_there(tmp_path, monkeypatch, kept):
+def test_old_checkpoint_is_removed_only_after_the_new_one_is_written(tmp_path, monkeypatch, kept):
     runner = make_runner(tmp_path, f'kept {kept}', epochs=4)
     runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, CheckpointHook)]
     runner.register_hook(SafeCheckpointHook(interval=1, max_keep_ckpts=kept, save_best='loss'))
@@ -108,7 +108,7 @@ class TestWorkDirectory:
             assert (tmp_path / LOCK).exists()
         assert not list(tmp_path.iterdir())
 
-    def test_lock_of_a_dead_process_does_not_count(self, tmp_path):
+    def test_lock_of_a_dead_process_is_ignored(self, tmp_path):
         lock = f'lock = SoftFileLock({str(tmp_path / LOCK)!r}); lock.acquire()'
         code = f'import os; from filelock import SoftFileLock; {lock}; os._exit(0)'
         subprocess.run([sys.executable, '-c', code], check=True)
@@ -122,7 +122,7 @@ class TestWorkDirectory:
         with pytest.raises(UserError, match='process 1 on elsewhere'), own_work_dir(tmp_path):
             pass
 
-    def test_drafts_of_killed_processes_go(self, tmp_path):
+    def test_drafts_of_killed_processes_are_removed(self, tmp_path):
         process = subprocess.Popen([sys.executable, '-c', ''])
         process.wait()
         drafts = {
@@ -153,7 +153,7 @@ def test_drafts_do_not_follow_links(tmp_path):
 
 
 class TestRemovals:
-    """Whatever a resumed checkpoint says, nothing goes but what this training wrote into its own folder."""
+    """Only files that this training wrote into its own folder are removed, whatever a resumed checkpoint contains."""
 
     @pytest.fixture
     def trained(self, tmp_path):
@@ -171,19 +171,19 @@ class TestRemovals:
         runner.train()
 
     def forge(self, path, target, **info):
-        """Write a checkpoint that names files; every validation to come is a new best."""
+        """Write a checkpoint that names files; every following validation is a new best."""
         content = torch.load(path, weights_only=True)
         content['message_hub']['runtime_info'].update(best_score=1e9, **info)
         content['message_hub']['resumed_keys'].update(dict.fromkeys(info, True))
         torch.save(content, target)
         return target
 
-    def test_own_earlier_best_goes(self, trained):
+    def test_own_earlier_best_is_removed(self, trained):
         self.train(trained, 4, self.forge(trained / 'epoch_2.pth', trained / 'epoch_2.pth'))
         assert [path.name for path in trained.glob('*.pth')].count('best_loss_epoch_2.pth') == 0
         assert len(list(trained.glob('best*'))) == 1 and len(list(trained.glob('epoch*'))) == 1
 
-    def test_own_earlier_best_goes_from_a_moved_folder(self, trained, tmp_path):
+    def test_own_earlier_best_is_removed_from_a_moved_folder(self, trained, tmp_path):
         self.forge(trained / 'epoch_2.pth', trained / 'epoch_2.pth')
         moved = trained.rename(tmp_path / 'moved')
         self.train(moved, 3, moved / 'epoch_2.pth')

@@ -109,7 +109,7 @@ def make_runner(work_dir, name, epochs=4, model=None, hooks=(), scheduler='one c
 
 
 def same(one, two):
-    """Whether nested data is equal to the last bit."""
+    """Return whether nested data are bitwise equal."""
     if isinstance(one, HistoryBuffer):
         return same(list(one.data), list(two.data)) and one.max_length == two.max_length
     if isinstance(one, (torch.Tensor, np.ndarray)):
@@ -127,7 +127,7 @@ def reload(data, path):
 
 
 class TestPlainData:
-    def test_comes_back_as_it_was(self, tmp_path):
+    def test_round_trip(self, tmp_path):
         buffer = HistoryBuffer(max_length=5)
         for value in (0.1, 2, math.inf):
             buffer.update(value, 3)
@@ -160,7 +160,7 @@ class TestPlainData:
             ({'keep': 1, 'function': math.sin, 'method': [].append}, {'keep': 1}),
         ],
     )
-    def test_becomes_what_python_has(self, value, plain):
+    def test_becomes_builtin_types(self, value, plain):
         found = to_plain(value)
         assert found == plain and type(found) is type(plain)
         if isinstance(found, dict):
@@ -178,7 +178,7 @@ class TestPlainData:
 
 class TestResume:
     @pytest.mark.parametrize('scheduler', SCHEDULERS)
-    def test_half_and_half_equals_one_run(self, tmp_path, scheduler):
+    def test_resumed_training_equals_one_run(self, tmp_path, scheduler):
         whole = make_runner(tmp_path / 'whole', f'whole {scheduler}', scheduler=scheduler)
         whole.train()
         # Stop after two epochs of the same schedule, as a killed process would.
@@ -192,7 +192,7 @@ class TestResume:
         assert same(rest.model.state_dict(), whole.model.state_dict())
         assert same(rest.optim_wrapper.state_dict(), whole.optim_wrapper.state_dict())
         for one, two in zip(rest.param_schedulers, whole.param_schedulers, strict=True):
-            # by name: the functions are the two processes' own
+            # by name: each process has its own function objects
             assert {key: one.state_dict()[key] for key in two.state_dict()} == two.state_dict()
         for key, history in whole.message_hub.log_scalars.items():
             if 'time' not in key:
@@ -231,11 +231,11 @@ class TestResume:
 
 
 class Stopped(Exception):
-    """The process is gone."""
+    """Raised in place of a killed process."""
 
 
 class StopAfter(Hook):
-    """Stop when so many epochs have been trained and validated."""
+    """Stop after this many epochs of training and validation."""
 
     def __init__(self, epochs):
         self.epochs = epochs
@@ -365,7 +365,7 @@ class TestMatch:
         model.register_buffer('mean', torch.tensor([0.0, math.nan]))
         assert broken_weights(model) == ['mean']
 
-    def test_other_number_of_classes_is_said(self, tmp_path, checkpoint):
+    def test_other_number_of_classes_is_reported(self, tmp_path, checkpoint):
         content = torch.load(checkpoint)
         content['meta']['cfg'] = 'model = dict(head=dict(num_classes=10))'
         torch.save(content, tmp_path / 'ten.pth')
@@ -402,7 +402,7 @@ class TestMatch:
         with pytest.raises(CheckpointError, match=r'not finite \(bias\)'):
             start('diverged', bias=torch.full((1,), math.nan))
 
-    def test_watches_one_loading_only(self, tmp_path, checkpoint):
+    def test_checks_only_the_next_loading(self, tmp_path, checkpoint):
         runner = make_runner(tmp_path, 'once', hooks=[MatchCheckpointHook()], load_from=str(checkpoint))
         runner.load_or_resume()
         runner.model.load_state_dict({}, strict=False)
@@ -415,7 +415,7 @@ class TestConfigureResume:
 
         return Config(dict(work_dir=str(tmp_path / 'run'), load_from='pretrained.pth', resume=False))
 
-    def test_nothing_yet(self, cfg):
+    def test_no_checkpoint_yet(self, cfg):
         configure_resume(cfg, 'auto')
         assert cfg.load_from == 'pretrained.pth' and not cfg.resume
 
@@ -431,7 +431,7 @@ class TestConfigureResume:
         assert cfg.resume and Path(cfg.load_from) == Path(cfg.work_dir, 'epoch_3.pth')
 
     @pytest.mark.parametrize('damage', ['cut', 'zeros', 'gone', 'not named'])
-    def test_a_torn_one_is_skipped_for_the_one_before(self, cfg, tmp_path, capsys, damage):
+    def test_damaged_one_is_skipped(self, cfg, tmp_path, capsys, damage):
         run = tmp_path / 'run'
         run.mkdir()
         for step, name in enumerate(('best_loss_epoch_1.pth', 'epoch_1.pth', 'epoch_2.pth')):
@@ -453,7 +453,7 @@ class TestConfigureResume:
 
     @pytest.fixture
     def run(self, tmp_path):
-        """Write the checkpoints of a training into its folder, the latest of which it names."""
+        """Write the checkpoints of a training into its folder, which records the latest."""
         folder = tmp_path / 'run'
         folder.mkdir()
 
@@ -478,7 +478,7 @@ class TestConfigureResume:
         folder = run(epoch_1=10, epoch_2=20, epoch_3=30)
         other = folder.rename(tmp_path / 'moved')
         folder.mkdir()
-        shutil.copy(other / 'epoch_3.pth', folder / 'epoch_9.pth')  # of whoever has the old place now
+        shutil.copy(other / 'epoch_3.pth', folder / 'epoch_9.pth')  # of another training that uses the old path
         (other / 'epoch_3.pth').unlink()
         cfg.work_dir = str(other)
         configure_resume(cfg, 'auto')
@@ -515,7 +515,7 @@ class TestConfigureResume:
                 if Path(cfg.load_from).name == 'epoch_2.pth':
                     assert load_from_local(cfg.load_from)['meta']['iter'] == 20
 
-    def test_nothing_whole_yet(self, cfg, tmp_path):
+    def test_no_undamaged_checkpoint_yet(self, cfg, tmp_path):
         (tmp_path / 'run').mkdir()
         (tmp_path / 'run' / 'epoch_1.pth').write_bytes(b'PK')
         (tmp_path / 'run' / '.epoch_1.pth.0.part').write_bytes(b'PK')

@@ -13,7 +13,7 @@ from rescaps_plugin.training.distributed import prepare_cpu_ddp
 
 @pytest.fixture
 def process(monkeypatch, tmp_path):
-    """One process as torchrun starts it, without an accelerator."""
+    """Environment of a single process started by torchrun, without an accelerator."""
     monkeypatch.setattr(distributed, 'get_device', lambda: 'cpu')
     for name, value in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, MASTER_ADDR='127.0.0.1', MASTER_PORT=0).items():
         monkeypatch.setenv(name, str(value))

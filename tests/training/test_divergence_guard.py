@@ -18,7 +18,7 @@ from tests.training.test_checkpoints import Line, make_runner
 
 
 class Breaking(Line):
-    """Gives a loss or a gradient that is not finite at one call."""
+    """Returns a loss, or causes a gradient, that is not finite at one call."""
 
     def __init__(self, call, value=math.nan, gradient=False):
         super().__init__()
@@ -106,7 +106,7 @@ def test_names_the_samples_and_the_broken_inputs(tmp_path, samples, names):
     batch = dict(inputs=[torch.zeros(2), torch.tensor([1.0, math.nan])], data_samples=samples)
     guard = NaNGuardHook()
     guard.after_train_iter(runner, 0, batch, dict(loss=torch.tensor(math.nan), accuracy=math.nan))
-    # The error is about the iteration whose loss it was, not about the one that found it.
+    # The error names the iteration of the loss, not the one in which it was found.
     runner.iter = 5
     runner.optim_wrapper.get_lr = lambda: dict(lr=[9.0])
     with pytest.raises(DivergedError) as raised:

@@ -95,7 +95,7 @@ def test_bfloat16_on_a_gpu(device):
 
 
 @pytest.mark.parametrize('fields', [dict(type='OptimWrapper'), dict(type='AmpOptimWrapper', dtype='bfloat16')])
-def test_unasked(device, fields):
+def test_full_precision_by_default(device, fields):
     device('cuda')
     cfg = config(**fields)
     configure_amp(cfg)
@@ -138,7 +138,7 @@ def test_evaluation_dtype(device):
 
 @MODELS.register_module()
 class Watched(BaseModel):
-    """Records what reaches its convolution."""
+    """Records the inputs of its convolution."""
 
     def __init__(self):
         super().__init__(BaseDataPreprocessor())
@@ -160,7 +160,7 @@ class Watched(BaseModel):
         (dict(amp='auto', channels_last=True, compile=dict(backend='eager')), torch.bfloat16, True),
     ],
 )
-def test_runs_use_what_their_config_says(tmp_path, options, dtype, channels_last):
+def test_runs_follow_their_config(tmp_path, options, dtype, channels_last):
     data = [dict(inputs=torch.randn(3, 6, 6)) for _ in range(2)]
     loader = dict(dataset=data, batch_size=2, collate_fn=dict(type='default_collate'))
     loader['sampler'] = dict(type='DefaultSampler', shuffle=False)
@@ -222,7 +222,7 @@ def test_fused_optimizers_on_a_gpu(monkeypatch, device, optimizer, fused):
     wrapper = dict(type='OptimWrapper', optimizer=dict(optimizer))
     built = type('Runner', (engine_runner._Careful, Building), {})().build_optim_wrapper(wrapper)
     assert built['optimizer'].get('fused') is fused
-    assert wrapper['optimizer'] == optimizer  # the config stays as it was
+    assert wrapper['optimizer'] == optimizer  # the config is unchanged
     assert {key: built['optimizer'][key] for key in optimizer} == optimizer
 
 

@@ -1,4 +1,4 @@
-"""What ``--resume`` says and refuses where a checkpoint and the config differ."""
+"""Messages and errors of ``--resume`` where a checkpoint and the config differ."""
 
 import re
 
@@ -22,7 +22,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def resume(tmp_path, checkpoint):
-    """Resume from a checkpoint that was changed, by a config that was; gives what is logged."""
+    """Resume from a changed checkpoint with a changed config, and return the log."""
 
     def resume(change=lambda content: None, configure=lambda runner: None):
         content = torch.load(checkpoint, weights_only=True)
@@ -40,7 +40,7 @@ def resume(tmp_path, checkpoint):
     return resume
 
 
-def test_says_what_is_resumed(resume):
+def test_logs_what_is_resumed(resume):
     log = resume()
     assert re.search('Resumed from .*changed.pth: weights, state of the optimizer and of 1 parameter schedules', log)
     assert 'best score so far' in log and 'Not resumed as configured' not in log
@@ -92,7 +92,7 @@ def test_another_number_of_iterations_to_an_epoch(resume):
         resume(change)
 
 
-def test_warns_of_what_the_config_changed(resume):
+def test_warns_of_changed_settings(resume):
     def configure(runner):
         runner.optim_wrapper['optimizer'].update(lr=0.5, weight_decay=0.1)
         runner.param_schedulers.update(eta_max=0.7, end=9)

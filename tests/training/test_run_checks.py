@@ -1,4 +1,4 @@
-"""What stops a run, or is said of it, before its first checkpoint."""
+"""Errors and warnings of a run before its first checkpoint."""
 
 import re
 
@@ -43,7 +43,7 @@ def build(repository, tmp_path):
 
 @LOOPS.register_module(force=True)
 class OwnLoop(BaseLoop):
-    """A training loop of a user's own, which has no check of its data."""
+    """A custom training loop, which does not check its data."""
 
     max_epochs = max_iters = 1
     iter = epoch = 0
@@ -135,7 +135,7 @@ class TestClasses:
         ),
     )
 
-    # A test mixes no samples.
+    # Samples are not mixed in a test.
     @pytest.mark.parametrize(
         ('phase', 'config', 'options', 'message'),
         [
@@ -195,7 +195,7 @@ class TestLastBatch:
 
 
 class TestShapes:
-    """Shapes that do not fit are one line with the config's key and the right value."""
+    """Mismatching shapes are reported in one line with the config's key and the correct value."""
 
     RESIZED = (
         "test_dataloader.dataset.pipeline=[dict(type='Grayscale'),dict(type='Resize',scale=(48,32)),"
@@ -213,7 +213,7 @@ class TestShapes:
         ('icon/icon-rpr_efficientnet-lite0_synthetic', LEVELS, r'decode_head\.in_channels=\[24, 40, 112, 320\]\.'),
     )
 
-    # The training pipeline of the resized one is as it was: its fifth case has no training.
+    # The training pipeline of the resized case is unchanged, so the fifth case has no training.
     @pytest.mark.parametrize(
         ('phase', 'config', 'option', 'message'),
         [
@@ -254,7 +254,7 @@ class TestScheduleLength:
             dict(type='CosineAnnealingLR', end=20, by_epoch=True, convert_to_iter_based=True),
             r'after 20 epochs \(40 iterations\), the training after 3 epochs \(6 iterations\): the schedule is cut off',
         ),
-        (dict(type='CosineAnnealingLR', end=2), 'after 2 epochs, the training after 3 epochs: lr stays as it is'),
+        (dict(type='CosineAnnealingLR', end=2), 'after 2 epochs, the training after 3 epochs: lr stays constant'),
         (dict(type='MultiStepLR', milestones=[1, 5]), 'MultiStepLR ends after 5 epochs, the training after 3 epochs'),
         (
             dict(type='LinearLR', start_factor=0.1, end=30, by_epoch=False),

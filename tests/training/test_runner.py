@@ -1,4 +1,4 @@
-"""What every run of our tools has, whichever library's config it is of."""
+"""Features of every run of our tools, for configs of any library."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Losses recorded an iteration later, and all the same in logs and checkpoints."""
+"""Losses are recorded an iteration later, with the same logs and checkpoints."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_same_history_as_mmengines_hook(tmp_path, interval):
     histories = [runner.message_hub.get_scalar('train/loss').data[0].tolist() for runner in (theirs, ours)]
     assert histories[0] == histories[1] and len(histories[0]) > 4
     epoch = len(histories[0]) // 2
-    # One behind, except where a log or a checkpoint reads them.
+    # One iteration late, except where a log or a checkpoint reads them.
     expected = [step if step % interval == 0 or step == epoch else step - 1 for step in range(1, epoch + 1)]
     assert recorded.after_iterations == expected + [epoch + step for step in expected]
     assert set(recorded.at_checkpoints) == {epoch, 2 * epoch}

@@ -1,4 +1,4 @@
-"""The learning rate of the configs: that of MMEngine's two schedulers, over a training of any length."""
+"""The learning rate of the configs equals that of MMEngine's two schedulers, for any length of training."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_rate_without_a_rise():
     assert first == [0.1, 0.01] and last[0] < 0.01
 
 
-def test_resumed_schedule_goes_on():
+def test_resumed_schedule_continues():
     one, two, three = optimizer(), optimizer(), optimizer()
     whole, first, second = (cycle(each, end=10) for each in (one, two, three))
     expected = list(rates(one, [whole], 10))

@@ -13,10 +13,10 @@ from rescaps_plugin.cli.arguments import add_config_options, positive_int
 
 
 def size(text: str) -> str:
-    """Read one number of ``--input-size``.
+    """Parse one number of ``--input-size``.
 
     Raises:
-        ArgumentTypeError: It is neither an integer nor a product of integers and swept {KEY}s.
+        ArgumentTypeError: The text is neither an integer nor a product of integers and swept {KEY}s.
     """
     if not re.fullmatch(r'(\d+|{\w+})(\*(\d+|{\w+}))*', text):
         raise ArgumentTypeError(f'must be an integer, or a product like 17*{{n}}, not {text!r}')
@@ -24,10 +24,10 @@ def size(text: str) -> str:
 
 
 def sweep(text: str) -> tuple[str, list[int]]:
-    """Read ``KEY=N,N,...``, a key of ``--sweep`` and its values; the first holds while other keys grow.
+    """Parse ``KEY=N,N,...``, a key of ``--sweep`` and its values; the first one is used while other keys grow.
 
     Raises:
-        ArgumentTypeError: It has another form, or fewer than two values.
+        ArgumentTypeError: The text has another form, or fewer than two values.
     """
     key, _, values = text.partition('=')
     if not key.isidentifier() or not re.fullmatch(r'[1-9]\d*(,[1-9]\d*)+', values):
@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None, description: str | None = None) -> Na
         The arguments, with ``targets`` of the preset.
 
     Raises:
-        SystemExit: They are wrong; the message is on stderr.
+        SystemExit: The arguments are invalid; the message is on stderr.
     """
     parser = _make_parser(description)
     chooser = ArgumentParser(add_help=False)
@@ -58,7 +58,7 @@ def parse_args(argv: Sequence[str] | None, description: str | None = None) -> Na
     args = parser.parse_args(argv)
     _check(parser, args)
     args.min_time = args.min_time or (3.0 if args.loader else 0.2)
-    # Processes of many candidates on one GPU are not to compete for the CPU.
+    # Processes of many candidates on one GPU must not compete for the CPU.
     args.threads = args.threads or (1 if args.device == 'cuda' else torch.get_num_threads())
     args.memory_modes = args.memory_modes or args.modes
     args.train_batch_sizes = args.train_batch_sizes or [batch for batch in args.batch_sizes if batch > 1]
@@ -68,68 +68,70 @@ def parse_args(argv: Sequence[str] | None, description: str | None = None) -> Na
 def _make_parser(description: str | None) -> ArgumentParser:
     parser = ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
     count = dict(type=positive_int, metavar='N')
-    parser.add_argument('names', nargs='*', metavar='NAME', help='what to compare')
-    parser.add_argument('--preset', choices=PRESETS, help='a comparison that is ready to run')
+    parser.add_argument('names', nargs='*', metavar='NAME', help='candidates to compare')
+    parser.add_argument('--preset', choices=PRESETS, help='predefined comparison')
     parser.add_argument('--loader', metavar='CONFIG', help="time a config's data loader; takes --cfg-options")
-    parser.add_argument('--reference', metavar='NAME', help='what ratios are to; default: the first NAME')
+    parser.add_argument('--reference', metavar='NAME', help='base of the ratios; default: the first NAME')
     parser.add_argument(
         '--input-size',
         nargs='+',
         type=size,
         metavar='N',
         default=['3', '32', '32'],
-        help='of one input; default: 3 32 32',
+        help='shape of one input; default: 3 32 32',
     )
     parser.add_argument(
         '--sweep',
         nargs='+',
         type=sweep,
         metavar='KEY=N,N,...',
-        help='grow what stands as {KEY} in a NAME or in --input-size, or the batch, with the others at their first N',
+        help='vary {KEY} in a NAME or in --input-size, or the batch, with the other keys at their first N',
     )
     parser.add_argument(
-        '--profile', type=positive_int, metavar='BATCH', help='show also the shares of time of kinds of operations'
+        '--profile', type=positive_int, metavar='BATCH', help='also show the shares of time by kind of operation'
     )
     parser.add_argument('--modes', nargs='+', choices=('infer', 'train'), default=['infer', 'train'])
-    parser.add_argument('--batch-sizes', nargs='+', **count, default=[1, 16], help='to time; default: 1 16')
+    parser.add_argument('--batch-sizes', nargs='+', **count, default=[1, 16], help='batch sizes to time; default: 1 16')
     parser.add_argument(
-        '--train-batch-sizes', nargs='+', **count, help='to time training steps; default: --batch-sizes above 1'
+        '--train-batch-sizes', nargs='+', **count, help='those of training; default: --batch-sizes above 1'
     )
-    parser.add_argument('--memory-batch', **count, default=64, help='to measure memory at; default: 64')
+    parser.add_argument('--memory-batch', **count, default=64, help='batch size for memory; default: 64')
     parser.add_argument('--memory-modes', nargs='+', choices=('infer', 'train'), help='default: --modes')
     parser.add_argument('--repeats', **count, default=7, help='rounds; default: 7')
     parser.add_argument(
-        '--min-time', type=float, metavar='S', help='seconds a measurement; default: 0.2, with --loader 3'
+        '--min-time', type=float, metavar='S', help='seconds per measurement; default: 0.2, with --loader 3'
     )
     parser.add_argument(
         '--time-limit',
         type=float,
         default=math.inf,
         metavar='S',
-        help='start no measurement after so many seconds, and report what is measured; default: none',
+        help='time limit in seconds, after which finished measurements are reported; default: none',
     )
     parser.add_argument('--input-grad', action='store_true', help="train with the input's gradient, as inner layers do")
     parser.add_argument('--channels-last', action='store_true', help='+channels_last for every NAME')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='+bf16 or +fp16 for every NAME')
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--threads', **count, help="on the CPU; default: PyTorch's, or 1 with a GPU")
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/benchmark'), help='folder; default: %(default)s')
+    parser.add_argument('--threads', **count, help="CPU threads; default: PyTorch's, or 1 with a GPU")
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/benchmark'), help='output folder; default: %(default)s'
+    )
     return parser
 
 
 def _check(parser: ArgumentParser, args: Namespace) -> None:
-    """Exit with a message where arguments do not fit each other, or the machine."""
+    """Exit with a message if arguments conflict with each other or do not suit the machine."""
     if args.loader and (args.names or args.preset):
-        parser.error('--loader goes without a NAME and a --preset')
+        parser.error('--loader cannot be combined with a NAME or a --preset')
     if not args.names and not args.loader:
         parser.error('give a NAME, a --preset or a --loader')
     keys = [key for key, _ in args.sweep or []]
     for text in [*args.names, *args.input_size]:
         for key in re.findall(r'{(\w+)}', text):
             if key not in keys:
-                parser.error(f'{text}: --sweep does not say what {{{key}}} is')
+                parser.error(f'{text}: --sweep does not define {{{key}}}')
     unused = [key for key in keys if key != 'batch' and f'{{{key}}}' not in ' '.join([*args.names, *args.input_size])]
     if unused:
-        parser.error(f'--sweep: {{{unused[0]}}} stands in no NAME and not in --input-size')
+        parser.error(f'--sweep: {{{unused[0]}}} is neither in a NAME nor in --input-size')
     if args.device == 'cuda' and not torch.cuda.is_available():
         parser.error('--device cuda: PyTorch finds no GPU')

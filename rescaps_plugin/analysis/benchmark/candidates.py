@@ -1,4 +1,4 @@
-"""Candidates of a benchmark: networks and layers, by the names that the command line gives them.
+"""Candidates of a benchmark: networks and layers, by their names on the command line.
 
 A candidate is named the way Python calls it, followed by the forms it runs in::
 
@@ -36,7 +36,7 @@ def parse_candidate(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
         name: The name, as the module's docstring describes it.
 
     Returns:
-        What builds it, and the forms it runs in.
+        A function that builds it, and the forms it runs in.
 
     Raises:
         UserError: If the name is malformed or names nothing; it lists close matches.
@@ -63,7 +63,7 @@ def parse_candidate(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
     if not callable(create):
         close = ', '.join(difflib.get_close_matches(attribute, known))
         raise UserError(
-            f'{attribute!r} is nothing to build from {where}.' + (f' Close matches: {close}.' if close else '')
+            f'{attribute!r} is not a class or function of {where}.' + (f' Close matches: {close}.' if close else '')
         )
     return partial(create, *values, **keywords), forms
 

@@ -1,4 +1,4 @@
-"""The body of ``tools/benchmark.py``."""
+"""Implementation of ``tools/benchmark.py``."""
 
 import time
 from argparse import Namespace
@@ -38,7 +38,7 @@ def run(args: Namespace, command: str) -> None:
 
 
 def _run_loader(args: Namespace, command: str) -> None:
-    # Here, so that a comparison of timm models does without mmengine.
+    # Imported here, so that a comparison of timm models does not need mmengine.
     from rescaps_plugin.analysis.benchmark.loader import make_loader_page, measure_loader
 
     speed = measure_loader(args.loader, args.cfg_options, str(args.out), args.min_time)

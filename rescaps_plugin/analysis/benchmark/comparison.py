@@ -17,7 +17,7 @@ def run_comparison(args: Namespace, names: Sequence[str], reference: str, comman
     Args:
         args: Arguments of ``tools/benchmark.py``.
         names: Names of the candidates.
-        reference: The candidate that ratios are to.
+        reference: The candidate that ratios are relative to.
         command: The command line, for the record.
         deadline: As of :func:`~rescaps_plugin.analysis.benchmark.processes.measure_all`.
 

@@ -90,7 +90,7 @@ def measure_loader(config: str, options: dict[str, Any] | None, work_dir: str, s
 
 
 def _load(runner: Runner, cfg: Config, workers: int) -> Iterator[Any]:
-    """Load batches in so many workers, epoch after epoch."""
+    """Load batches with the given number of workers, epoch after epoch."""
     dataloader = dict(cfg.train_dataloader, num_workers=workers)
     if workers == 0:
         dataloader = {key: value for key, value in dataloader.items() if key not in _WORKER_OPTIONS}
@@ -107,7 +107,7 @@ def _count(batch: Any) -> int:
 
 
 def _images_per_second(batches: Iterator[Any], ahead: int, seconds: float) -> float:
-    """Measure the speed of loading, not of the batches that workers have loaded before the clock starts."""
+    """Measure the speed of loading, without the batches that workers loaded before the clock starts."""
     for _ in range(ahead):
         next(batches)
     images, begin = 0, time.perf_counter()

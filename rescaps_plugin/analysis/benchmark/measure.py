@@ -1,4 +1,4 @@
-"""Measure what one candidate costs in this process: parameters, multiply-adds, time and memory."""
+"""Measure the cost of one candidate in this process: parameters, multiply-adds, time and memory."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from rescaps_plugin.analysis.benchmark.candidates import PRECISIONS, is_compiled
 from rescaps_plugin.analysis.memory import PeakMemory
 from rescaps_plugin.cli.errors import UserError
 
-# Kinds of operations, by the names that PyTorch's own operators have.
+# Kinds of operations, by the names of PyTorch's operators.
 OPERATIONS = {
     'convolutions': r'^aten::\w*conv',
     'matrix products': r'^aten::(mm|bmm|addmm|baddbmm)$',
@@ -88,15 +88,15 @@ class Bench:
     output's squared norm (nothing to compute: the output is its gradient) and the release of the gradients.
 
     float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
-    is :func:`torch.compile` of the whole module as one graph, for each batch size anew; ``cudagraphs`` is the same in
-    its mode ``reduce-overhead``, which replays CUDA graphs.
+    is :func:`torch.compile` of the whole module as one graph, compiled for each batch size; ``cudagraphs`` is the same
+    in its mode ``reduce-overhead``, which replays CUDA graphs.
 
     Args:
         name: Name of the candidate.
         conditions: Conditions of measurement.
 
     Raises:
-        UserError: If it does not take its arguments or the input.
+        UserError: If the candidate rejects its arguments or the input.
     """
 
     def __init__(self, name: str, conditions: Conditions) -> None:
@@ -136,7 +136,7 @@ class Bench:
     def settings(self) -> Iterator[None]:
         """Set PyTorch's flags of the process: TensorFloat-32, and cuDNN's choice of algorithms by its heuristics.
 
-        To choose them by their times takes ten seconds a candidate and more, and is off in our configs too.
+        Choosing them by their times takes ten seconds or more per candidate, and is off in our configs too.
         """
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
@@ -200,7 +200,7 @@ class Bench:
         return counter.get_total_flops() // 2
 
     def profile(self, mode: str, batch: int) -> dict[str, float]:
-        """Measure the share of a step's time, not the first's, that each of :data:`OPERATIONS` takes, and the rest."""
+        """Measure the shares of time of :data:`OPERATIONS`, and of the rest, in a step after the first."""
         with self.settings():
             step = self.step(mode, batch)
             step()
@@ -209,7 +209,7 @@ class Bench:
         return shares_of_time(profiler.key_averages(), self.conditions.device)
 
     def peak_memory(self, step: Callable[[], None]) -> int:
-        """Measure how far one step, not the first, raises the memory in use at its peak."""
+        """Measure by how much one step after the first raises the peak of the memory in use."""
         step()
         memory = PeakMemory(self.conditions.device)
         step()
@@ -225,7 +225,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def time_step(step: Callable[[], Any], device: str, min_time: float, threads: int | None = None) -> float:
-    """Measure the median time of a step, not the first.
+    """Measure the median time of the steps after the first.
 
     On a GPU it is the time between events that are recorded between steps, without waiting for any but the last.
 
@@ -233,7 +233,7 @@ def time_step(step: Callable[[], Any], device: str, min_time: float, threads: in
         step: Function to run.
         device: Where it runs, ``'cpu'`` or ``'cuda'``.
         min_time: Seconds to spend on the steps that are counted.
-        threads: Threads of PyTorch on the CPU. Defaults to those that it has.
+        threads: Threads of PyTorch on the CPU. Defaults to the current number.
 
     Returns:
         Seconds.

@@ -6,10 +6,10 @@ from rescaps_plugin.analysis.benchmark.report import Target
 # The network of the authors' release.
 RELEASE = 'rescaps_cifar(capsule_types=(32, 32, 32, 8), residual="ones")'
 
-# The same arithmetic as rescaps_cifar, step by step, and nothing but the convolutions that it is made of.
+# The arithmetic of rescaps_cifar step by step, and its convolutions alone.
 LITERAL = 'tests/layers/literal.py:LiteralResCaps(types=(32, 32, 16, 16), residual="identity")'
 CONVOLUTIONS = 'tests/layers/plain.py:ConvStack(types=(32, 32, 16, 16))'
-# The forms that are to be the fastest on a GPU.
+# The forms expected to be the fastest on a GPU.
 FAST = '+channels_last+bf16+compile'
 FASTEST = '+channels_last+bf16+cudagraphs'
 GPU_STEP = Quantity('time', 'train', 128)
@@ -27,7 +27,7 @@ GPU = dict(
 PRESETS = {
     # The same arithmetic: step by step as the authors' release computes it, and as convolutions with composed kernels.
     'literal': dict(names=['tests/layers/literal.py:LiteralResCaps', RELEASE, f'{RELEASE}+deploy']),
-    # The deploy form against nothing but the convolutions it is made of.
+    # The deploy form against its convolutions alone.
     'deploy': dict(names=['tests/layers/plain.py:ConvStack', f'{RELEASE}+deploy', RELEASE], modes=['infer']),
     'precision': dict(
         names=['rescaps_cifar', 'rescaps_cifar+bf16', 'rescaps_cifar+deploy', 'rescaps_cifar+deploy+bf16'],
@@ -42,7 +42,7 @@ PRESETS = {
         input_grad=True,
         sweep=[('types', [8, 16, 32, 64]), ('side', [8, 16, 32, 64]), ('batch', [8, 1, 32, 128])],
     ),
-    # On a GPU, in less than four minutes: what precision, layout and compiler bring, against the limit and the others.
+    # On a GPU, in less than four minutes: precision, layout and compiler, against the limit and the other networks.
     'gpu': dict(
         names=[
             *(

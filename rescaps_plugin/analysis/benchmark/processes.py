@@ -1,7 +1,7 @@
-"""Measure candidates side by side, each in a process of its own.
+"""Measure candidates in parallel processes, one per candidate.
 
-So none warms another's caches or keeps its memory. The processes start, build and compile side by side; then all are
-measured in turn, round by round: a machine that gets slower slows all of them.
+Candidates thus share neither caches nor memory. The processes start, build and compile in parallel; then all are
+measured in turn, round by round, so that a slowdown of the machine affects all of them.
 """
 
 import math
@@ -38,7 +38,7 @@ def _serve(connection: Connection, name: str, conditions: Conditions, compile_th
         try:
             bench = bench or Bench(name, conditions)
             answer = getattr(bench, method)(*arguments), None
-        except Exception as error:  # a candidate is any code, and exceptions do not all survive a pipe
+        except Exception as error:  # a candidate may run any code, and not every exception can be pickled
             text = str(error).strip() or type(error).__name__
             answer = None, text.splitlines()[0]
         if conditions.device == 'cuda':
@@ -48,7 +48,7 @@ def _serve(connection: Connection, name: str, conditions: Conditions, compile_th
 
 
 class _Processes:
-    """A process for each candidate, started when it is first called; on leaving the block all end."""
+    """A process for each candidate, started at its first call; all end when the block is left."""
 
     def __init__(self, names: Sequence[str], conditions: Conditions) -> None:
         self.compiled = [is_compiled(parse_candidate(name)[1]) for name in names]
@@ -79,14 +79,14 @@ class _Processes:
             process.join()
 
     def alive(self, index: int) -> bool:
-        """Return whether the process of a candidate runs."""
+        """Return whether the process of a candidate is running."""
         return self.started[index][0].is_alive()
 
     def call(self, index: int, method: str, *arguments: Any, deadline: float = math.inf) -> tuple[Any, str | None]:
         """Call a method of a candidate's :class:`Bench`.
 
         Args:
-            index: Which candidate.
+            index: Index of the candidate.
             method: Name of the method.
             *arguments: Its arguments.
             deadline: When to give up and kill the process, in seconds of :func:`time.monotonic`.
@@ -110,7 +110,7 @@ class _Processes:
             return None, 'its process died, out of memory?'
 
     def prepare(self, quantities: Sequence[Sequence[Quantity]], deadline: float) -> list[str | None]:
-        """Build candidates side by side, as many as keep the CPU busy, those that are compiled last.
+        """Build candidates in parallel, as many as keep the CPU busy, and those that are compiled last.
 
         Args:
             quantities: The quantities to measure of each.
@@ -154,9 +154,9 @@ def measure_all(
     deadline: float = math.inf,
     progress: Callable[[Measurements], None] = lambda measured: None,
 ) -> Measurements:
-    """Measure candidates in turn, each in its own process; every other round goes through them backwards.
+    """Measure candidates in turn, each in its own process; every other round is in reverse order.
 
-    A measurement that fails, as for lack of memory, is left out from then on.
+    A measurement that fails, for example for lack of memory, is left out of the following rounds.
 
     Args:
         names: The candidates.

@@ -31,14 +31,14 @@ def si(value: float, unit: str = '') -> str:
 
 
 class Target(NamedTuple):
-    """A figure to reach: how a candidate compares to another.
+    """A figure to reach, relative to another candidate.
 
     Args:
         quantity: The quantity that is compared.
         candidate: Name of the candidate.
         reference: Name of the other.
-        speed: Least speed, as a multiple of the other's; for time.
-        cost: Highest cost, as a multiple of the other's. One of the two is given.
+        speed: Minimum speed, as a multiple of the other's; for time.
+        cost: Maximum cost, as a multiple of the other's. One of the two is given.
     """
 
     quantity: Quantity
@@ -73,7 +73,7 @@ def compare(
     Args:
         names: The candidates.
         measured: Their measurements.
-        reference: The candidate that ratios are to.
+        reference: The candidate that ratios are relative to.
         profiles: Shares of time of the candidates, by mode.
         targets: Figures to reach; those of other candidates are left out.
 

@@ -16,7 +16,7 @@ from rescaps_plugin.analysis.machine import describe_run
 SWEEP_NOTES = """\
 Held at {held} while one of {keys} grows; cost ~ size^exponent, in bold, fitted by least squares to the logarithms of
 the medians of {repeats} rounds. A training step is forward, backward and the release of the gradients. Added memory is
-the peak during a step above what was in use before it. What is missing ran out of memory, or cannot be trained at
+the peak during a step above what was in use before it. Missing values ran out of memory, or cannot be trained at
 batch 1.
 """
 

@@ -13,7 +13,7 @@ from rescaps_plugin.data.subset import evenly_spaced
 
 
 def percentage(correct: np.ndarray) -> float | None:
-    """Return the part of a bool array that is true, in per cent; None of an empty one."""
+    """Return the percentage of a bool array that is true; None for an empty array."""
     return 100 * float(np.mean(correct)) if len(correct) else None
 
 

@@ -23,12 +23,12 @@ class AttackSettings:
 
     Args:
         steps: Steps of BIM and PGD, each of 2.5 epsilon / steps.
-        restarts: Random starts of PGD; an image counts as fooled if any of them fools.
+        restarts: Random starts of PGD; the attack succeeds if any of them does.
         queries: Iterations of Square.
-        batch_size: Images at a time.
+        batch_size: Images per batch.
         seed: Seed that each attack starts from.
-        objective: One of ``OBJECTIVES``: the margin of log-odds, or the cross-entropy of the model's raw outputs, as
-            the libraries' defaults have it.
+        objective: One of ``OBJECTIVES``: the margin of log-odds, or the cross-entropy of the model's raw outputs, the
+            default of the libraries.
     """
 
     steps: int = 20
@@ -79,7 +79,7 @@ def _square(target: Target, pixels: np.ndarray, labels: np.ndarray, eps: float, 
         target.estimator,
         eps=eps,
         max_iter=settings.queries,
-        # ART draws a square of this part of the image, which has to fit into the shorter side.
+        # The fraction of the image that ART's square covers, which must fit into the shorter side.
         p_init=0.8 * min(height, width) / max(height, width),
         batch_size=settings.batch_size,
         verbose=False,
@@ -88,7 +88,7 @@ def _square(target: Target, pixels: np.ndarray, labels: np.ndarray, eps: float, 
 
 
 Attack = Callable[[Target, np.ndarray, np.ndarray, float, AttackSettings], np.ndarray]
-# Random signs are the baseline that an attack has to beat. Square needs outputs alone, the others need gradients.
+# Random signs are the baseline of attacks. Square only needs outputs, the others need gradients.
 ATTACKS: dict[str, Attack] = {'noise': _noise, 'fgsm': _fgsm, 'bim': _bim, 'pgd': _pgd, 'square': _square}
 TITLES = {'noise': 'random signs', 'fgsm': 'FGSM', 'bim': 'BIM', 'pgd': 'PGD', 'square': 'Square (black box)'}
 
@@ -96,7 +96,7 @@ TITLES = {'noise': 'random signs', 'fgsm': 'FGSM', 'bim': 'BIM', 'pgd': 'PGD', '
 def run_attack(
     name: str, target: Target, pixels: np.ndarray, labels: np.ndarray, eps: float, settings: AttackSettings
 ) -> np.ndarray:
-    """Perturb images by at most epsilon, so that a model errs.
+    """Perturb images by at most epsilon so that a model misclassifies them.
 
     Args:
         name: One of ``ATTACKS``.
@@ -126,7 +126,7 @@ def measure(target: Target, pixels: np.ndarray, labels: np.ndarray, batch_size: 
         target: The model.
         pixels: Images ``[n, c, h, w]`` in [0, 1].
         labels: True classes ``[n]``.
-        batch_size: Images at a time.
+        batch_size: Images per batch.
 
     Returns:
         ``accuracy`` in per cent and ``loss``, the mean margin of log-odds.
@@ -146,20 +146,20 @@ def attack_models(
     epsilons: Sequence[float],
     settings: AttackSettings,
 ) -> dict[str, Any]:
-    """Attack every model by every attack at every epsilon, and test PGD's images on every other model.
+    """Run every attack on every model at every epsilon, and test PGD's images on every other model.
 
     Args:
         targets: The models.
         pixels: float32 images ``[n, c, h, w]`` in [0, 1].
         labels: True classes ``[n]``.
-        epsilons: Largest changes of a pixel, rising.
+        epsilons: Largest changes of a pixel, in ascending order.
         settings: Settings of the attacks.
 
     Returns:
         ``clean``: measurements by model. ``white_box``: by model, attack and position in ``epsilons``.
         ``transfer``: by model attacked, model tested and epsilon. ``unbounded``: PGD at an epsilon of 1, by model.
-        ``zero_gradients``: by model, images on which the gradient is zero. ``largest_excess``: by model, how far a
-        pixel came out of its bounds.
+        ``zero_gradients``: by model, images on which the gradient is zero. ``largest_excess``: by model, the largest
+        violation of the pixels' bounds.
     """
     size = settings.batch_size
     results: dict[str, Any] = {'clean': {}, 'white_box': {}, 'transfer': {}, 'unbounded': {}}

@@ -2,8 +2,8 @@
 
 The signs are those of Athalye, Carlini, Wagner, *Obfuscated gradients give a false sense of security*, ICML 2018,
 Sec. 3.1: one-step attacks that do better than iterative ones, black-box attacks that do better than white-box ones,
-unbounded attacks that do not always succeed, random search that finds what gradients do not, and distortion that does
-not raise the success.
+unbounded attacks that do not always succeed, random search that succeeds where gradients do not, and larger distortions
+that do not raise the success.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Check:
 
     Args:
         model: Name of the model.
-        claim: Statement that has to hold.
+        claim: Statement that must hold.
         passed: Whether it does.
         found: Measured figures, as text.
     """
@@ -35,11 +35,11 @@ class Check:
 
 
 def check_attacks(results: dict[str, Any], epsilons: Sequence[float], images: int) -> list[Check]:
-    """Check the results of attacks for signs of masked gradients; orders have to hold at every epsilon.
+    """Check the results of attacks for signs of masked gradients; orderings must hold at every epsilon.
 
     Args:
         results: Return value of :func:`~rescaps_plugin.analysis.robustness.attacks.attack_models`.
-        epsilons: Largest changes of a pixel, rising.
+        epsilons: Largest changes of a pixel, in ascending order.
         images: Number of images.
 
     Returns:
@@ -70,7 +70,7 @@ def check_attacks(results: dict[str, Any], epsilons: Sequence[float], images: in
         for other, entries in results['transfer'].items():
             if other != model:
                 transferred = [entry['accuracy'] for entry in entries[model]]
-                claim = f'PGD fools as many as what PGD made against {other} or more'
+                claim = f'PGD fools as many as the images of PGD against {other} or more'
                 checks.append(_compare(model, claim, accuracy['pgd'], transferred))
         left = results['unbounded'][model]['accuracy']
         checks.append(

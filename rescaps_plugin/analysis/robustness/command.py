@@ -1,4 +1,4 @@
-"""The body of ``tools/robustness.py``."""
+"""Implementation of ``tools/robustness.py``."""
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from rescaps_plugin.training.checkpoint_writer import whole_files
 
 
 def run(args: Namespace) -> None:
-    """Test models in every mode that is asked for, and write the results.
+    """Test models in the requested modes, and write the results.
 
     Args:
         args: Arguments of ``tools/robustness.py``.
@@ -68,7 +68,7 @@ def attack(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
         args: Arguments of ``tools/robustness.py``.
 
     Returns:
-        What :func:`~rescaps_plugin.analysis.robustness.attacks.attack_models` returns; ``images``, their number;
+        The result of :func:`~rescaps_plugin.analysis.robustness.attacks.attack_models`; ``images``, their number;
         ``epsilons``; ``settings``; and ``checks`` and their ``lines``.
     """
     batch = load_images(models[0].samples, evenly_spaced(len(models[0].samples), args.attack_images))
@@ -117,12 +117,12 @@ MODES: dict[str, tuple[Callable[[Sequence[Model], Namespace], dict[str, Any]], C
 
 
 def _choose_modes(models: Sequence[Model], wanted: Sequence[str] | None) -> Sequence[str]:
-    """Return the modes to run: those that are wanted, or by default all that the data admit."""
+    """Return the modes to run: those requested, or by default all that the data support."""
     modes = wanted or [mode for mode, (_, admits) in MODES.items() if admits(models)]
     if 'viewpoint' in modes and not have_viewpoints(models):
         raise UserError(
-            f'--modes viewpoint needs data sets that know viewpoints, SmallNORB, not {models[0].test_set["type"]}.'
+            f'--modes viewpoint needs a data set with viewpoints, SmallNORB, not {models[0].test_set["type"]}.'
         )
     if 'attack' in modes:
-        import_extra('art', 'robustness')  # before other modes have taken their time
+        import_extra('art', 'robustness')  # before other modes, which take long
     return modes

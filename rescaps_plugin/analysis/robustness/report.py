@@ -63,7 +63,7 @@ def _describe_attacks(found: dict[str, Any], names: Sequence[str]) -> list[str]:
     ]
     lines += _table(['model', 'attack', 'clean', *epsilons], rows)
     if len(names) > 1:
-        lines += ['### Transfer', '', 'Accuracy of a model on what PGD made against another.']
+        lines += ['### Transfer', '', 'Accuracy of a model on the images of PGD against another.']
         rows = [
             [f'{source} → {other}', *(entry['accuracy'] for entry in entries)]
             for source in names
@@ -88,7 +88,7 @@ def draw(results: dict[str, Any], names: Sequence[str], out_dir: Path) -> list[s
     if 'rotation' in results:
         found = results['rotation']
         lines = {name: (found['angles'], found['accuracy'][name]) for name in names}
-        draw_curves({'turned images': lines}, out_dir / 'rotation.png', 'angle, degrees', ['accuracy, %'])
+        draw_curves({'rotated images': lines}, out_dir / 'rotation.png', 'angle, degrees', ['accuracy, %'])
         files.append('rotation.png')
     if 'viewpoint' in results:
         panels = {

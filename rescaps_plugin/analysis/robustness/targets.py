@@ -1,14 +1,14 @@
-"""Classifiers as the attacks of the Adversarial Robustness Toolbox (ART) see them.
+"""Classifiers wrapped for the attacks of the Adversarial Robustness Toolbox (ART).
 
-Attacks work on pixels in [0, 1], in front of the model's own data preprocessor.
+Attacks change pixels in [0, 1], before the model's own data preprocessor.
 
-Capsule networks return activations in (0, 1), not logits. Cross-entropy, which attacks take by default, is no sound
-objective on them: its softmax of numbers in (0, 1) is nearly flat, and the derivative ``a (1 - a)`` of a saturated
-activation scales the gradient towards zero, so an attack fails by arithmetic and the model looks robust. Here every
-model is attacked in its log-odds ``z``, ``log(a / (1 - a))`` of activations and the logits themselves of other heads,
-by the margin ``max_{i != t} z_i - z_t`` of the true class ``t`` (Carlini, Wagner, *Towards evaluating the robustness of
-neural networks*, S&P 2017, objective f6 without its bound). It is positive exactly where the model errs, the derivative
-of the log-odds cancels that of the activation, and nothing in it saturates.
+Capsule networks return activations in (0, 1), not logits. Cross-entropy, the default objective of attacks, is not sound
+for them: its softmax of numbers in (0, 1) is nearly flat, and the derivative ``a (1 - a)`` of a saturated activation
+scales the gradient towards zero, so an attack fails numerically and the model looks robust. Here the objective is based
+on log-odds ``z``, which are ``log(a / (1 - a))`` of activations and the logits of other heads: the margin ``max_{i !=
+t} z_i - z_t`` of the true class ``t`` (Carlini, Wagner, *Towards evaluating the robustness of neural networks*, S&P
+2017, objective f6 without its bound). It is positive exactly where the model errs, the derivative of the log-odds
+cancels that of the activation, and nothing in it saturates.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LogOdds(nn.Module):
     """A classifier from pixels in [0, 1] to log-odds of the classes, differentiable end to end.
 
     Args:
-        classifier: An mmpretrain classifier, in evaluation.
+        classifier: An mmpretrain classifier, in eval mode.
         images: Images ``[b, c, h, w]`` in bytes, to find out whether its outputs are activations or logits.
         raw: Whether to return the model's outputs as they are. Defaults to False.
 
@@ -51,7 +51,7 @@ class LogOdds(nn.Module):
         self.from_activations = isinstance(activation, nn.Identity) and not raw
 
     def _apply(self, *args, **kwargs) -> LogOdds:
-        """Move the data preprocessor along; MMEngine's notes its device only where it is moved itself."""
+        """Move the data preprocessor along; MMEngine's updates its device only when it is moved itself."""
         super()._apply(*args, **kwargs)
         self.classifier.data_preprocessor.to(next(self.classifier.parameters()).device)
         return self
@@ -63,7 +63,7 @@ class LogOdds(nn.Module):
         out = self.classifier(self._preprocess(pixels))
         if not self.from_activations:
             return out
-        # Finite where an activation is exactly 0 or 1; there the gradient is gone, which check_gradients reports.
+        # Finite where an activation is exactly 0 or 1; there the gradient vanishes, which check_gradients reports.
         limits = torch.finfo(out.dtype)
         return torch.logit(out.clamp(limits.tiny, 1 - limits.eps / 2))
 
@@ -102,7 +102,7 @@ class Target:
     Args:
         name: Name in tables.
         estimator: ART's wrapper, whose outputs the attack's objective takes.
-        classifier: From pixels to log-odds, by which results are measured.
+        classifier: Network from pixels to log-odds, by which results are measured.
     """
 
     name: str
@@ -122,7 +122,7 @@ def make_target(name: str, classifier: BaseClassifier, images: Tensor, objective
 
     Args:
         name: Name in tables.
-        classifier: An mmpretrain classifier, in evaluation.
+        classifier: An mmpretrain classifier, in eval mode.
         images: Images ``[b, c, h, w]`` as the test pipeline packs them.
         objective: One of ``OBJECTIVES``.
 
@@ -136,8 +136,8 @@ def make_target(name: str, classifier: BaseClassifier, images: Tensor, objective
     art = import_extra('art.estimators.classification', 'robustness')
     if images.dtype != torch.uint8:
         raise UserError(
-            f'attacks need images in bytes, and the test pipeline of {name} leaves {images.dtype}: what it computes of '
-            'pixels (such as Standardize) belongs into the data preprocessor, or leave the attacks out with --modes.'
+            f'attacks need images in bytes, and the test pipeline of {name} returns {images.dtype}: arithmetic on '
+            'pixels (such as Standardize) belongs in the data preprocessor, or leave the attacks out with --modes.'
         )
     device = next(classifier.parameters()).device
     small = images[:2].to(device)

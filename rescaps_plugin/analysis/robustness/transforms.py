@@ -12,15 +12,15 @@ from rescaps_plugin.analysis.robustness.models import Model
 from rescaps_plugin.classification.inference import insert_transforms
 from rescaps_plugin.cli.config import inner_datasets
 
-# affNIST's ranges; its translation keeps digits on a canvas larger than theirs, here it is a tenth of the image.
+# affNIST's ranges; affNIST translates digits on a larger canvas, here the translation is a tenth of the image.
 AFFINE = dict(rotation=(-20.0, 20.0), shear=(-0.2, 0.2), scale=(0.8, 1.2), translation=0.1)
 
 
 def measure_affine(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
     """Measure accuracy on the test set, and under random affine transforms in affNIST's ranges.
 
-    Of a config that tests on affNIST, that is the transformed set, and MNIST's own test digits placed as in training
-    are the familiar one.
+    For a config that tests on affNIST, affNIST is the transformed set, and MNIST's own test digits placed as in
+    training the familiar one.
 
     Args:
         models: The models.
@@ -53,7 +53,7 @@ def measure_affine(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
 
 
 def measure_rotation(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
-    """Measure accuracy by the angle that images are turned by.
+    """Measure accuracy by rotation angle of the images.
 
     Args:
         models: The models.

@@ -1,4 +1,4 @@
-"""Accuracy on familiar and novel viewpoints of smallNORB, or of data of its form."""
+"""Accuracy on familiar and novel viewpoints of smallNORB, or of data in its format."""
 
 from argparse import Namespace
 from collections.abc import Sequence
