@@ -14,6 +14,14 @@ from mmengine.registry import DefaultScope
 
 REPOSITORY = Path(__file__).parents[1]
 
+
+def pytest_configure(config):
+    """Let ART write its settings before several workers import it, which would read each other's half-written file."""
+    is_worker = hasattr(config, 'workerinput')
+    if not is_worker and importlib.util.find_spec('art') and not Path('~/.art/config.json').expanduser().exists():
+        importlib.import_module('art.config')
+
+
 # Reproducible examples without a time limit.
 settings.register_profile('repeatable', derandomize=True, deadline=None)
 settings.load_profile('repeatable')

@@ -49,7 +49,7 @@ def write_checkpoint(folder, config, path):
     torch.save(dict(state_dict=build_runner(cfg).model.state_dict(), meta=meta), folder / path)
 
 
-@pytest.mark.parametrize(('page', 'code', 'marked'), blocks())
+@pytest.mark.parametrize(('page', 'code', 'marked'), list(blocks()))
 def test_python_block_runs(page, code, marked, tmp_path):
     if re.search(r'^_base_ =|\{\{_base_', code, re.MULTILINE):  # a config
         bases = re.findall(r'^_base_ = .*\n', page.read_text(encoding='utf-8'), re.MULTILINE)
@@ -83,7 +83,7 @@ def commands():
                 yield pytest.param(command.strip(), id=f'{page.relative_to(ROOT).parent}-{command.strip()}')
 
 
-@pytest.mark.parametrize('command', commands())
+@pytest.mark.parametrize('command', list(commands()))
 def test_command_is_valid(command, load_tool, monkeypatch):
     """The tool accepts the arguments, configs exist, and options match the config and are parsed, not strings."""
     monkeypatch.chdir(ROOT)
@@ -106,7 +106,7 @@ def metafile_results():
                     yield pytest.param(path, model, metric, value, id=f'{model["Name"]}-{result["Dataset"]}-{metric}')
 
 
-@pytest.mark.parametrize(('path', 'model', 'metric', 'value'), metafile_results())
+@pytest.mark.parametrize(('path', 'model', 'metric', 'value'), list(metafile_results()))
 def test_figures_of_metafiles_are_on_the_page(path, model, metric, value):
     """Each figure is in a row of the family's page that names the config, and in the root README's table."""
     stem = Path(model['Config']).stem
