@@ -17,7 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torch import nn
 
@@ -30,10 +29,8 @@ from rescaps_plugin.analysis.benchmark.candidates import parse_candidate  # noqa
 from rescaps_plugin.analysis.benchmark.sweep import fill  # noqa: E402
 from rescaps_plugin.cli.config import inner_datasets  # noqa: E402
 from rescaps_plugin.cli.config import load_config as LOAD  # noqa: E402, N812
-from rescaps_plugin.training.runner import build_runner  # noqa: E402
+from tests.test_pages import PAGES, ROOT, write_checkpoint  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md'))]
 BLOCK = re.compile(r'^```shell\n(.*?)^```', re.DOTALL | re.MULTILINE)
 CHECKPOINT = r'\S+\.pth|CHECKPOINT'
 SAMPLES = 16
@@ -146,16 +143,13 @@ def missing_data(cfg):
     return None
 
 
-def write_checkpoint(config, path):
+def provide_checkpoint(config, path):
     """Write the checkpoint that a page names: that of a shortened training, or untrained weights."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     trained = path.with_name('epoch_1.pth')
     if trained.exists():
         shutil.copy(trained, path)
-        return
-    cfg = load_short(config)
-    cfg.work_dir = 'build'
-    torch.save(dict(state_dict=build_runner(cfg).model.state_dict(), meta={}), path)
+    else:
+        write_checkpoint(Path.cwd(), config, path)
 
 
 def run(command, page, load_tool):
@@ -174,7 +168,7 @@ def run(command, page, load_tool):
             # The word before a checkpoint is its config.
             path = Path(word if word.endswith('.pth') else f'given/{Path(words[-1]).stem}-{len(words)}.pth')
             if not path.exists() and missing_data(load_short(words[-1])) is None:
-                write_checkpoint(words[-1], path)
+                provide_checkpoint(words[-1], path)
             word = str(path)
         words.append(word)
     if name == 'benchmark':

@@ -34,10 +34,7 @@ def open_trained(
     """
     cfg = load_config(config, args.cfg_options)
     require(cfg, 'model')
-    init_default_scope(cfg.get('default_scope'))
-    cfg = check_images(cfg)
-    check_exists(checkpoint)
-    set_work_dir(cfg, None)
+    cfg = _prepare(cfg, checkpoint)
     with open_safely(checkpoint, trust=args.trust_checkpoint):
         return cfg, load(cfg, checkpoint, args.device)
 
@@ -62,10 +59,16 @@ def call_by_scope(args: Namespace, commands: Mapping[str, str], work_dir: str | 
     scope = cfg.get('default_scope')
     if scope not in commands:
         raise UserError(f'config {args.config} has default_scope {scope!r}; it may be {", ".join(commands)}.')
-    init_default_scope(scope)
-    cfg = check_images(cfg)
-    check_exists(args.checkpoint)
-    set_work_dir(cfg, work_dir)
+    cfg = _prepare(cfg, args.checkpoint, work_dir)
     command = resolve_name(commands[scope])
     with open_safely(args.checkpoint, trust=args.trust_checkpoint):
         return command(cfg, args)
+
+
+def _prepare(cfg: Config, checkpoint: str, work_dir: str | None = None) -> Config:
+    """Enter the scope of a config, and return it with checked image loading and a ``work_dir``."""
+    init_default_scope(cfg.get('default_scope'))
+    cfg = check_images(cfg)
+    check_exists(checkpoint)
+    set_work_dir(cfg, work_dir)
+    return cfg

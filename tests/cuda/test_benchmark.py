@@ -11,26 +11,6 @@ from rescaps_plugin.analysis.cost import StepClock
 
 pytestmark = pytest.mark.cuda
 
-KEEPS = """
-import torch
-from torch import nn
-
-
-class Keeps(nn.Module):
-    '''Keeps the outputs of its layers for the backward pass.'''
-
-    def __init__(self, layers):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-        self.layers = layers
-
-    def forward(self, x):
-        x = x * self.scale
-        for _ in range(self.layers):
-            x = torch.sigmoid(x)
-        return x
-"""
-
 
 @pytest.fixture
 def stack(repository, device):
@@ -78,10 +58,8 @@ def test_clock_of_steps_does_not_wait_for_the_device(device):
         assert launched < total / 2
 
 
-def test_memory_is_that_of_the_tensors_alive(device, tmp_path):
-    path = tmp_path / 'keeps.py'
-    path.write_text(KEEPS)
-    bench = Bench(f'{path}:Keeps(layers=3)', Conditions((9, 1024, 1024), device.type))
+def test_memory_is_that_of_the_tensors_alive(device, repository):
+    bench = Bench(f'{repository}/tests/analysis/measured.py:Saves(layers=3)', Conditions((9, 1024, 1024), device.type))
     assert bench.measure(Quantity('memory', 'train', 2)) == pytest.approx(10 * 9 * 4 * 1024**2, rel=0.05)
 
 
