@@ -71,7 +71,7 @@ configs = dict(
 changes = dict(
     mnist=[subset((0, 60000, 20), (0, 10000, 10))],
     affnist=[subset((0, 60000, 20), (0, 10000, 10)), dict(test_dataloader=dict(dataset=dict(per_digit=1)))],
-    cifar10=['configs/_base_/datasets/cifar10_folder.py', subset((0, 50000, 16), (0, 10000, 10))],
+    cifar10=['configs/_base_/datasets/cifar10_jpeg.py', subset((0, 50000, 16), (0, 10000, 10))],
     smallnorb=['configs/_base_/datasets/kicad_norb.py', subset((0, 2700), (0, 16200, 17))],
 )
 experiments = {

