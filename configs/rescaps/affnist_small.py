@@ -1,4 +1,4 @@
-# affNIST on a CPU: ResCaps with 8, 8, 4, 4 types, 4 epochs.
+# affNIST on a CPU: ResCaps with 4, 8, 8, 8 types, 4 epochs.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/affnist.py',

@@ -1,4 +1,4 @@
-# Fashion-MNIST on a CPU: ResCaps with 8, 8, 4, 4 types, 4 epochs, images shifted by up to 2 pixels and flipped.
+# Fashion-MNIST on a CPU: ResCaps with 4, 8, 8, 8 types, 4 epochs, images shifted by up to 2 pixels and flipped.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/fashion_mnist.py',

@@ -1,4 +1,4 @@
-# KiCad-NORB on a CPU: CAD shapes in smallNORB's format, single views; more types on smaller maps.
+# KiCad-NORB on a CPU: CAD shapes in smallNORB's format, single views.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/kicad_norb.py',
@@ -6,7 +6,4 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(in_channels=1, capsule_types=(4, 8, 16, 16)),
-    head=dict(num_classes=5, in_channels=272),
-)
+model = dict(backbone=dict(in_channels=1), head=dict(num_classes=5))

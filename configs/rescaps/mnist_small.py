@@ -1,4 +1,4 @@
-# MNIST on a CPU: ResCaps with 8, 8, 4, 4 types, 4 epochs, digits shifted by up to 2 pixels.
+# MNIST on a CPU: ResCaps with 4, 8, 8, 8 types, 4 epochs, digits shifted by up to 2 pixels.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/mnist.py',
