@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
+import sys
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -150,8 +150,10 @@ class Predictor(ABC, Generic[Sample, Result]):
     def _digest(self, shape: tuple[int, ...]) -> str:
         """Return a hash of all that determines an exported file: versions, settings, code and weights."""
         digest = hashlib.sha256(repr((__version__, torch.__version__, shape, self.cfg.model)).encode())
-        for path in sorted({inspect.getfile(type(module)) for module in self.model.modules()}):
-            digest.update(Path(path).read_bytes())
+        names = sorted({type(module).__module__ for module in self.model.modules()})
+        for path in (getattr(sys.modules.get(name), '__file__', None) for name in names):
+            if path and os.path.isfile(path):  # not so in a notebook
+                digest.update(Path(path).read_bytes())
         for name, value in self.model.state_dict().items():
             digest.update(name.encode())
             digest.update(value.cpu().flatten().view(torch.uint8).numpy())
