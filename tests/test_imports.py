@@ -18,11 +18,11 @@ RANKS = {
     'zoo': 5,
     'analysis': 6, 'demo': 6,
 }  # fmt: skip
-# Folders that need only PyTorch and timm, and the packages that they may import.
+# Folders that need only PyTorch and timm, which needs safetensors, and the packages that they may import.
 BARE = {
     'layers': {'torch'},
     'losses': {'torch', 'pytorch3d'},
-    'models': {'torch', 'timm'},
+    'models': {'torch', 'timm', 'safetensors'},
 }
 
 

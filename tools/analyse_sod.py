@@ -19,10 +19,10 @@ with user_errors():
     from rescaps_plugin.cli.arguments import (
         add_config_arguments,
         add_device_argument,
-        add_methods_argument,
         add_out_dir_argument,
         positive_int,
     )
+    from rescaps_plugin.training.model_arguments import add_methods_argument
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:

@@ -28,8 +28,9 @@ from pathlib import Path
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from rescaps_plugin.cli.arguments import add_config_arguments, add_model_arguments, positive_int
+    from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
     from rescaps_plugin.export.formats import FORMATS
+    from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
     from rescaps_plugin.training.trained_model import call_by_scope
 
 EXPORTERS = {
@@ -73,7 +74,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     )
     parser.add_argument('--device', default='cpu', help='device for torch files: cpu, cuda, ...; default: cpu')
     add_config_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parse_model_arguments(parser, argv)
     for option in ('int8', 'opset'):
         if args.format != 'onnx' and getattr(args, option):
             parser.error(f'--{option} goes with --format onnx, not {args.format}')

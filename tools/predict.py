@@ -20,10 +20,10 @@ with user_errors():
     from rescaps_plugin.cli.arguments import (
         add_config_arguments,
         add_device_argument,
-        add_model_arguments,
         add_out_dir_argument,
         positive_int,
     )
+    from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
     from rescaps_plugin.training.trained_model import call_by_scope
 
 PREDICTORS = {
@@ -65,7 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     )
     saliency.add_argument('--cutout', action='store_true', help='also write images whose opacity is the map')
     add_config_arguments(parser)
-    return parser.parse_args(argv)
+    return parse_model_arguments(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -29,10 +29,10 @@ with user_errors():
     from rescaps_plugin.cli.arguments import (
         add_config_arguments,
         add_device_argument,
-        add_models_argument,
         add_out_dir_argument,
         positive_int,
     )
+    from rescaps_plugin.training.model_arguments import add_models_argument
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:

@@ -11,11 +11,11 @@ from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
     from rescaps_plugin.cli.arguments import (
-        add_model_arguments,
         add_precision_arguments,
         add_run_arguments,
-        parse_run_arguments,
+        check_launcher,
     )
+    from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
     from rescaps_plugin.training.test_command import run
 
 
@@ -27,7 +27,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     add_precision_arguments(parser)
     parser.add_argument('--tta', action='store_true', help="test-time augmentation by the config's tta_* fields")
     add_run_arguments(parser)
-    args = parse_run_arguments(parser, argv)
+    args = parse_model_arguments(parser, argv)
+    check_launcher(parser, args)
     if args.out_item is not None and args.out is None:
         parser.error('--out-item needs --out FILE')
     if args.out is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from rescaps_plugin.cli.arguments import add_precision_arguments, add_run_arguments, parse_run_arguments
+    from rescaps_plugin.cli.arguments import add_precision_arguments, add_run_arguments, check_launcher
     from rescaps_plugin.training.train_command import run
 
 
@@ -34,7 +34,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--seed', type=int, help="random seed; default: the config's, or a random one")
     parser.add_argument('--deterministic', action='store_true', help='use deterministic algorithms only')
     add_run_arguments(parser)
-    return parse_run_arguments(parser, argv)
+    args = parser.parse_args(argv)
+    check_launcher(parser, args)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -24,10 +24,10 @@ with user_errors():
     from rescaps_plugin.cli.arguments import (
         add_config_arguments,
         add_device_argument,
-        add_model_arguments,
         add_out_dir_argument,
         positive_int,
     )
+    from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<config>/capsules')
     add_config_arguments(parser)
-    return parser.parse_args(argv)
+    return parse_model_arguments(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,10 +3,9 @@
 import os
 import shlex
 import sys
-from argparse import Action, ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rescaps_plugin.cli.errors import UserError
 
@@ -47,66 +46,6 @@ def fraction(text: str) -> float:
     if not 0 < value <= 1:
         raise ArgumentTypeError(f'must be above 0 and at most 1, not {text}')
     return value
-
-
-def add_model_arguments(parser: ArgumentParser) -> None:
-    """Add the positional arguments CONFIG and CHECKPOINT.
-
-    Args:
-        parser: The tool's parser.
-    """
-    parser.add_argument('config', help='path of the config, or package::path')
-    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
-
-
-class _PairAction(Action):
-    """Stores CONFIG CHECKPOINT CONFIG CHECKPOINT ... as a list of pairs."""
-
-    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
-        if len(values) % 2:
-            parser.error(f'a CONFIG and a CHECKPOINT of each model: {len(values)} arguments were given')
-        setattr(namespace, self.dest, list(zip(values[::2], values[1::2], strict=True)))
-
-
-def add_models_argument(parser: ArgumentParser) -> None:
-    """Add the positional arguments of tools that compare models: ``models``, pairs of a config and a checkpoint.
-
-    Args:
-        parser: The tool's parser.
-    """
-    parser.add_argument(
-        'models',
-        nargs='+',
-        action=_PairAction,
-        metavar='CONFIG CHECKPOINT',
-        help='config and checkpoint of each model',
-    )
-
-
-class _MethodAction(Action):
-    """Stores METHODs as pairs: of a config and a checkpoint, or of a folder of maps and None."""
-
-    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
-        methods = []
-        words = iter(values)
-        for word in words:
-            is_folder = Path(word).is_dir()
-            checkpoint = None if is_folder else next(words, None)
-            if checkpoint is None and not is_folder:
-                parser.error(f'METHOD {word}: it is not a folder of maps, and no CHECKPOINT follows it')
-            methods.append((Path(word), checkpoint))
-        setattr(namespace, self.dest, methods)
-
-
-def add_methods_argument(parser: ArgumentParser) -> None:
-    """Add the positional arguments of ``tools/analyse_sod.py``: ``methods``, pairs of a path and a checkpoint or None.
-
-    Args:
-        parser: The tool's parser.
-    """
-    parser.add_argument(
-        'methods', nargs='+', action=_MethodAction, metavar='METHOD', help='CONFIG CHECKPOINT, or a folder of maps'
-    )
 
 
 def add_device_argument(parser: ArgumentParser) -> None:
@@ -272,18 +211,13 @@ def set_precision(cfg, args: Namespace) -> None:
         cfg.compile = dict(mode=args.compile)
 
 
-def parse_run_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
-    """Parse the arguments and check the launcher.
+def check_launcher(parser: ArgumentParser, args: Namespace) -> None:
+    """Set the environment that the launcher expects, and stop if processes of a job were not started as it needs.
 
     Args:
         parser: A parser with :func:`add_run_arguments`.
-        argv: The arguments. Defaults to those of the command line.
-
-    Returns:
-        The parsed arguments.
+        args: Its arguments.
     """
-    args = parser.parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.launcher == 'pytorch' and 'RANK' not in os.environ:
         parser.error('--launcher pytorch: start the processes with torchrun or with tools/dist_*.sh')
-    return args

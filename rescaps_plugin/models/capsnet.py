@@ -7,12 +7,12 @@ from functools import partial
 
 import torch
 from timm.layers import to_2tuple
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryVectorCaps
-from rescaps_plugin.models.cfgs import cifar_cfg, digits_cfg, mnist_cfg
-from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
+from rescaps_plugin.models.build import build_network
+from rescaps_plugin.models.cfgs import cifar_cfg, digits_cfg, list_cfgs, mnist_cfg
 from rescaps_plugin.models.network import CapsuleLevel
 from rescaps_plugin.models.routed_caps import RoutedClassifier, RoutedNetwork
 
@@ -205,21 +205,20 @@ class CapsNet(RoutedNetwork):
         return activation, self.decoder(pose.unflatten(1, (self.num_classes, -1)), target)
 
 
-default_cfgs = generate_default_cfgs(
+default_cfgs = list_cfgs(
     {
-        'capsnet_mnist.untrained': mnist_cfg(pool_size=(6, 6), classifier='head.routing'),
-        'capsnet_cifar.untrained': cifar_cfg(pool_size=(8, 8), classifier='head.routing'),
-        'capsnet_tiny.untrained': digits_cfg(pool_size=(4, 4), classifier='head.routing'),
+        'capsnet_mnist': mnist_cfg(pool_size=(6, 6), classifier='head.routing'),
+        'capsnet_cifar': cifar_cfg(pool_size=(8, 8), classifier='head.routing'),
+        'capsnet_tiny': digits_cfg(pool_size=(4, 4), classifier='head.routing'),
     }
 )
 
 
 def _create_capsnet(variant: str, pretrained: bool = False, **kwargs) -> CapsNet:
-    return build_model_with_cfg(
+    return build_network(
         CapsNet,
         variant,
         pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg=dict(out_indices=(0, 1, 2), feature_cls='getter'),
         **kwargs,
     )

@@ -1,6 +1,12 @@
 """timm's default configurations of networks for the data sets that capsules are compared on."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
+
+from timm.models import generate_default_cfgs
+
+from rescaps_plugin.models.published import read_index
 
 
 def untrained_cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
@@ -34,3 +40,29 @@ affnist_cfg = partial(untrained_cfg, (1, 40, 40), (0.0640,), (0.2127,))
 smallnorb_cfg = partial(untrained_cfg, (1, 32, 32), (0.0,), (1.0,), num_classes=5)
 cifar_cfg = partial(untrained_cfg, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 digits_cfg = partial(untrained_cfg, (1, 16, 16), (0.3129,), (0.3550,))
+
+
+def list_cfgs(untrained: Mapping[str, dict]) -> Mapping[str, Any]:
+    """Return timm's ``default_cfgs`` of networks: without weights, tagged ``untrained``, and with published weights.
+
+    A name without a tag stands for the first published weights whose images have the size of the untrained network, or
+    where there are none for ``untrained``.
+
+    Args:
+        untrained: :func:`untrained_cfg` of each network, by name.
+    """
+    cfgs = {}
+    for network, cfg in untrained.items():
+        published = {
+            each.timm['name']: cfg
+            | {key: value for key, value in each.timm.items() if key != 'name'}
+            | dict(file=str(each.path), label_names=each.labels, description=f'Trained on {each.data}.')
+            for each in read_index()
+            if each.timm and each.timm['name'].startswith(f'{network}.')
+        }
+        same = [name for name, each in published.items() if each['input_size'] == cfg['input_size']]
+        # timm's default is the last with an asterisk, or the first with weights.
+        default = same[0] if same else f'{network}.untrained'
+        for name, each in (published | {f'{network}.untrained': cfg}).items():
+            cfgs[f'{name}*' if name == default else name] = each
+    return generate_default_cfgs(cfgs)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rescaps_plugin.models.published import unpack_weights
 from rescaps_plugin.models.release import is_release_state_dict, map_release_state_dict
 
 _logger = logging.getLogger(__name__)
@@ -15,12 +16,13 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> Ma
     """Map a state dict onto the model's own names; one that has these is returned unchanged.
 
     Supported names are those of mmpretrain's ``ImageClassifier``, as ``tools/train.py`` saves them, and those of the
-    authors' release. mmpretrain's wrappers of timm models, such as ``TimmCapsuleClassifier``, save the names of the
-    timm model.
+    authors' release. Published weights are unpacked. mmpretrain's wrappers of timm models, such as
+    ``TimmCapsuleClassifier``, save the names of the timm model.
 
     Raises:
         ValueError: If keys of the release are unknown or missing; it names them.
     """
+    state_dict = unpack_weights(state_dict)
     if is_release_state_dict(state_dict):
         return map_release_state_dict(state_dict, model)
     if any(name.startswith('backbone.') for name in state_dict):

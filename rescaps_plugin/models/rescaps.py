@@ -17,7 +17,7 @@ from math import prod
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import to_2tuple
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import checkpoint_seq, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -26,8 +26,8 @@ from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseCl
 from rescaps_plugin.layers.capsule_map import split_capsules
 from rescaps_plugin.layers.checks import check_choice
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, fuse_layers, norm_scale_shift
-from rescaps_plugin.models.cfgs import affnist_cfg, cifar_cfg, mnist_cfg, smallnorb_cfg, untrained_cfg
-from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
+from rescaps_plugin.models.build import build_network
+from rescaps_plugin.models.cfgs import affnist_cfg, cifar_cfg, list_cfgs, mnist_cfg, smallnorb_cfg, untrained_cfg
 from rescaps_plugin.models.network import (
     OUTPUTS,
     CapsuleClassifierNetwork,
@@ -406,27 +406,27 @@ _affnist = partial(affnist_cfg, **_CLASSIFIER, pool_size=(3, 3))
 _smallnorb = partial(smallnorb_cfg, **_CLASSIFIER, pool_size=(2, 2))
 _cifar = partial(cifar_cfg, **_CLASSIFIER, pool_size=(2, 2))
 
-default_cfgs = generate_default_cfgs(
+default_cfgs = list_cfgs(
     {
-        'rescaps_mnist.untrained': _mnist(),
-        'rescaps_mnist_2b.untrained': _mnist(pool_size=(14, 14)),
-        'rescaps_mnist_3l.untrained': _mnist(),
-        'rescaps_mnist_2b_3l.untrained': _mnist(pool_size=(14, 14)),
-        'rescaps_affnist.untrained': _affnist(),
-        'rescaps_affnist_2b.untrained': _affnist(pool_size=(20, 20)),
-        'rescaps_affnist_3l.untrained': _affnist(),
-        'rescaps_affnist_2b_3l.untrained': _affnist(pool_size=(20, 20)),
-        'rescaps_smallnorb.untrained': _smallnorb(),
-        'rescaps_smallnorb_2b.untrained': _smallnorb(pool_size=(16, 16)),
-        'rescaps_smallnorb_3l.untrained': _smallnorb(),
-        'rescaps_smallnorb_2b_3l.untrained': _smallnorb(pool_size=(16, 16)),
-        'rescaps_cifar.untrained': _cifar(),
-        'rescaps_cifar_2b.untrained': _cifar(pool_size=(16, 16)),
-        'rescaps_cifar_3l.untrained': _cifar(),
-        'rescaps_cifar_2b_3l.untrained': _cifar(pool_size=(16, 16)),
-        'rescaps_tiny.untrained': _cifar(),
-        'rescaps_small.untrained': _cifar(),
-        'rescaps_imagenet.untrained': untrained_cfg(
+        'rescaps_mnist': _mnist(),
+        'rescaps_mnist_2b': _mnist(pool_size=(14, 14)),
+        'rescaps_mnist_3l': _mnist(),
+        'rescaps_mnist_2b_3l': _mnist(pool_size=(14, 14)),
+        'rescaps_affnist': _affnist(),
+        'rescaps_affnist_2b': _affnist(pool_size=(20, 20)),
+        'rescaps_affnist_3l': _affnist(),
+        'rescaps_affnist_2b_3l': _affnist(pool_size=(20, 20)),
+        'rescaps_smallnorb': _smallnorb(),
+        'rescaps_smallnorb_2b': _smallnorb(pool_size=(16, 16)),
+        'rescaps_smallnorb_3l': _smallnorb(),
+        'rescaps_smallnorb_2b_3l': _smallnorb(pool_size=(16, 16)),
+        'rescaps_cifar': _cifar(),
+        'rescaps_cifar_2b': _cifar(pool_size=(16, 16)),
+        'rescaps_cifar_3l': _cifar(),
+        'rescaps_cifar_2b_3l': _cifar(pool_size=(16, 16)),
+        'rescaps_tiny': _cifar(),
+        'rescaps_small': _cifar(),
+        'rescaps_imagenet': untrained_cfg(
             (3, 224, 224),
             IMAGENET_DEFAULT_MEAN,
             IMAGENET_DEFAULT_STD,
@@ -442,11 +442,10 @@ default_cfgs = generate_default_cfgs(
 
 def _create_rescaps(variant: str, pretrained: bool = False, **kwargs) -> ResCaps:
     blocks = len(kwargs['capsule_types'])
-    return build_model_with_cfg(
+    return build_network(
         ResCaps,
         variant,
         pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg=dict(out_indices=tuple(range(1 + max(blocks, 3))), feature_cls='getter'),
         **kwargs,
     )

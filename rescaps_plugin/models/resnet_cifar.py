@@ -6,12 +6,13 @@ He, Zhang, Ren, Sun, *Deep residual learning for image recognition*, CVPR 2016.
 from typing import Any
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import register_model
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from rescaps_plugin.models.cfgs import cifar_cfg
-from rescaps_plugin.models.checkpoints import ReadsCheckpoints, checkpoint_filter_fn
+from rescaps_plugin.models.build import build_network
+from rescaps_plugin.models.cfgs import cifar_cfg, list_cfgs
+from rescaps_plugin.models.checkpoints import ReadsCheckpoints
 
 __all__ = ['ResNetCifar']
 
@@ -51,11 +52,11 @@ class ResNetCifar(ReadsCheckpoints, ResNet):
 
 
 _cfg = cifar_cfg(pool_size=(4, 4), first_conv='conv1', classifier='fc', fixed_input_size=False)
-default_cfgs = generate_default_cfgs({'resnet18_cifar.untrained': _cfg, 'resnet101_cifar.untrained': _cfg})
+default_cfgs = list_cfgs({'resnet18_cifar': _cfg, 'resnet101_cifar': _cfg})
 
 
 def _create_resnet_cifar(variant: str, pretrained: bool = False, **kwargs) -> ResNetCifar:
-    return build_model_with_cfg(ResNetCifar, variant, pretrained, pretrained_filter_fn=checkpoint_filter_fn, **kwargs)
+    return build_network(ResNetCifar, variant, pretrained, **kwargs)
 
 
 @register_model

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers import to_2tuple
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import checkpoint_seq, register_model
 from timm.models.resnet import BasicBlock, make_blocks
 from torch import Tensor, nn
 
@@ -25,8 +25,8 @@ from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
 from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.checks import check_choice
 from rescaps_plugin.layers.window import WindowRouting
-from rescaps_plugin.models.cfgs import cifar_cfg, mnist_cfg, smallnorb_cfg
-from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
+from rescaps_plugin.models.build import build_network
+from rescaps_plugin.models.cfgs import cifar_cfg, list_cfgs, mnist_cfg, smallnorb_cfg
 from rescaps_plugin.models.network import OUTPUTS, CapsuleClassifierNetwork, CapsuleLevel, resample_positions
 
 __all__ = ['RoutedCaps', 'RoutedClassifier', 'RoutedNetwork']
@@ -423,34 +423,33 @@ _mnist = partial(mnist_cfg, classifier='head.routing')
 _smallnorb = partial(smallnorb_cfg, classifier='head.routing')
 _cifar = partial(cifar_cfg, classifier='head.routing')
 
-default_cfgs = generate_default_cfgs(
+default_cfgs = list_cfgs(
     {
-        'em_caps_mnist.untrained': _mnist(pool_size=(3, 3)),
-        'em_caps_smallnorb.untrained': _smallnorb(pool_size=(4, 4)),
-        'em_caps_cifar.untrained': _cifar(pool_size=(4, 4)),
-        'em_caps_tiny.untrained': _cifar(pool_size=(8, 8)),
-        'rccaps_em_mnist.untrained': _mnist(pool_size=(6, 6)),
-        'rccaps_em_smallnorb.untrained': _smallnorb(pool_size=(7, 7)),
-        'rccaps_em_cifar.untrained': _cifar(pool_size=(7, 7)),
-        'rccaps_em_tiny.untrained': _cifar(pool_size=(8, 8)),
-        'rccaps_dynamic_mnist.untrained': _mnist(pool_size=(6, 6)),
-        'rccaps_dynamic_smallnorb.untrained': _smallnorb(pool_size=(7, 7)),
-        'rccaps_dynamic_cifar.untrained': _cifar(pool_size=(7, 7)),
-        'rccaps_dynamic_tiny.untrained': _cifar(pool_size=(8, 8)),
-        'srcaps_resnet20_mnist.untrained': _mnist(pool_size=(4, 4)),
-        'srcaps_resnet20_smallnorb.untrained': _smallnorb(pool_size=(4, 4)),
-        'srcaps_resnet20_cifar.untrained': _cifar(pool_size=(4, 4)),
-        'srcaps_tiny.untrained': _cifar(pool_size=(8, 8)),
+        'em_caps_mnist': _mnist(pool_size=(3, 3)),
+        'em_caps_smallnorb': _smallnorb(pool_size=(4, 4)),
+        'em_caps_cifar': _cifar(pool_size=(4, 4)),
+        'em_caps_tiny': _cifar(pool_size=(8, 8)),
+        'rccaps_em_mnist': _mnist(pool_size=(6, 6)),
+        'rccaps_em_smallnorb': _smallnorb(pool_size=(7, 7)),
+        'rccaps_em_cifar': _cifar(pool_size=(7, 7)),
+        'rccaps_em_tiny': _cifar(pool_size=(8, 8)),
+        'rccaps_dynamic_mnist': _mnist(pool_size=(6, 6)),
+        'rccaps_dynamic_smallnorb': _smallnorb(pool_size=(7, 7)),
+        'rccaps_dynamic_cifar': _cifar(pool_size=(7, 7)),
+        'rccaps_dynamic_tiny': _cifar(pool_size=(8, 8)),
+        'srcaps_resnet20_mnist': _mnist(pool_size=(4, 4)),
+        'srcaps_resnet20_smallnorb': _smallnorb(pool_size=(4, 4)),
+        'srcaps_resnet20_cifar': _cifar(pool_size=(4, 4)),
+        'srcaps_tiny': _cifar(pool_size=(8, 8)),
     }
 )
 
 
 def _create(variant: str, pretrained: bool = False, **kwargs) -> RoutedCaps:
-    return build_model_with_cfg(
+    return build_network(
         RoutedCaps,
         variant,
         pretrained,
-        pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg=dict(out_indices=tuple(range(1 + len(kwargs['capsule_types']))), feature_cls='getter'),
         **kwargs,
     )

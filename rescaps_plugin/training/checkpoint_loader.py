@@ -27,6 +27,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
+from rescaps_plugin.models.published import SCHEME, PublishedWeightsError, find_published, read_published
 from rescaps_plugin.training.checkpoint_reader import (
     CheckpointError,
     download,
@@ -151,6 +152,31 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
         CheckpointError: The file is missing, damaged, is no checkpoint, or holds objects and is not trusted.
     """
     return _check_contents(read_weights(filename, _for_log_history(map_location)), filename)
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME)
+def load_published(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load the weights of a published model, for ``load_from`` in any config of OpenMMLab.
+
+    Args:
+        filename: ``'rescaps://'`` and the name of the model.
+        map_location: Device, as in :func:`torch.load`.
+
+    Returns:
+        A checkpoint: ``state_dict``, and the names of the classes in ``meta``.
+
+    Raises:
+        CheckpointError: There is no such model, or its file is missing or was changed.
+    """
+    try:
+        model = find_published(filename.removeprefix(SCHEME))
+        state_dict = read_published(model)
+    except PublishedWeightsError as error:
+        raise CheckpointError(f'checkpoint {filename}: {error}') from error
+    if map_location is not None and not callable(map_location):
+        state_dict = {name: value.to(map_location) for name, value in state_dict.items()}
+    meta = dict(dataset_meta=dict(classes=model.labels)) if model.labels else {}
+    return dict(state_dict=state_dict, meta=meta)
 
 
 def load_from_source(filename: str, map_location: Any = None) -> Any:

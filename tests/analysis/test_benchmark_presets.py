@@ -8,7 +8,7 @@ from rescaps_plugin.analysis.benchmark.candidates import parse_candidate
 from rescaps_plugin.analysis.benchmark.comparison import choose_quantities
 from rescaps_plugin.analysis.benchmark.measure import Bench, Conditions, Quantity
 from rescaps_plugin.analysis.benchmark.presets import PRESETS
-from rescaps_plugin.models.rescaps import checkpoint_filter_fn
+from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
 
 
 def test_preset_literal_is_the_same_arithmetic(repository, monkeypatch):

@@ -8,7 +8,8 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 import rescaps_plugin  # noqa: F401
 from rescaps_plugin.models import CapsNet, RoutedCaps
-from rescaps_plugin.models.routed_caps import CapsuleLayer, checkpoint_filter_fn
+from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
+from rescaps_plugin.models.routed_caps import CapsuleLayer
 
 DATA = ('mnist', 'smallnorb', 'cifar')
 FAMILIES = ('em_caps', 'rccaps_em', 'rccaps_dynamic', 'srcaps_resnet20')

@@ -10,7 +10,7 @@ from torch import nn
 
 from rescaps_plugin.losses import SpreadLoss
 from rescaps_plugin.models import ResCaps
-from rescaps_plugin.models.rescaps import checkpoint_filter_fn
+from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
 from tests.layers.literal import LiteralResCaps
 from tests.layers.test_residual_pose import randomise, train_a_little
 

@@ -1,0 +1,132 @@
+"""Command-line arguments that name trained models: a config and a checkpoint, or the name of published weights."""
+
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.models.published import SCHEME, PublishedWeightsError, find_published
+
+_MODEL = 'CONFIG CHECKPOINT'
+
+
+def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
+    """Split the words of a command line after the model that they begin with.
+
+    Args:
+        words: ``CONFIG CHECKPOINT ...`` or ``NAME ...``.
+
+    Returns:
+        Config, checkpoint, and the other words. Those of a published model are ``rescaps::FAMILY/CONFIG.py`` and
+        ``rescaps://NAME``.
+
+    Raises:
+        UserError: The first word is neither a config nor a published model, or no checkpoint follows a config.
+    """
+    first, *rest = words
+    if '::' in first or Path(first).suffix == '.py' or Path(first).exists():
+        if not rest:
+            raise UserError(f'a CHECKPOINT must follow the config {first}.')
+        return first, rest[0], rest[1:]
+    try:
+        model = find_published(first)
+    except PublishedWeightsError as error:
+        raise UserError(f'{first} is no config, and {error}') from error
+    return f'rescaps::{model.config.removeprefix("configs/")}', SCHEME + model.name, rest
+
+
+def add_model_arguments(parser: ArgumentParser) -> None:
+    """Add the positional arguments CONFIG and CHECKPOINT, or NAME; for :func:`parse_model_arguments`.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        'config', help='path of the config, or package::path; or the name of a published model, without CHECKPOINT'
+    )
+    parser.add_argument('checkpoint', nargs='?', help='path or URL of the checkpoint')
+
+
+def parse_model_arguments(parser: ArgumentParser, argv: Sequence[str] | None) -> Namespace:
+    """Parse the arguments of a tool with :func:`add_model_arguments`; options may stand between the others.
+
+    Args:
+        parser: The tool's parser. Its ``inputs``, if it has any, follow the model.
+        argv: Arguments; default: the command line's.
+
+    Returns:
+        The arguments, where a published model is replaced by its config and checkpoint.
+    """
+    args = parser.parse_intermixed_args(argv)
+    inputs = getattr(args, 'inputs', [])
+    words = [args.config, *([] if args.checkpoint is None else [args.checkpoint]), *inputs]
+    args.config, args.checkpoint, rest = _parse(parser, words)
+    if 'inputs' in args:
+        args.inputs = rest
+    elif rest:
+        parser.error(f'unrecognized arguments: {" ".join(rest)}')
+    return args
+
+
+def _parse(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, str, list[str]]:
+    try:
+        return find_model(words)
+    except UserError as error:
+        parser.error(str(error))
+
+
+class _ModelsAction(Action):
+    """Stores the models of a command line as a list of pairs."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
+        models = []
+        while values:
+            config, checkpoint, values = _parse(parser, values)
+            models.append((config, checkpoint))
+        setattr(namespace, self.dest, models)
+
+
+def add_models_argument(parser: ArgumentParser) -> None:
+    """Add the positional arguments of tools that compare models: ``models``, pairs of a config and a checkpoint.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        'models',
+        nargs='+',
+        action=_ModelsAction,
+        metavar=_MODEL,
+        help='config and checkpoint of each model, or the name of a published one',
+    )
+
+
+class _MethodsAction(Action):
+    """Stores METHODs as pairs: of a config and a checkpoint, or of a folder of maps and None."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
+        methods: list[tuple[Path, str | None]] = []
+        while values:
+            if Path(values[0]).is_dir():
+                methods.append((Path(values[0]), None))
+                values = values[1:]
+            else:
+                config, checkpoint, values = _parse(parser, values)
+                methods.append((Path(config), checkpoint))
+        setattr(namespace, self.dest, methods)
+
+
+def add_methods_argument(parser: ArgumentParser) -> None:
+    """Add the positional arguments of ``tools/analyse_sod.py``: ``methods``, pairs of a path and a checkpoint or None.
+
+    Args:
+        parser: The tool's parser.
+    """
+    parser.add_argument(
+        'methods',
+        nargs='+',
+        action=_MethodsAction,
+        metavar='METHOD',
+        help='CONFIG CHECKPOINT, the name of a published model, or a folder of maps',
+    )

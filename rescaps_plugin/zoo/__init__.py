@@ -1,0 +1,73 @@
+"""Published models: trained weights that load offline, by name.
+
+    from rescaps_plugin import zoo
+
+    zoo.list_models(task='saliency')
+    result = zoo.load('icon-rpr_efficientnet-lite0_ecssd').predict('photo.jpg')
+"""
+
+from __future__ import annotations
+
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from rescaps_plugin.cli.config import load_config
+from rescaps_plugin.models.published import PublishedModel, find_published, read_index
+from rescaps_plugin.training.model_arguments import find_model
+
+if TYPE_CHECKING:
+    from rescaps_plugin.export.predictor import Predictor
+
+__all__ = ['find', 'list_models', 'load']
+
+_PREDICTORS = {
+    'classification': 'rescaps_plugin.classification.predictor:ClassPredictor',
+    'saliency': 'rescaps_plugin.saliency.predictor:SaliencyPredictor',
+    'pointcloud': 'rescaps_plugin.pointcloud.predictor:CloudPredictor',
+}
+
+
+def list_models(task: str | None = None) -> list[str]:
+    """Return the names of the published models.
+
+    Args:
+        task: ``'classification'``, ``'saliency'`` or ``'pointcloud'``; None for all. Defaults to None.
+
+    Raises:
+        ValueError: There is no such task.
+    """
+    if task is not None and task not in _PREDICTORS:
+        raise ValueError(f'task must be one of {tuple(_PREDICTORS)} or None, got {task!r}')
+    return [model.name for model in read_index() if task in (None, model.task)]
+
+
+def find(name: str) -> PublishedModel:
+    """Return the entry of a published model: its data, results, training and limits.
+
+    Args:
+        name: Its name, or its name in timm.
+
+    Raises:
+        PublishedWeightsError: There is no such model; names similar ones.
+    """
+    return find_published(name)
+
+
+def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime: str = 'torch') -> Predictor:
+    """Load a published model for prediction.
+
+    Args:
+        name: Its name, or its name in timm.
+        device: Where it runs. Defaults to ``'cpu'``.
+        batch_size: Images or clouds per batch; None is the default of the task. Defaults to None.
+        runtime: ``'torch'``, ``'onnx'`` or ``'openvino'``. Defaults to ``'torch'``.
+
+    Returns:
+        An object with a method ``predict``.
+
+    Raises:
+        PublishedWeightsError: There is no such model, or its file is missing or damaged.
+    """
+    config, checkpoint, _ = find_model([find_published(name).name])
+    predictor = resolve_name(_PREDICTORS[find_published(name).task])
+    return predictor(load_config(config), checkpoint, device=device, batch_size=batch_size, runtime=runtime)
