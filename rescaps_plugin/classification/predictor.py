@@ -42,8 +42,12 @@ class ClassPrediction:
         return f'ClassPrediction({", ".join(f"{name}: {score:.3f}" for name, score in pairs)})'
 
 
-class ClassPredictor(Predictor[dict, ClassPrediction]):
+class ClassPredictor(Predictor[ImageInput, dict, ClassPrediction]):
     """Classes of images, predicted by an mmpretrain classifier.
+
+    An image is the path or URL of a file; a ``PIL.Image``; a uint8 array ``[height, width]`` or
+    ``[height, width, 3 | 4]``; or a tensor ``[1 | 3 | 4, height, width]``, uint8, or floating point in [0, 1]. Channels
+    are grey, RGB or RGBA; opacity is ignored. The EXIF orientation of files and of images of Pillow is applied.
 
     Args:
         cfg: The config.
@@ -90,26 +94,23 @@ class ClassPredictor(Predictor[dict, ClassPrediction]):
             )
 
     @overload
-    def predict(self, inputs: ImageInput, batch_size: int | None = None, topk: int = 5) -> ClassPrediction: ...
+    def predict(
+        self, inputs: list[ImageInput] | tuple[ImageInput, ...], batch_size: int | None = None, topk: int = 5
+    ) -> list[ClassPrediction]: ...
 
     @overload
-    def predict(
-        self, inputs: Sequence[ImageInput], batch_size: int | None = None, topk: int = 5
-    ) -> list[ClassPrediction]: ...
+    def predict(self, inputs: ImageInput, batch_size: int | None = None, topk: int = 5) -> ClassPrediction: ...
 
     def predict(self, inputs, batch_size=None, topk=5):
         """Predict the classes of one or several images.
 
         Args:
-            inputs: An image, or a list or tuple of images: path or URL of a file; ``PIL.Image``; uint8 array
-                ``[height, width]`` or ``[height, width, 3 | 4]``; tensor ``[1 | 3 | 4, height, width]``, uint8, or
-                floating point in [0, 1]. Channels are RGB or RGBA; opacity is ignored. The EXIF orientation of files
-                and of images of Pillow is applied.
+            inputs: An image, or a list or tuple of images.
             batch_size: Maximum batch size. Defaults to None: the predictor's.
             topk: Number of classes, at most all. Defaults to 5.
 
         Returns:
-            The prediction of the image; a list for a list or tuple.
+            The classes of the image; a list for a list or tuple.
 
         Raises:
             ImageError: An image cannot be used; names the file, or the input by its index.
@@ -125,8 +126,9 @@ class ClassPredictor(Predictor[dict, ClassPrediction]):
 
     @cached_property
     def reader(self) -> ImageReader:
-        """The reader of images."""
-        return ImageReader(self.cfg, self.model)
+        """The reader of images; a model without one may still predict samples of its data set."""
+        with self.own_scope():
+            return ImageReader(self.cfg, self.model)
 
     def read(self, each: ImageInput, source: str) -> dict:
         return self.reader(each, source)

@@ -8,13 +8,16 @@ import sys
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from filelock import FileLock
 from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from rescaps_plugin import __version__
@@ -24,11 +27,12 @@ from rescaps_plugin.export.exporter import Exporter
 from rescaps_plugin.export.formats import RUNTIMES, Run, find_runtime
 from rescaps_plugin.layers.checks import check_choice, check_positive
 
+Input = TypeVar('Input')
 Sample = TypeVar('Sample')
 Result = TypeVar('Result')
 
 
-class Predictor(ABC, Generic[Sample, Result]):
+class Predictor(ABC, Generic[Input, Sample, Result]):
     """Predictions of a trained model for files and data in memory.
 
     With a runtime other than PyTorch the model is exported to ONNX at the first prediction, once for each size of its
@@ -52,6 +56,7 @@ class Predictor(ABC, Generic[Sample, Result]):
 
     def __init__(self, cfg: Config, model: nn.Module, device: str, batch_size: int | None, runtime: str) -> None:
         self.cfg = cfg
+        self.name = Path(cfg.filename or 'a config').name
         self.batch_size = self.default_batch_size if batch_size is None else batch_size
         check_positive(batch_size=self.batch_size)
         check_choice('runtime', runtime, ('torch', *RUNTIMES))
@@ -69,20 +74,46 @@ class Predictor(ABC, Generic[Sample, Result]):
         self._runs: dict[tuple[int, ...], Run] = {}
 
     def __repr__(self) -> str:
-        name = Path(self.cfg.filename or '').name
         return (
-            f'{type(self).__name__}({name}, device={self.device!r}, batch_size={self.batch_size}, '
+            f'{type(self).__name__}({self.name}, device={self.device!r}, batch_size={self.batch_size}, '
             f'runtime={self.runtime!r})'
         )
 
+    @overload
+    def predict(self, inputs: list[Input] | tuple[Input, ...], batch_size: int | None = None) -> list[Result]: ...
+
+    @overload
+    def predict(self, inputs: Input, batch_size: int | None = None) -> Result: ...
+
+    def predict(self, inputs, batch_size=None):
+        """Predict one or several inputs.
+
+        Args:
+            inputs: One input, or a list or tuple of inputs, of the kinds that the class names.
+            batch_size: Maximum batch size. Defaults to None: the predictor's.
+
+        Returns:
+            The result of the input; a list of results for a list or tuple.
+
+        Raises:
+            UserError: An input cannot be used; names the file, or the input by its index.
+            FileNotFoundError: A file does not exist.
+            ValueError: ``batch_size`` is not positive.
+        """
+        return self._predict(inputs, batch_size)
+
     def _predict(self, inputs: Any, batch_size: int | None, **options: Any) -> Result | list[Result]:
-        """Predict one input, or a list or tuple of inputs; ``options`` are of :meth:`predict_batch`."""
+        """Predict one or several inputs; ``options`` are those of :meth:`predict_batch`."""
         size = self.batch_size if batch_size is None else batch_size
         check_positive(batch_size=size)
         if not isinstance(inputs, (list, tuple)):
             return self.predict_batch([self._read(inputs, 'inputs')], **options)[0]
         samples = (self._read(each, f'inputs[{index}]') for index, each in enumerate(inputs))
         return [result for batch in self._batches(samples, size) for result in self.predict_batch(batch, **options)]
+
+    def own_scope(self) -> AbstractContextManager:
+        """Build objects in the scope of the config, which need not be the current one."""
+        return DefaultScope.overwrite_default_scope(self.cfg.get('default_scope'))
 
     def _read(self, each: Any, source: str) -> Sample:
         if isinstance(each, (str, os.PathLike)) and '://' not in str(each) and not Path(each).is_file():
@@ -96,7 +127,7 @@ class Predictor(ABC, Generic[Sample, Result]):
                 yield batch
 
     @abstractmethod
-    def read(self, each: Any, source: str) -> Sample:
+    def read(self, each: Input, source: str) -> Sample:
         """Read one input and prepare it by the config's test pipeline.
 
         Args:
@@ -139,10 +170,9 @@ class Predictor(ABC, Generic[Sample, Result]):
         # Another process may be writing the same file.
         with FileLock(path.with_suffix('.lock')):
             if not path.is_file():
-                args = Namespace(
-                    config=self.cfg.filename or '', out=path, format='onnx', device='cpu', dynamic_batch=True
-                )
-                vars(args).update(check=False, int8=False, opset=None, input_size=None)
+                print_log(f'Exporting the model of {self.name} to ONNX, once for inputs of {shape}: {path}', 'current')
+                options = dict(format='onnx', dynamic_batch=True, opset=None, input_size=None, check=False, int8=False)
+                args = Namespace(config=self.name, out=path, device='cpu', **options)
                 with replacing(path) as draft:
                     self.exporter(self.cfg, args, self.model, shape).save(draft)
         return path
@@ -156,5 +186,5 @@ class Predictor(ABC, Generic[Sample, Result]):
                 digest.update(Path(path).read_bytes())
         for name, value in self.model.state_dict().items():
             digest.update(name.encode())
-            digest.update(value.cpu().flatten().view(torch.uint8).numpy())
+            digest.update(value.flatten().view(torch.uint8).numpy())
         return digest.hexdigest()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import torch
@@ -41,8 +40,12 @@ class CloudPrediction:
         return f'CloudPrediction({len(self.points)} points, {capsules} latent capsules of {dim} entries)'
 
 
-class CloudPredictor(Predictor[dict, CloudPrediction]):
+class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
     """Latent capsules and reconstructions of clouds, predicted by a point capsule autoencoder.
+
+    A cloud is the path of a cloud or mesh file, or a floating point array or tensor ``[n, 3]``. Clouds of up to the
+    model's number of points are used unchanged; from larger ones, and from the surface of meshes, as many points as the
+    model has are sampled, always the same.
 
     Args:
         cfg: The config.
@@ -81,35 +84,9 @@ class CloudPredictor(Predictor[dict, CloudPrediction]):
         cfg, model = load_trained(cfg, checkpoint, load_model, trust_checkpoint)
         super().__init__(cfg, model, device, batch_size, runtime)
         require(cfg, 'test_dataloader')
-        self.prepare = Compose(find_test_pipeline(cfg))
+        with self.own_scope():
+            self.prepare = Compose(find_test_pipeline(cfg))
         self.network = Autoencoding(self.model)
-
-    @overload
-    def predict(self, inputs: CloudInput, batch_size: int | None = None) -> CloudPrediction: ...
-
-    @overload
-    def predict(self, inputs: Sequence[CloudInput], batch_size: int | None = None) -> list[CloudPrediction]: ...
-
-    def predict(self, inputs, batch_size=None):
-        """Predict latent capsules and reconstructions of one or several clouds or meshes.
-
-        Clouds of up to the model's number of points are used unchanged; from larger ones, and from the surface of
-        meshes, as many points as the model has are sampled, always the same.
-
-        Args:
-            inputs: A cloud, or a list or tuple of clouds: path of a cloud or mesh file; floating point array or tensor
-                ``[n, 3]``.
-            batch_size: Maximum batch size. Defaults to None: the predictor's.
-
-        Returns:
-            The prediction of the cloud; a list for a list or tuple.
-
-        Raises:
-            CloudError: A cloud cannot be used; names the file, or the input by its index.
-            FileNotFoundError: A file does not exist.
-            ValueError: ``batch_size`` is not positive.
-        """
-        return self._predict(inputs, batch_size)
 
     def read(self, each: CloudInput, source: str) -> dict:
         is_file = isinstance(each, (str, os.PathLike))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import torch
@@ -60,8 +59,13 @@ class SaliencyPrediction:
         return Image.fromarray(cutout(self.image, to_grey(torch.from_numpy(self.saliency)), self.alpha, **options))
 
 
-class SaliencyPredictor(Predictor[Picture, SaliencyPrediction]):
+class SaliencyPredictor(Predictor[ImageInput, Picture, SaliencyPrediction]):
     """Saliency maps of images, predicted by an mmsegmentation detector.
+
+    An image is the path or URL of a file; a ``PIL.Image``; a uint8 array ``[height, width]`` or
+    ``[height, width, 3 | 4]``; or a tensor ``[1 | 3 | 4, height, width]``, uint8, or floating point in [0, 1]. Channels
+    are grey, RGB or RGBA; only cut-outs use the opacity. The EXIF orientation of files and of images of Pillow is
+    applied. A result holds its image and its map in memory.
 
     Args:
         cfg: The config.
@@ -100,33 +104,8 @@ class SaliencyPredictor(Predictor[Picture, SaliencyPrediction]):
     ) -> None:
         cfg, model = load_trained(cfg, checkpoint, load_detector, trust_checkpoint)
         super().__init__(cfg, model, device, batch_size, runtime)
-        self.reader = PictureReader(cfg)
-
-    @overload
-    def predict(self, inputs: ImageInput, batch_size: int | None = None) -> SaliencyPrediction: ...
-
-    @overload
-    def predict(self, inputs: Sequence[ImageInput], batch_size: int | None = None) -> list[SaliencyPrediction]: ...
-
-    def predict(self, inputs, batch_size=None):
-        """Predict the saliency of one or several images.
-
-        Args:
-            inputs: An image, or a list or tuple of images: path or URL of a file; ``PIL.Image``; uint8 array
-                ``[height, width]`` or ``[height, width, 3 | 4]``; tensor ``[1 | 3 | 4, height, width]``, uint8, or
-                floating point in [0, 1]. Channels are RGB or RGBA; only cut-outs use the opacity. The EXIF orientation
-                of files and of images of Pillow is applied.
-            batch_size: Maximum batch size. Defaults to None: the predictor's.
-
-        Returns:
-            The prediction of the image; a list for a list or tuple. Each holds its image and map in memory.
-
-        Raises:
-            ImageError: An image cannot be used; names the file, or the input by its index.
-            FileNotFoundError: A file does not exist.
-            ValueError: ``batch_size`` is not positive.
-        """
-        return self._predict(inputs, batch_size)
+        with self.own_scope():
+            self.reader = PictureReader(cfg)
 
     def read(self, each: ImageInput, source: str) -> Picture:
         return self.reader.read_image(each, source)

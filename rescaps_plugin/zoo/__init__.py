@@ -1,9 +1,9 @@
 """Published models: trained weights that load offline, by name.
 
-    from rescaps_plugin import zoo
+from rescaps_plugin import zoo
 
-    zoo.list_models(task='saliency')
-    result = zoo.load('icon-rpr_efficientnet-lite0_ecssd').predict('photo.jpg')
+zoo.list_models(task='saliency')
+result = zoo.load('icon-rpr_efficientnet-lite0_ecssd').predict('photo.jpg')
 """
 
 from __future__ import annotations

@@ -183,8 +183,9 @@ def test_models_that_cannot_be_loaded(make_predictor, digits, tmp_path):
     ClassPredictor(cfg, str(tmp_path / 'objects.pth'), trust_checkpoint=True)
 
 
-def test_config_and_global_state_stay(digits):
-    cfg, checkpoint, _ = digits
-    before, scope = cfg.pretty_text, DefaultScope.get_current_instance()
-    ClassPredictor(cfg, checkpoint)
-    assert cfg.pretty_text == before and DefaultScope.get_current_instance() is scope
+def test_config_and_scope_stay(digits):
+    cfg, checkpoint, images = digits
+    before = cfg.pretty_text
+    DefaultScope.get_instance('other', scope_name='mmseg')
+    ClassPredictor(cfg, checkpoint).predict(images)
+    assert cfg.pretty_text == before and DefaultScope.get_current_instance().scope_name == 'mmseg'

@@ -44,9 +44,6 @@ class SquarePredictor(Predictor):
     def __init__(self, factor=1, device='cpu', batch_size=None, runtime='torch'):
         super().__init__(CONFIG, Square(factor).eval(), device, batch_size, runtime)
 
-    def predict(self, inputs, batch_size=None):
-        return self._predict(inputs, batch_size)
-
     def read(self, each, source):
         return torch.tensor(np.loadtxt(each) if isinstance(each, str) else each, dtype=torch.float32)
 
@@ -151,7 +148,7 @@ def runtime(request):
 
 def test_runtimes_equal_pytorch(runtime):
     predictor = SquarePredictor(2, runtime=runtime)
-    assert repr(predictor) == f"SquarePredictor(, device='cpu', batch_size=3, runtime='{runtime}')"
+    assert repr(predictor) == f"SquarePredictor(a config, device='cpu', batch_size=3, runtime='{runtime}')"
     rows = [*np.random.RandomState(0).randn(4, 2), [3.0], ROW]
     results = predictor.predict(rows)
     np.testing.assert_allclose(results, SquarePredictor(2).predict(rows), rtol=1e-6)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
@@ -71,6 +72,12 @@ def test_batches_of_clouds_of_different_sizes(make_predictor):
     single = [predictor.predict(cloud, batch_size=1) for cloud in clouds]
     assert np.ptp([each.latent for each in single], axis=0).max() > 0.01
     assert_same(predictor.predict(clouds), single, atol=1e-5)
+
+
+def test_scope_stays(make_predictor):
+    DefaultScope.get_instance('other', scope_name='mmpretrain')
+    make_predictor().predict(CLOUD)
+    assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
 
 
 @pytest.mark.parametrize('runtime', ['onnx', 'openvino'])

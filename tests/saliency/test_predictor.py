@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 from rescaps_plugin.cli.config import load_config
@@ -122,6 +123,12 @@ def test_runtimes_equal_pytorch(make_predictor, detector, images, channels, runt
     results = make_predictor(options, runtime=runtime, batch_size=2).predict(images)
     assert all(np.ptp(each.saliency) > 0.9 for each in results)
     assert_same(results, expected, atol=1e-5)
+
+
+def test_scope_stays(make_predictor, images):
+    DefaultScope.get_instance('other', scope_name='mmpretrain')
+    make_predictor().predict(images)
+    assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
 
 
 def test_broken_images_are_named(make_predictor, data):
