@@ -27,7 +27,7 @@ from rescaps_plugin.analysis.capsule_views import (
     whole_poses,
 )
 from rescaps_plugin.analysis.drawing import draw_equivariance, draw_maps, draw_matrices
-from rescaps_plugin.classification.image_inputs import ImageFiles, reads_bgr
+from rescaps_plugin.classification.image_inputs import ImageFiles, ImageReader, reads_bgr
 from rescaps_plugin.classification.inference import load_images, open_classifier
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import choose_out_dir
@@ -56,7 +56,7 @@ def run(args: Namespace) -> None:
     paths = find_files(args.inputs, 'images', IMAGE_SUFFIXES)
     cfg, classifier = open_classifier(args.config, args.checkpoint, args)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'capsules')
-    samples = ImageFiles(paths, cfg, classifier) if paths else build_dataset(cfg.test_dataloader.dataset)
+    samples = ImageFiles(paths, ImageReader(cfg, classifier)) if paths else build_dataset(cfg.test_dataloader.dataset)
     batch = load_images(samples, evenly_spaced(len(samples), args.images))
     maps = activation_maps(_record(classifier, batch['inputs']))
     if not maps:

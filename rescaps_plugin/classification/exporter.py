@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.structures import BaseDataElement
-from mmpretrain import get_model
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
 from rescaps_plugin.classification.image_inputs import reads_bgr
-from rescaps_plugin.classification.inference import find_score_activation, predict_scores
+from rescaps_plugin.classification.inference import find_score_activation, load_classifier, predict_scores
 from rescaps_plugin.classification.recipe import describe_pipeline
-from rescaps_plugin.cli.config import find_test_pipeline, unwrap_test_set
+from rescaps_plugin.cli.config import find_test_pipeline
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.export.exporter import Exporter, preprocessor_options
-from rescaps_plugin.training.checkpoint_loader import load_weights
 
 
 class Scores(nn.Module):
@@ -53,14 +51,7 @@ class ClassifierExporter(Exporter):
     output_names = ('scores',)
 
     def load_model(self) -> BaseClassifier:
-        model = get_model(unwrap_test_set(self.cfg), device=self.args.device)
-        if not isinstance(model, BaseClassifier):
-            raise UserError(
-                f'config {self.args.config} has model.type {self.cfg.model.type}, which is not an image classifier.'
-            )
-        checkpoint = load_weights(model, self.args.checkpoint)
-        self.classes = checkpoint.get('meta', {}).get('dataset_meta', model._dataset_meta).get('classes')
-        return model
+        return load_classifier(self.cfg, self.args.checkpoint, self.args.device)
 
     def build_network(self, deployed: nn.Module) -> nn.Module:
         return Scores(deployed, self.example)
@@ -96,4 +87,4 @@ class ClassifierExporter(Exporter):
             'subtract mean and divide by std, of values as the steps before leave them',
             'run the file; scores are of classes, in their order',
         ]
-        return {'classes': self.classes, **self.describe_images(rgb), 'recipe': recipe}
+        return {'classes': self.model._dataset_meta.get('classes'), **self.describe_images(rgb), 'recipe': recipe}

@@ -1,10 +1,12 @@
-"""Read image files in the same way as the test set of a config."""
+"""Read images in the same way as the test set of a config."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -12,29 +14,65 @@ from mmpretrain.registry import TRANSFORMS
 
 from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.data.images import read_image
+from rescaps_plugin.data.memory_images import ImageInput, load_image
 from rescaps_plugin.data.pictures import leaves_bgr
 from rescaps_plugin.data.pipelines import loads_image
+from rescaps_plugin.data.transforms import LoadCheckedImageFromFile
+
+
+class ImageReader:
+    """Read images by the test pipeline of a config.
+
+    If the pipeline loads files, its loading step is used. Otherwise (the data set holds arrays) the first convolution
+    decides between grey and colour, and the data preprocessor determines the channel order. Images in memory are read
+    as PNG files of them.
+
+    Args:
+        cfg: The config.
+        model: The config's model.
+
+    Raises:
+        UserError: The pipeline does not load files, and the model's input does not have 1 or 3 channels.
+    """
+
+    def __init__(self, cfg: Config, model: torch.nn.Module) -> None:
+        pipeline = find_test_pipeline(cfg)
+        loader = next(filter(loads_image, pipeline), None)
+        self.to_rgb = loader is None and not reads_bgr(cfg)
+        self.load = TRANSFORMS.build(loader or dict(type=LoadCheckedImageFromFile, color_type=_find_color_type(model)))
+        self.pipeline = Compose([TRANSFORMS.build(step) for step in pipeline if not loads_image(step)])
+
+    def __call__(self, image: ImageInput, source: str | None = None) -> dict:
+        """Return a sample.
+
+        Args:
+            image: Path of a file, or an image as in :func:`~rescaps_plugin.data.memory_images.to_pixels`.
+            source: Name of an image in memory.
+
+        Raises:
+            ImageError: The image cannot be decoded completely, or is not an image.
+            OSError: The file is missing or cannot be read.
+        """
+        if isinstance(image, (str, PathLike)):
+            results = self.load({'img_path': str(image)})
+        else:
+            results = load_image(image, source, self.load)
+        if self.to_rgb and results['img'].ndim == 3:
+            results['img'] = np.ascontiguousarray(results['img'][..., ::-1])
+        return self.pipeline(results)
 
 
 class ImageFiles(Sequence):
-    """Image files as a data set, read and processed by a config's test pipeline.
+    """Image files as a data set; see :class:`ImageReader`.
 
     Args:
         paths: The files.
-        cfg: The config.
-        model: The config's model. If the pipeline does not read files, its first convolution decides between grey and
-            colour.
-
-    Raises:
-        UserError: The model's input does not have 1 or 3 channels.
+        read: The reader.
     """
 
-    def __init__(self, paths: Sequence[Path], cfg: Config, model: torch.nn.Module):
+    def __init__(self, paths: Sequence[Path], read: ImageReader) -> None:
         self.paths = paths
-        self.read = image_reader(cfg, model)
-        steps = [step for step in find_test_pipeline(cfg) if not loads_image(step)]
-        self.pipeline = Compose([TRANSFORMS.build(step) for step in steps])
+        self.read = read
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -45,30 +83,11 @@ class ImageFiles(Sequence):
         Raises:
             ImageError: The file cannot be decoded completely.
         """
-        return self.pipeline({'img_path': str(self.paths[index]), **self.read(self.paths[index])})
+        return self.read(self.paths[index])
 
 
-def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
-    """Create a function that reads files in the format of the config's test set.
-
-    If the test pipeline loads files, its loading step is used. Otherwise (the data set holds arrays) the first
-    convolution decides between grey and colour, and the data preprocessor determines the channel order.
-
-    Args:
-        cfg: The config.
-        model: The config's model.
-
-    Returns:
-        Function from a path to a dict with ``img``, ``img_shape`` and ``ori_shape``.
-
-    Raises:
-        UserError: The model's input does not have 1 or 3 channels.
-    """
-    loader = next(filter(loads_image, find_test_pipeline(cfg)), None)
-    if loader is not None:
-        load = TRANSFORMS.build(loader)
-        return lambda path: load({'img_path': str(path)})
-
+def _find_color_type(model: torch.nn.Module) -> str:
+    """Return whether the first convolution of a model takes ``'grayscale'`` or ``'color'`` images."""
     stem = next((module for module in model.modules() if isinstance(module, torch.nn.Conv2d)), None)
     channels = 3 if stem is None else stem.in_channels
     if channels not in (1, 3):
@@ -76,13 +95,7 @@ def image_reader(cfg: Config, model: torch.nn.Module) -> Callable[[Path], dict]:
             f'the model takes images of {channels} channels; an image file has 1 or 3. Omit INPUT to use the '
             "config's test set."
         )
-    color_type, order = 'grayscale' if channels == 1 else 'color', 'bgr' if reads_bgr(cfg) else 'rgb'
-
-    def read(path: Path) -> dict:
-        img = read_image(path, color_type, order)
-        return {'img': img, 'img_shape': img.shape[:2], 'ori_shape': img.shape[:2]}
-
-    return read
+    return 'grayscale' if channels == 1 else 'color'
 
 
 def reads_bgr(cfg: Config) -> bool:

@@ -31,7 +31,7 @@ def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier
         device: Where the model runs.
 
     Returns:
-        The model, in eval mode.
+        The model, in eval mode. Its ``_dataset_meta`` has the ``classes`` of the checkpoint, or else of the test set.
 
     Raises:
         UserError: The config's model is not an image classifier, or the checkpoint belongs to another model.
@@ -41,7 +41,8 @@ def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier
     model = get_model(unwrap_test_set(cfg), device=device)
     if not isinstance(model, BaseClassifier):
         raise UserError(f'config {cfg.filename} has model.type {cfg.model.type}, which is not an image classifier.')
-    load_weights(model, checkpoint)
+    meta = load_weights(model, checkpoint).get('meta', {})
+    model._dataset_meta = {**model._dataset_meta, **meta.get('dataset_meta', {})}
     return model.eval()
 
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.dataset import default_collate
 from mmengine.structures import BaseDataElement
-from mmpretrain import ImageClassificationInferencer
 from mmpretrain.datasets import build_dataset
 from rich.progress import track
 
 from rescaps_plugin.classification.image_inputs import ImageFiles, reads_bgr
+from rescaps_plugin.classification.predictor import ClassPrediction, ClassPredictor
 from rescaps_plugin.cli.arguments import check_predict_options
-from rescaps_plugin.cli.config import unwrap_test_set
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.cli.plots import plain_text
@@ -28,12 +25,8 @@ from rescaps_plugin.data.folders import find_files, raise_unreadable
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, ImageError
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import evenly_spaced
-from rescaps_plugin.training.checkpoint_loader import load_weights
-from rescaps_plugin.training.checkpoint_reader import CheckpointError
-from rescaps_plugin.training.run_checks import find_class_count
 
-# Default batch size, images in the picture, and rows on the screen.
-BATCH_SIZE = 32
+# Images in the picture, and rows on the screen.
 PICTURE_TILES = 25
 SCREEN_ROWS = 10
 
@@ -51,38 +44,29 @@ def run(cfg: Config, args: Namespace) -> None:
     """
     check_predict_options(args, classes=True)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
-    inferencer = ImageClassificationInferencer(unwrap_test_set(cfg), pretrained=False, device=args.device)
-    checkpoint = load_weights(inferencer.model, args.checkpoint)
-    inferencer.classes = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes', inferencer.classes)
-    _, outputs = find_class_count(inferencer.model) or ('', 0)
-    if inferencer.classes is not None and len(inferencer.classes) < outputs:
-        raise CheckpointError(
-            f'checkpoint {args.checkpoint} names {len(inferencer.classes)} classes; its model has {outputs}.'
-        )
-
+    predictor = ClassPredictor(cfg, args.checkpoint, args.device, args.batch_size)
     if args.inputs:
-        samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), inferencer.config, inferencer.model)
+        samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), predictor.reader)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
     indices = evenly_spaced(len(samples), args.max_images)
 
-    batch_size = args.batch_size or BATCH_SIZE
+    batch_size = predictor.batch_size
     rows, tiles, failures = [], [], []
     for start in track(range(0, len(indices), batch_size), 'Predicting'):
         batch = load_samples(samples, indices[start : start + batch_size], failures)
         if not batch:
             continue
-        inputs = default_collate(list(batch.values()))
-        results = inferencer.postprocess(inferencer.forward(inputs), None)
+        results = predictor.predict_batch(list(batch.values()), args.top_k)
         for (index, sample), result in zip(batch.items(), results, strict=True):
-            rows.append(describe(index, sample['data_samples'], result, inferencer.classes, args.top_k))
+            rows.append(describe(index, sample['data_samples'], result, predictor.name_class))
             tiles.append(sample['inputs'])
         del tiles[PICTURE_TILES:]
 
     if rows:
         write_table(rows, out_dir / f'predictions.{args.format}')
         report(rows)
-        draw_picture(tiles, rows, reads_bgr(inferencer.config), out_dir / 'predictions.png')
+        draw_picture(tiles, rows, reads_bgr(cfg), out_dir / 'predictions.png')
     raise_unreadable(failures)
 
 
@@ -103,22 +87,12 @@ def load_samples(samples: Sequence[dict], indices: Sequence[int], failures: list
     return batch
 
 
-def describe(index: int, sample: BaseDataElement, result: dict, classes: Sequence[str] | None, count: int = 1) -> dict:
-    """Return the row of one image: its name, the best ``count`` classes and scores, and the true class where known."""
-
-    def name(label: int) -> str:
-        return str(label) if classes is None else classes[label]
-
-    row = {
-        'image': sample.get('img_path', index),
-        'class': name(result['pred_label']),
-        'score': round(result['pred_score'], 6),
-    }
-    scores = np.asarray(result['pred_scores'])
-    # A stable descending sort: among equal scores the first class wins, as in the prediction.
-    order = np.argsort(-scores, kind='stable')[:count]
-    for place, label in enumerate(order[1:].tolist(), 2):
-        row |= {f'class_{place}': name(label), f'score_{place}': round(float(scores[label]), 6)}
+def describe(index: int, sample: BaseDataElement, result: ClassPrediction, name: Callable[[int], str]) -> dict:
+    """Return the row of one image: its name, the best classes and scores, and the true class where known."""
+    row = {'image': sample.get('img_path', index)}
+    for place, (best, score) in enumerate(zip(result.classes, result.scores, strict=True), 1):
+        end = f'_{place}' if place > 1 else ''
+        row |= {f'class{end}': best, f'score{end}': round(score, 6)}
     if 'gt_label' in sample:
         row['truth'] = ' '.join(name(label) for label in sample.gt_label.tolist())
     return row

@@ -41,6 +41,8 @@ class Exporter(ABC):
     Args:
         cfg: The config.
         args: Arguments of the tool.
+        model: The config's model, trained and in eval mode. Defaults to None: built, with the checkpoint's weights.
+        input_shape: Shape of a sample. Defaults to None: that of ``--input-size``, the config or the test set.
 
     Raises:
         UserError: The config's model is of another kind, the checkpoint belongs to another model, or the model does not
@@ -55,7 +57,9 @@ class Exporter(ABC):
     input_name: str
     output_names: tuple[str, ...]
 
-    def __init__(self, cfg: Config, args: Namespace) -> None:
+    def __init__(
+        self, cfg: Config, args: Namespace, model: nn.Module | None = None, input_shape: tuple[int, ...] | None = None
+    ) -> None:
         self.cfg = cfg
         self.args = args
         self.form = find_format(args.format)
@@ -67,8 +71,8 @@ class Exporter(ABC):
         # Missing data are found here, and not after the model has been traced and written.
         data = [self.test_set] if args.check else []
         data += [self.calibration_set] if args.int8 else []
-        self.model = self.load_model()
-        self.input_shape = self.find_input_shape()
+        self.model = model or self.load_model()
+        self.input_shape = input_shape or self.find_input_shape()
         for dataset in data:
             next(self.batches(dataset, [0], 1))
         self.example = torch.randn(1, *self.input_shape, device=args.device)
@@ -195,11 +199,14 @@ class Exporter(ABC):
         if self.args.int8:
             self.export_int8()
 
-    def export(self) -> None:
-        """Write the file; with ``--check``, keep it only if its outputs equal PyTorch's.
+    def save(self, path: Path) -> None:
+        """Write the file.
+
+        Args:
+            path: The file.
 
         Raises:
-            UserError: PyTorch cannot export the model, or the check fails.
+            UserError: PyTorch cannot export the model.
         """
         export = Export(
             self.network,
@@ -210,8 +217,16 @@ class Exporter(ABC):
             self.args.dynamic_batch,
             self.args.opset,
         )
+        self.form.save(export, path)
+
+    def export(self) -> None:
+        """Write the file; with ``--check``, keep it only if its outputs equal PyTorch's.
+
+        Raises:
+            UserError: PyTorch cannot export the model, or the check fails.
+        """
         with replacing(self.path) as draft:
-            self.form.save(export, draft)
+            self.save(draft)
             if self.args.check:
                 print(self.check(self.form.load(draft)))
         print(f'wrote {self.path} ({megabytes(self.path)})')

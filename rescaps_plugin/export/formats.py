@@ -1,4 +1,4 @@
-"""Write a network to a single file that runs without this project: ONNX, TorchScript or torch.export.
+"""Write a network to a single file that runs without this project (ONNX, TorchScript, torch.export), and run it.
 
 Every file contains a JSON description of its inputs and outputs, named ``metadata.json``, which is read by::
 
@@ -11,7 +11,7 @@ Every file contains a JSON description of its inputs and outputs, named ``metada
 
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,7 +74,7 @@ class Export(NamedTuple):
         try:
             return torch.export.export(self.network, self.inputs, dynamic_shapes=self.dynamic_shapes)
         except torch._dynamo.exc.UserError as error:
-            batch = ' for batches of any size; leave out --dynamic-batch' if self.dynamic_batch else ''
+            batch = ' for batches of any size (--dynamic-batch)' if self.dynamic_batch else ''
             raise UserError(f'PyTorch cannot trace this model{batch}: {str(error).splitlines()[0]}') from error
 
 
@@ -115,14 +115,32 @@ def _save_onnx(export: Export, path: Path) -> None:
     program.save(path, external_data=False)
 
 
-def _load_onnx(path: Path) -> Run:
+def _load_onnx(path: Path, device: str = 'cpu') -> Run:
     from onnxruntime import InferenceSession, SessionOptions
 
     options = SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    place = torch.device(device)
+    providers = [('CUDAExecutionProvider', {'device_id': place.index or 0})] if place.type == 'cuda' else []
+    session = InferenceSession(path, options, providers=[*providers, 'CPUExecutionProvider'])
     name = session.get_inputs()[0].name
     return lambda inputs: tuple(map(torch.from_numpy, session.run(None, {name: inputs.cpu().numpy()})))
+
+
+def _onnx_devices() -> tuple[str, ...]:
+    from onnxruntime import get_available_providers
+
+    return ('cpu', 'cuda') if 'CUDAExecutionProvider' in get_available_providers() else ('cpu',)
+
+
+def _load_openvino(path: Path, device: str = 'cpu') -> Run:
+    from openvino import Core
+
+    # By default OpenVINO computes in bfloat16 on processors that do.
+    options = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': 'f32'}
+    model = Core().compile_model(path, device.upper(), options)
+    # Outputs that are shared are overwritten by the next call.
+    return lambda inputs: tuple(map(torch.from_numpy, model(inputs.numpy(), share_outputs=False).to_tuple()))
 
 
 def _run_module(module: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Run:
@@ -178,7 +196,52 @@ def find_format(name: str) -> Format:
         UserError: Required packages are missing.
     """
     form = FORMATS[name]
-    missing = [package for package in form.packages if find_spec(package) is None]
-    if missing:
-        raise UserError(f'--format {name} needs {", ".join(missing)}: {describe_install("export")} brings them.')
+    _require_packages(f'--format {name}', form.packages, 'export')
     return form
+
+
+class Runtime(NamedTuple):
+    """Program that runs ONNX files.
+
+    Args:
+        packages: Required packages, including those that write the files.
+        extra: Extra of this project that installs them.
+        devices: Function that returns the kinds of devices that it runs on.
+        load: Function that reads a file, for a device, and returns a function that runs it.
+    """
+
+    packages: tuple[str, ...]
+    extra: str
+    devices: Callable[[], tuple[str, ...]]
+    load: Callable[[Path, str], Run]
+
+
+RUNTIMES = {
+    'onnx': Runtime(FORMATS['onnx'].packages, 'export', _onnx_devices, _load_onnx),
+    'openvino': Runtime((*FORMATS['onnx'].packages, 'openvino'), 'openvino', lambda: ('cpu',), _load_openvino),
+}
+
+
+def find_runtime(name: str, device: str) -> Runtime:
+    """Return a runtime whose packages are installed and which runs on a device.
+
+    Args:
+        name: One of ``RUNTIMES``.
+        device: Device of PyTorch, such as ``'cpu'`` or ``'cuda:1'``.
+
+    Raises:
+        UserError: Required packages are missing, or the runtime, as it is installed, does not run on the device.
+    """
+    runtime = RUNTIMES[name]
+    _require_packages(f'runtime {name!r}', runtime.packages, runtime.extra)
+    devices = runtime.devices()
+    if torch.device(device).type not in devices:
+        hint = '; onnxruntime-gpu has CUDA' if name == 'onnx' else ''
+        raise UserError(f'runtime {name!r} as installed here runs on {" and ".join(devices)}, not on {device!r}{hint}.')
+    return runtime
+
+
+def _require_packages(what: str, packages: Sequence[str], extra: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise UserError(f'{what} needs {", ".join(missing)}: {describe_install(extra)} brings them.')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from rescaps_plugin.cli.config import find_test_pipeline, require, with_pipeline
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.pointcloud.drawing import capsule_colors
-from rescaps_plugin.pointcloud.files import CloudError, read_geometry
+from rescaps_plugin.pointcloud.files import CloudError, Geometry, read_geometry
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.trained_model import open_trained
@@ -95,28 +95,49 @@ def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, f
     prepare = Compose(pipeline)
     for index, path in enumerate(paths):
         try:
-            geometry = read_geometry(path)
-            count, is_mesh = len(geometry.vertices), geometry.faces is not None
-            points = geometry.draw(num_points if is_mesh else min(count, num_points), np.random.RandomState(0))
-            sample = prepare(dict(points=points, sample_idx=index, path=str(path), source=str(path)))
+            sample = prepare_geometry(read_geometry(path), prepare, num_points)
         except CloudError as error:
             failures.append(str(error))
             continue
-        sample['data_samples'].set_metainfo(dict(points_of_file=count, is_mesh=is_mesh))
+        sample['data_samples'].set_metainfo(dict(sample_idx=index, path=str(path)))
         yield sample
+
+
+def prepare_geometry(geometry: Geometry, prepare: Callable[[dict], dict], num_points: int) -> dict:
+    """Prepare a cloud or mesh by a test pipeline; see :func:`read_samples`.
+
+    Raises:
+        CloudError: It cannot be sampled, or has no extent.
+    """
+    count, is_mesh = len(geometry.vertices), geometry.faces is not None
+    points = geometry.draw(num_points if is_mesh else min(count, num_points), np.random.RandomState(0))
+    sample = prepare(dict(points=points, source=geometry.source))
+    sample['data_samples'].set_metainfo(dict(points_of_file=count, is_mesh=is_mesh))
+    return sample
+
+
+def in_input_units(points: Tensor, sample: BaseDataElement) -> np.ndarray:
+    """Return a reconstruction in the units and at the place of its input.
+
+    Args:
+        points: The reconstruction ``[n, 3]``, in the unit sphere if the pipeline normalises clouds.
+        sample: The data sample of the input.
+
+    Returns:
+        float64 cloud ``[n, 3]``: far from the origin, single precision cannot represent the shape.
+    """
+    return points.double().cpu().numpy() * sample.get('radius', 1.0) + sample.get('centre', 0.0)
 
 
 def write_ply(path: Path, sample: BaseDataElement, latent_capsules: int) -> None:
     """Write a reconstruction as PLY, in the coordinates of its input, coloured by latent capsule.
-
-    Coordinates are double precision: far from the origin, single precision cannot represent the shape.
 
     Args:
         path: PLY file to write.
         sample: Sample from :func:`predict`.
         latent_capsules: Number of latent capsules of the model.
     """
-    points = sample.pred_points.double().numpy() * sample.get('radius', 1.0) + sample.get('centre', 0.0)
+    points = in_input_units(sample.pred_points, sample)
     rows = np.empty(len(points), [('points', '<f8', 3), ('colors', 'u1', 3)])
     rows['points'], rows['colors'] = points, capsule_colors(len(points), latent_capsules)
     properties = [f'property double {axis}' for axis in 'xyz']

@@ -6,7 +6,7 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,16 +14,18 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.registry import DATASETS
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS, TRANSFORMS
 from PIL import Image
+from torch import Tensor
 
 from rescaps_plugin.cli.config import find_test_pipeline, require
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import name_outputs
 from rescaps_plugin.data.images import ImageError, read_alpha, read_image
+from rescaps_plugin.data.memory_images import ImageInput, load_image
 from rescaps_plugin.data.pipelines import IMAGE_LOADERS, loads_image
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
@@ -91,6 +93,12 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
     return model.to(device).eval()
 
 
+def resizes_images(model: BaseSegmentor) -> bool:
+    """Return whether a detector resizes images, so that those of a batch may differ in size."""
+    preprocessor = model.data_preprocessor
+    return isinstance(preprocessor, SaliencyDataPreProcessor) and preprocessor.test_size is not None
+
+
 def predict_maps(model: BaseSegmentor, samples: Sequence[dict]) -> list[np.ndarray]:
     """Predict the saliency maps of a batch.
 
@@ -104,17 +112,19 @@ def predict_maps(model: BaseSegmentor, samples: Sequence[dict]) -> list[np.ndarr
     Raises:
         UserError: Images differ in size, and the model does not resize them.
     """
-    preprocessor = model.data_preprocessor
     shapes = {tuple(sample['inputs'].shape) for sample in samples}
-    if len(shapes) > 1 and not (isinstance(preprocessor, SaliencyDataPreProcessor) and preprocessor.test_size):
+    if len(shapes) > 1 and not resizes_images(model):
         raise UserError(
             f'images of a batch differ in size, [channels, height, width]: {sorted(shapes)[:3]}. Set test_size of '
             'SaliencyDataPreProcessor, or use --batch-size 1.'
         )
-    batch = {key: [sample[key] for sample in samples] for key in ('inputs', 'data_samples')}
-    with torch.no_grad():
-        results = model.test_step(batch)
-    return [to_grey(saliency_of(result.seg_logits.data)) for result in results]
+    return [to_grey(saliency) for saliency in predict_saliency(model, samples)]
+
+
+@torch.no_grad()
+def predict_saliency(model: BaseSegmentor, samples: Sequence[dict]) -> list[Tensor]:
+    """Predict saliency, float32 ``[height, width]`` in [0, 1], of a batch; see :func:`predict_maps`."""
+    return [saliency_of(result.seg_logits.data) for result in model.test_step(pseudo_collate(samples))]
 
 
 class PictureReader:
@@ -140,6 +150,25 @@ class PictureReader:
         size = image.shape[:2]
         return self.pack(dict(img=image, img_path=source, img_shape=size, ori_shape=size))
 
+    def read_image(self, image: ImageInput, source: str) -> Picture:
+        """Read an image.
+
+        Args:
+            image: Path of a file, or an image as in :func:`~rescaps_plugin.data.memory_images.to_pixels`.
+            source: Name of the picture.
+
+        Raises:
+            ImageError: The image cannot be decoded completely, or is not an image.
+            OSError: The file is missing or cannot be read.
+        """
+        if isinstance(image, (str, os.PathLike)):
+            results = self.load({'img_path': str(image)})
+            alpha = read_alpha(image)
+        else:
+            results = load_image(image, source, self.load)
+            alpha = results['alpha']
+        return Picture(source, source, in_colors(results['img']), self.pack(results), alpha=alpha)
+
     def read_files(self, paths: Sequence[Path], limit: int | None, failures: list[str]) -> Iterator[Picture]:
         """Read images and frames of videos.
 
@@ -158,9 +187,7 @@ class PictureReader:
         for path in paths:
             try:
                 if path in kept:
-                    results = self.load({'img_path': str(path)})
-                    image, alpha = in_colors(results['img']), read_alpha(path)
-                    yield Picture(str(path), names[path], image, self.pack(results), alpha=alpha)
+                    yield replace(self.read_image(path, str(path)), name=names[path])
                 elif path.suffix.lower() in VIDEO_SUFFIXES:
                     yield from self.read_video(path, names[path], limit)
             except ImageError as error:

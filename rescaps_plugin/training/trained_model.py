@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
 from rescaps_plugin.cli.config import load_config, require, set_work_dir
@@ -37,6 +37,31 @@ def open_trained(
     cfg = _prepare(cfg, checkpoint)
     with open_safely(checkpoint, trust=args.trust_checkpoint):
         return cfg, load(cfg, checkpoint, args.device)
+
+
+def load_trained(
+    cfg: Config, checkpoint: str, load: Callable[[Config, str, str], nn.Module], trust: bool = False
+) -> tuple[Config, nn.Module]:
+    """Load a checkpoint of a config's model onto the CPU, in any scope and without a work directory.
+
+    Args:
+        cfg: The config; it is not changed.
+        checkpoint: Path or URL.
+        load: As in :func:`open_trained`.
+        trust: Whether the checkpoint may hold Python objects, which can run any code. Defaults to False.
+
+    Returns:
+        The config, with checked image loading, and the model.
+
+    Raises:
+        UserError: The config has no model, or the checkpoint does not exist; or from ``load``.
+    """
+    require(cfg, 'model')
+    check_exists(checkpoint)
+    scope = cfg.get('default_scope')
+    with DefaultScope.overwrite_default_scope(scope), open_safely(checkpoint, trust=trust):
+        cfg = check_images(cfg)
+        return cfg, load(cfg, checkpoint, 'cpu')
 
 
 def call_by_scope(args: Namespace, commands: Mapping[str, str], work_dir: str | None = None) -> Any:

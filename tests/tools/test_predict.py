@@ -12,45 +12,9 @@ from mmpretrain import ImageClassificationInferencer, get_model
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
-MODULE = """
-import torch
-from mmengine.model import BaseModule
-from mmengine.registry import MODELS
+from tests.tools.colors import FILES, RESIZE, write_classifier
 
-
-@MODELS.register_module()
-class ChannelMeans(BaseModule):
-    def __init__(self, channels):
-        super().__init__()
-        self.stem = torch.nn.Conv2d(channels, channels, 1, bias=False)
-
-    def forward(self, x):
-        return (self.stem(x).mean((2, 3)),)
-"""
-
-CONFIG = """
-default_scope = 'mmpretrain'
-custom_imports = dict(imports=['channel_means'])
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='ChannelMeans', channels={channels}),
-    head=dict(type='LinearClsHead', num_classes={classes}, in_channels={channels}),
-    data_preprocessor=dict(mean=[0] * {channels}, std=[255] * {channels}, to_rgb={to_rgb}))
-test_dataloader = dict(
-    batch_size=4,
-    num_workers=0,
-    dataset=dict(type='CustomDataset', data_root={root!r}, pipeline={pipeline}))
-"""
-
-RESIZE = [dict(type='Resize', scale=(8, 8)), dict(type='PackInputs')]
 COLORS = {'blue': (0, 0, 250), 'green': (0, 250, 0), 'red': (250, 0, 0)}
-
-
-@pytest.fixture(scope='session')
-def channel_means(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('module')
-    (folder / 'channel_means.py').write_text(MODULE)
-    return folder
 
 
 @pytest.fixture
@@ -68,34 +32,15 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def make_model(tmp_path, channel_means, images, monkeypatch):
-    """Write a config and a checkpoint: class ``i`` is the brightness of channel ``i``."""
-    monkeypatch.syspath_prepend(channel_means)
-
-    def make(pipeline, channels=3, to_rgb=False, weight=None, bias=None, classes=('red', 'green', 'blue')):
-        weight = torch.eye(3) if weight is None else weight
-        config = tmp_path / 'config.py'
-        config.write_text(
-            CONFIG.format(
-                channels=channels, classes=len(weight), to_rgb=to_rgb, root=str(images), pipeline=repr(pipeline)
-            )
-        )
-        state = {
-            'backbone.stem.weight': torch.eye(channels)[:, :, None, None],
-            'head.fc.weight': 20 * weight,
-            'head.fc.bias': torch.zeros(len(weight)) if bias is None else bias,
-        }
-        checkpoint = tmp_path / 'model.pth'
-        torch.save({'state_dict': state, 'meta': {'dataset_meta': {'classes': classes}}}, checkpoint)
-        return config, checkpoint
-
-    return make
+def make_model(tmp_path, images, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    return lambda *arguments, **options: write_classifier(tmp_path, images, *arguments, **options)
 
 
 @pytest.fixture
 def files_model(make_model):
     """A model of colour files, read as in OpenMMLab configs: BGR, swapped by the data preprocessor."""
-    return make_model([dict(type='LoadImageFromFile'), *RESIZE], to_rgb=True)
+    return make_model(FILES, to_rgb=True)
 
 
 @pytest.fixture
@@ -110,8 +55,8 @@ def predict(load_tool, tmp_path, monkeypatch):
     return call
 
 
-def test_folder_as_a_user_types_it(files_model, images, run_tool, repository, channel_means, tmp_path):
-    path = f'{repository}{os.pathsep}{channel_means}'
+def test_folder_as_a_user_types_it(files_model, images, run_tool, repository, tmp_path):
+    path = f'{repository}{os.pathsep}{tmp_path}'
     result = run_tool('predict', *files_model, images, '--out-dir', tmp_path / 'out', PYTHONPATH=path)
     assert result.returncode == 0, result.stderr
     assert f'{images / "red/1.jpg"}: red (1.000)' in result.stdout
@@ -133,7 +78,7 @@ def test_folder_as_a_user_types_it(files_model, images, run_tool, repository, ch
 
 def test_figure_of_a_network_with_bgr_input(make_model, tmp_path, predict):
     Image.new('RGB', (9, 9), (230, 30, 10)).save(tmp_path / 'red.png')
-    predict(*make_model([dict(type='LoadImageFromFile'), *RESIZE], to_rgb=False), tmp_path / 'red.png')
+    predict(*make_model(FILES, to_rgb=False), tmp_path / 'red.png')
     picture = np.asarray(Image.open(tmp_path / 'work_dirs/config/predictions/predictions.png').convert('RGB'))
     found = {color: (abs(picture.astype(int) - color).max(2) < 3).sum() for color in [(230, 30, 10), (10, 30, 230)]}
     assert list(found.values()) == [pytest.approx(max(found.values())), 0] and found[230, 30, 10] > 1000
@@ -239,11 +184,11 @@ def test_images_of_any_name_and_kind(files_model, tmp_path, predict, capsys):
     assert 'skipped 1 files, not images: notes.txt' in capsys.readouterr().err
 
 
-def test_names_outside_the_locale(files_model, images, tmp_path, run_tool, repository, channel_means):
+def test_names_outside_the_locale(files_model, images, tmp_path, run_tool, repository):
     """Results are written even if neither stdout nor file names are UTF-8."""
     (images / 'red' / '1.jpg').rename(images / 'red' / '图.jpg')
     locale = dict(PYTHONUTF8='0', PYTHONCOERCECLOCALE='0', LC_ALL='C', PYTHONIOENCODING='')
-    path = f'{repository}{os.pathsep}{channel_means}'
+    path = f'{repository}{os.pathsep}{tmp_path}'
     out = tmp_path / 'out'
     result = run_tool('predict', *files_model, images / 'red', '--out-dir', out, PYTHONPATH=path, **locale)
     assert result.returncode == 0, result.stderr
@@ -305,7 +250,7 @@ def test_model_of_two_channels_takes_no_files(make_model, images, predict):
     ('classes', 'message'), [(7, 'classes is a int, not a list'), (('red',), r'names 1 classes; its model has 3\.')]
 )
 def test_checkpoint_with_odd_names_of_classes(make_model, images, predict, classes, message):
-    model = make_model([dict(type='LoadImageFromFile'), *RESIZE], classes=classes)
+    model = make_model(FILES, classes=classes)
     with pytest.raises(SystemExit, match=f'error: .*{message}'):
         predict(*model, images)
 
