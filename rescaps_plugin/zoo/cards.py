@@ -19,6 +19,7 @@ def format_card(model: PublishedModel) -> str:
     )
     labels = f'\nClasses: {", ".join(model.labels)}.' if model.labels else ''
     names = f'`{model.name}`, in timm `{model.timm["name"]}`' if model.timm else f'`{model.name}`'
+    size = f'{model.parameters / 1e6:.2f} M parameters, {model.bytes / 1e6:.2f} MB in {model.dtype}'
     use = ''
     if model.timm:
         use = f"timm.create_model('{model.timm['name']}', pretrained=True)  # after import rescaps_plugin, timm\n"
@@ -32,7 +33,7 @@ tags: [capsule-network, residual-pose-routing]
 
 # {model.name}
 
-{TASKS[model.task].title}: {names}. {model.parameters / 1e6:.2f} M parameters, {model.bytes / 1e6:.2f} MB in {model.dtype}.
+{TASKS[model.task].title}: {names}. {size}.
 Config: `{model.config}`.{labels}
 
 ## Use
