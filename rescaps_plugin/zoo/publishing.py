@@ -61,6 +61,8 @@ def run(args: Namespace) -> None:
     except ValueError as error:
         raise UserError(f'--dtype float16: {error}.') from error
 
+    timm_entries = _describe_timm(args.timm, cfg, trained) if args.timm else {}
+
     samples = len(DATASETS.build(_test_set(cfg)))
     metrics = {
         name: _test(cfg, dict(state_dict=state, meta=meta))
@@ -98,7 +100,7 @@ def run(args: Namespace) -> None:
         version=__version__,
         limits=tuple(args.limit),
         labels=tuple(meta.get('dataset_meta', {}).get('classes') or ()) if cfg.default_scope == 'mmpretrain' else (),
-        timm=_describe_timm(args.timm, cfg, trained) if args.timm else {},
+        timm=timm_entries,
     )
     with replacing(model.path) as draft:
         draft.write_bytes(contents)
