@@ -189,11 +189,11 @@ def pack_weights(state_dict: Mapping[str, Tensor], dtype: str) -> dict[str, Tens
 
 
 def unpack_weights(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the float32 state dict that :func:`pack_weights` stored; any other state dict is returned unchanged."""
+    """Return the float32 state dict that :func:`pack_weights` stored; entries of other types are returned unchanged."""
     state_dict = {}
     for name, value in packed.items():
         if name + _SCALE in packed:
             state_dict[name] = value.float() * packed[name + _SCALE]
         elif not name.endswith(_SCALE):
-            state_dict[name] = value.float() if value.is_floating_point() else value
+            state_dict[name] = value.float() if value.dtype == torch.float16 else value
     return state_dict

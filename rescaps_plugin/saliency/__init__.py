@@ -34,13 +34,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``MMSegInferencer`` from ``mmseg.apis`` on first access: the import takes seconds and no config needs it.
-
-    Without compiled MMCV operators, ``mmseg.apis`` must be imported after ``rescaps_plugin``, an order that import
-    sorters do not keep.
-    """
+    """Import ``MMSegInferencer`` on first access: the import takes seconds and no config needs it."""
     if name == 'MMSegInferencer':
-        from mmseg.apis import MMSegInferencer
+        from rescaps_plugin.saliency.inferencer import MMSegInferencer
 
         return MMSegInferencer
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -14,17 +14,12 @@ from typing import TYPE_CHECKING
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.models.published import PublishedModel, find_published, read_index
 from rescaps_plugin.training.model_arguments import find_model
+from rescaps_plugin.zoo.tasks import TASKS
 
 if TYPE_CHECKING:
     from rescaps_plugin.export.predictor import Predictor
 
 __all__ = ['find', 'list_models', 'load']
-
-_PREDICTORS = {
-    'classification': 'rescaps_plugin.classification.predictor:ClassPredictor',
-    'saliency': 'rescaps_plugin.saliency.predictor:SaliencyPredictor',
-    'pointcloud': 'rescaps_plugin.pointcloud.predictor:CloudPredictor',
-}
 
 
 def list_models(task: str | None = None) -> list[str]:
@@ -36,8 +31,8 @@ def list_models(task: str | None = None) -> list[str]:
     Raises:
         ValueError: There is no such task.
     """
-    if task is not None and task not in _PREDICTORS:
-        raise ValueError(f'task must be one of {tuple(_PREDICTORS)} or None, got {task!r}')
+    if task is not None and task not in TASKS:
+        raise ValueError(f'task must be one of {tuple(TASKS)} or None, got {task!r}')
     return [model.name for model in read_index() if task in (None, model.task)]
 
 
@@ -68,6 +63,7 @@ def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime:
     Raises:
         PublishedWeightsError: There is no such model, or its file is missing or damaged.
     """
-    config, checkpoint, _ = find_model([find_published(name).name])
-    predictor = resolve_name(_PREDICTORS[find_published(name).task])
+    model = find_published(name)
+    config, checkpoint, _ = find_model([model.name])
+    predictor = resolve_name(TASKS[model.task].predictor)
     return predictor(load_config(config), checkpoint, device=device, batch_size=batch_size, runtime=runtime)

@@ -2,29 +2,7 @@
 
 from rescaps_plugin.cli.outputs import replacing
 from rescaps_plugin.models.published import SCHEME, ZOO, PublishedModel
-
-# Tasks by the default_scope of configs, and their titles in metafiles.
-TASKS = {'mmpretrain': 'classification', 'mmseg': 'saliency', 'mmengine': 'pointcloud'}
-TITLES = {
-    'classification': 'Image Classification',
-    'saliency': 'Salient Object Detection',
-    'pointcloud': 'Point Cloud Reconstruction',
-}
-
-
-def describe_metric(name: str, value: float) -> tuple[str, str]:
-    """Return the title of a metric and its value as text, in the units of the project's pages.
-
-    Args:
-        name: Name in the results of a test, such as ``'accuracy/top1'``.
-        value: The value.
-    """
-    kind = name.rpartition('/')[2]
-    if name.startswith('accuracy/top'):
-        return f'Top {kind.removeprefix("top")} Accuracy', f'{value:.2f}'
-    if name == 'chamfer/mean':
-        return 'Chamfer Distance x 1000', f'{value:.2f}'
-    return kind, f'{value:.3f}'
+from rescaps_plugin.zoo.tasks import TASKS, describe_metric
 
 
 def write_card(model: PublishedModel) -> None:
@@ -35,13 +13,13 @@ def write_card(model: PublishedModel) -> None:
 
 def format_card(model: PublishedModel) -> str:
     """Format the card of a model as Markdown, with the front matter of model cards on Hugging Face's hub."""
-    rows = [describe_metric(name, value) + (model.metrics_trained[name],) for name, value in model.metrics.items()]
     results = '\n'.join(
-        f'| {title} | {text} | {describe_metric(name, trained)[1]} |'
-        for name, (title, text, trained) in zip(model.metrics, rows, strict=True)
+        f'| {" | ".join((*describe_metric(name, value), describe_metric(name, model.metrics_trained[name])[1]))} |'
+        for name, value in model.metrics.items()
     )
-    labels = f'Classes: {", ".join(model.labels)}.\n\n' if model.labels else ''
+    labels = f'\nClasses: {", ".join(model.labels)}.' if model.labels else ''
     names = f'`{model.name}`, in timm `{model.timm["name"]}`' if model.timm else f'`{model.name}`'
+    size = f'{model.parameters / 1e6:.2f} M parameters, {model.bytes / 1e6:.2f} MB in {model.dtype}'
     use = ''
     if model.timm:
         use = f"timm.create_model('{model.timm['name']}', pretrained=True)  # after import rescaps_plugin, timm\n"
@@ -49,14 +27,16 @@ def format_card(model: PublishedModel) -> str:
     return f"""---
 license: apache-2.0
 library_name: {'timm' if model.timm else 'rescaps'}
-pipeline_tag: {_PIPELINES[model.task]}
+pipeline_tag: {TASKS[model.task].pipeline}
 tags: [capsule-network, residual-pose-routing]
 ---
 
 # {model.name}
 
-{TITLES[model.task]}: {names}, {model.parameters / 1e6:.2f} M parameters, {model.bytes / 1e6:.2f} MB in {model.dtype}.
-Config: `{model.config}`. {labels}## Use
+{TASKS[model.task].title}: {names}. {size}.
+Config: `{model.config}`.{labels}
+
+## Use
 
 ```python
 from rescaps_plugin import zoo
@@ -90,10 +70,3 @@ Commit {model.commit}, seed {model.seed}, {model.time}, {model.machine}. Publish
 
 {limits}
 """
-
-
-_PIPELINES = {
-    'classification': 'image-classification',
-    'saliency': 'image-segmentation',
-    'pointcloud': 'feature-extraction',
-}

@@ -18,6 +18,7 @@ import torch
 import yaml
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import CheckpointLoader
 from safetensors.torch import save
 from torch import Tensor
 
@@ -28,9 +29,10 @@ from rescaps_plugin.cli.main import ROOT
 from rescaps_plugin.cli.outputs import replacing
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.models.published import ZOO, PublishedModel, pack_weights, read_index, unpack_weights
-from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, load_from_source, open_safely
+from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, open_safely
 from rescaps_plugin.training.runner import build_runner
-from rescaps_plugin.zoo.cards import TASKS, TITLES, describe_metric, write_card
+from rescaps_plugin.zoo.cards import write_card
+from rescaps_plugin.zoo.tasks import TASKS, describe_metric
 
 SUBSET = 100
 DTYPES = ('float16', 'int8', 'float32')
@@ -51,7 +53,7 @@ def run(args: Namespace) -> None:
     init_default_scope(cfg.default_scope)
     metafile = _find_metafile(Path(cfg.filename))
     with open_safely(args.checkpoint, trust=args.trust_checkpoint):
-        checkpoint = load_from_source(args.checkpoint, 'cpu')
+        checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, 'cpu', logger='silent')
     meta = checkpoint.get('meta', {})
     trained = {name: value.float() if value.is_floating_point() else value for name, value in _weights(checkpoint)}
     try:
@@ -73,7 +75,7 @@ def run(args: Namespace) -> None:
     contents = save(packed, metadata=dict(format='pt', name=args.name))
     model = PublishedModel(
         name=args.name,
-        task=TASKS[cfg.default_scope],
+        task=next(name for name, task in TASKS.items() if task.scope == cfg.default_scope),
         config=f'configs/{metafile.parent.name}/{Path(cfg.filename).name}',
         sha256=hashlib.sha256(contents).hexdigest(),
         bytes=len(contents),
@@ -186,7 +188,7 @@ def _describe_timm(name: str, cfg: Config, state_dict: Mapping[str, Tensor]) -> 
 
 def write_index(models: list[PublishedModel]) -> None:
     """Write the index, sorted by task and name."""
-    order = list(TASKS.values())
+    order = list(TASKS)
     entries = [asdict(each) for each in sorted(models, key=lambda each: (order.index(each.task), each.name))]
     with replacing(ZOO / 'index.json') as draft:
         draft.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
@@ -214,7 +216,7 @@ def add_to_metafile(model: PublishedModel, path: Path) -> None:
         'Results': [
             {
                 'Dataset': model.data,
-                'Task': TITLES[model.task],
+                'Task': TASKS[model.task].title,
                 'Metrics': {title: float(value)},
             }
         ],

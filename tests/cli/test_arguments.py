@@ -1,39 +1,11 @@
 """Arguments that tools have in common."""
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 import pytest
 
-from rescaps_plugin.cli.arguments import (
-    add_methods_argument,
-    add_models_argument,
-    check_predict_options,
-    fraction,
-    typed_command,
-)
+from rescaps_plugin.cli.arguments import check_predict_options, fraction, typed_command
 from rescaps_plugin.cli.errors import UserError
-
-
-def test_models_are_pairs(capsys):
-    parser = ArgumentParser()
-    add_models_argument(parser)
-    assert parser.parse_args(['a.py', 'a.pth', 'b.py', 'b.pth']).models == [('a.py', 'a.pth'), ('b.py', 'b.pth')]
-    with pytest.raises(SystemExit):
-        parser.parse_args(['a.py', 'a.pth', 'b.py'])
-    assert 'a CONFIG and a CHECKPOINT of each model: 3 arguments were given' in capsys.readouterr().err
-
-
-def test_methods_are_models_and_folders(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    Path('maps').mkdir()
-    parser = ArgumentParser()
-    add_methods_argument(parser)
-    found = parser.parse_args(['maps', 'a.py', 'a.pth', 'maps']).methods
-    assert found == [(Path('maps'), None), (Path('a.py'), 'a.pth'), (Path('maps'), None)]
-    with pytest.raises(SystemExit):
-        parser.parse_args(['maps', 'a.py'])
-    assert 'METHOD a.py: it is not a folder of maps, and no CHECKPOINT follows it' in capsys.readouterr().err
 
 
 def test_fraction():

@@ -75,7 +75,7 @@ def test_saved_maps_alone(main, data, tmp_path):
     ('arguments', 'message'),
     [
         (['maps'], 'folders of maps alone need --images and --masks'),
-        (['config.py'], 'METHOD config.py: it is not a folder of maps, and no CHECKPOINT follows it'),
+        (['config.py'], 'a CHECKPOINT must follow the config config.py'),
         (['maps', '--images', 'x'], '--images and --masks must be given together'),
         (['maps', '--images', 'x', '--masks', 'x', '--names', 'a', 'b'], '--names: 1 names are needed'),
     ],

@@ -165,7 +165,7 @@ def test_mistakes(test, models, norb, capsys, monkeypatch):
             test(*arguments)
         return f'{stop.value.code}{capsys.readouterr().err}'
 
-    assert 'a CONFIG and a CHECKPOINT of each model: 3 arguments' in message(*first, config)
+    assert 'a CHECKPOINT must follow the config' in message(*first, config)
     assert 'viewpoint needs a data set with viewpoints, SmallNORB, not Digits' in message(
         *first, '--modes', 'viewpoint'
     )

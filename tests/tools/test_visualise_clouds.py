@@ -91,4 +91,4 @@ def test_folder_that_cannot_be_written_is_told_before_clouds_are_looked_for(main
 def test_config_without_checkpoint(main, capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['config.py'])
-    assert 'a CONFIG and a CHECKPOINT of each model: 1 arguments were given' in capsys.readouterr().err
+    assert 'a CHECKPOINT must follow the config config.py' in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""Tasks of published models, and the metrics of each."""
+
+from typing import NamedTuple
+
+
+class Task(NamedTuple):
+    """A task.
+
+    Args:
+        scope: ``default_scope`` of its configs.
+        title: Name in metafiles.
+        pipeline: ``pipeline_tag`` of model cards on Hugging Face's hub.
+        predictor: Class that predicts with its models, as ``'package.module:name'``.
+    """
+
+    scope: str
+    title: str
+    pipeline: str
+    predictor: str
+
+
+TASKS = {
+    'classification': Task(
+        'mmpretrain',
+        'Image Classification',
+        'image-classification',
+        'rescaps_plugin.classification.predictor:ClassPredictor',
+    ),
+    'saliency': Task(
+        'mmseg',
+        'Salient Object Detection',
+        'image-segmentation',
+        'rescaps_plugin.saliency.predictor:SaliencyPredictor',
+    ),
+    'pointcloud': Task(
+        'mmengine',
+        'Point Cloud Reconstruction',
+        'feature-extraction',
+        'rescaps_plugin.pointcloud.predictor:CloudPredictor',
+    ),
+}
+
+
+def describe_metric(name: str, value: float) -> tuple[str, str]:
+    """Return the title of a metric and its value as text, in the units of the project's pages.
+
+    Args:
+        name: Name in the results of a test, such as ``'accuracy/top1'``.
+        value: The value.
+    """
+    kind = name.rpartition('/')[2]
+    if name.startswith('accuracy/top'):
+        return f'Top {kind.removeprefix("top")} Accuracy', f'{value:.2f}'
+    if name.startswith('chamfer/'):
+        return 'Chamfer Distance x 1000' + ('' if kind == 'mean' else f', {kind}'), f'{value:.2f}'
+    return kind, f'{value:.3f}'

@@ -1,0 +1,98 @@
+"""Arguments that name trained models: a config and a checkpoint, or a published name."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from rescaps_plugin.training.model_arguments import (
+    add_methods_argument,
+    add_model_arguments,
+    add_models_argument,
+    parse_model_arguments,
+)
+
+NAME = 'rescaps-tiny_digits'
+PUBLISHED = ('rescaps::rescaps/digits.py', 'rescaps://rescaps-tiny_digits')
+
+
+@pytest.fixture
+def parser():
+    parser = ArgumentParser()
+    add_model_arguments(parser)
+    parser.add_argument('inputs', nargs='*')
+    parser.add_argument('--top-k', type=int)
+    parser.add_argument('--overlay', action='store_true')
+    return parser
+
+
+@pytest.mark.parametrize(
+    ('typed', 'model', 'inputs'),
+    [
+        ('a.py a.pth', ('a.py', 'a.pth'), []),
+        ('a.py a.pth b c', ('a.py', 'a.pth'), ['b', 'c']),
+        ('mmpretrain::a.py https://b/c.pth b', ('mmpretrain::a.py', 'https://b/c.pth'), ['b']),
+        (NAME, PUBLISHED, []),
+        (f'{NAME} photo.jpg', PUBLISHED, ['photo.jpg']),
+        (f'{NAME} b c d', PUBLISHED, ['b', 'c', 'd']),
+        ('rescaps_tiny.digits b', PUBLISHED, ['b']),
+        (f'--top-k 2 {NAME} --overlay b c', PUBLISHED, ['b', 'c']),
+        ('a.py --overlay a.pth --top-k 2 b', ('a.py', 'a.pth'), ['b']),
+    ],
+)
+def test_model_and_inputs(parser, typed, model, inputs):
+    args = parse_model_arguments(parser, typed.split())
+    assert (args.config, args.checkpoint) == model and args.inputs == inputs
+    assert args.top_k == (2 if '--top-k' in typed else None) and args.overlay == ('--overlay' in typed)
+
+
+@pytest.mark.parametrize(
+    ('typed', 'message'),
+    [
+        ('a.py', 'error: a CHECKPOINT must follow the config a.py.'),
+        ('rescaps-tiny_digit b', "no config, and no published model is named 'rescaps-tiny_digit'. Close: " + NAME),
+        ('xyz', "no published model is named 'xyz'. rescaps zoo lists the names."),
+    ],
+)
+def test_unknown_models_are_refused(parser, typed, message, capsys):
+    with pytest.raises(SystemExit):
+        parse_model_arguments(parser, typed.split())
+    assert message in capsys.readouterr().err
+
+
+def test_words_after_the_model_need_inputs(capsys):
+    parser = ArgumentParser()
+    add_model_arguments(parser)
+    assert parse_model_arguments(parser, [NAME]).checkpoint == PUBLISHED[1]
+    with pytest.raises(SystemExit):
+        parse_model_arguments(parser, [NAME, 'b'])
+    assert 'unrecognized arguments: b' in capsys.readouterr().err
+
+
+def test_a_file_of_a_published_name_is_a_config(parser, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(NAME).touch()
+    args = parse_model_arguments(parser, [NAME, 'a.pth'])
+    assert (args.config, args.checkpoint) == (NAME, 'a.pth')
+
+
+def test_models_are_pairs(capsys):
+    parser = ArgumentParser()
+    add_models_argument(parser)
+    typed = ['a.py', 'a.pth', NAME, 'b.py', 'b.pth']
+    assert parser.parse_args(typed).models == [('a.py', 'a.pth'), PUBLISHED, ('b.py', 'b.pth')]
+    with pytest.raises(SystemExit):
+        parser.parse_args(['a.py', 'a.pth', 'b.py'])
+    assert 'a CHECKPOINT must follow the config b.py.' in capsys.readouterr().err
+
+
+def test_methods_are_models_and_folders(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path('maps').mkdir()
+    parser = ArgumentParser()
+    add_methods_argument(parser)
+    found = parser.parse_args(['maps', 'a.py', 'a.pth', 'maps']).methods
+    assert found == [(Path('maps'), None), (Path('a.py'), 'a.pth'), (Path('maps'), None)]
+    with pytest.raises(SystemExit):
+        parser.parse_args(['maps', 'a.py'])
+    assert 'a CHECKPOINT must follow the config a.py.' in capsys.readouterr().err

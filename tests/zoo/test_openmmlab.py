@@ -1,0 +1,66 @@
+"""Published models in OpenMMLab's ways: names, load_from, inferencers, training further."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpretrain import ImageClassificationInferencer, get_model, list_models
+from sklearn.datasets import load_digits
+
+import rescaps_plugin.classification  # noqa: F401  (registers models in mmpretrain)
+from rescaps_plugin.models.published import find_published, read_index, read_published
+from rescaps_plugin.training.checkpoint_reader import CheckpointError
+from tests.zoo.published import offline  # noqa: F401
+
+CLASSIFIERS = [model for model in read_index() if model.task == 'classification']
+
+
+@pytest.mark.usefixtures('offline')
+@pytest.mark.parametrize('model', CLASSIFIERS, ids=lambda model: model.name)
+def test_mmpretrain_knows_the_names(model):
+    assert model.name in list_models() and model.name in list_models(task='Image Classification')
+    built = get_model(model.name, pretrained=True)
+    state = built.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in read_published(model).items())
+    assert tuple(ImageClassificationInferencer(model.name).classes) == model.labels
+
+
+def test_inferencer_reads_digits():
+    digits = load_digits()
+    inferencer = ImageClassificationInferencer('rescaps-tiny_digits')
+    images = [np.dstack([np.uint8(np.rint(image * 255 / 16))] * 3) for image in digits.images[-40:]]
+    found = [result['pred_class'] for result in inferencer(images, batch_size=8)]
+    assert np.mean([int(name) == label for name, label in zip(found, digits.target[-40:], strict=True)]) > 0.97
+
+
+def test_scheme():
+    checkpoint = CheckpointLoader.load_checkpoint('rescaps://rescaps-tiny_digits', map_location='cpu')
+    assert checkpoint['meta']['dataset_meta']['classes'] == tuple('0123456789')
+    assert checkpoint['state_dict'].keys() == read_published(find_published('rescaps-tiny_digits')).keys()
+    with pytest.raises(CheckpointError, match=r'checkpoint rescaps://rescaps-tiny: no published model .* Close: resc'):
+        CheckpointLoader.load_checkpoint('rescaps://rescaps-tiny')
+
+
+def test_training_starts_from_published_weights(run_tool, repository, tmp_path):
+    """One epoch with another number of classes: the trunk is loaded, the head is new."""
+    finished = run_tool(
+        'train',
+        repository / 'configs/rescaps/digits.py',
+        '--work-dir',
+        tmp_path / 'work',
+        '--seed',
+        '0',
+        '--cfg-options',
+        'load_from=rescaps://rescaps-tiny_digits',
+        'model.head.num_classes=12',
+        'data_preprocessor.num_classes=12',
+        'train_cfg.max_epochs=1',
+        'optim_wrapper.optimizer.lr=0.001',
+        OMP_NUM_THREADS='2',
+    )
+    assert finished.returncode == 0, finished.stderr
+    (log,) = (tmp_path / 'work').glob('*/vis_data/scalars.json')
+    accuracy = [json.loads(line) for line in log.read_text().splitlines() if 'accuracy/top1' in line]
+    assert accuracy[0]['accuracy/top1'] > 80  # without load_from 10 after the first epoch
