@@ -12,8 +12,9 @@ import os
 import stat
 import struct
 import sys
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from mmengine import fileio
@@ -29,7 +30,7 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 JPEG_END = b'\xff\xd9'
 PNG_START = b'\x89PNG\r\n\x1a\n'
-# Path by which functions here read standard input, once per process.
+# Path by which the functions below read standard input.
 STANDARD_INPUT = Path('/dev/stdin')
 # More than the decoded size of the largest image within Pillow's limit, with 16-bit colours.
 MAX_FILE_BYTES = 2**30
@@ -102,19 +103,19 @@ def read_file(path: str | Path, backend_args: dict | None = None) -> bytes:
         OSError: The file is missing or cannot be read.
     """
     if Path(path) == STANDARD_INPUT:
-        return _read_standard_input()
+        return _read_stream(sys.stdin)
     backend = fileio.get_file_backend(str(path), backend_args=backend_args)
     if isinstance(backend, fileio.LocalBackend):
         _check_local_file(path)
     return backend.get(str(path))
 
 
-@cache
-def _read_standard_input() -> bytes:
-    """Read standard input; its bytes are kept, as a stream cannot be read again."""
-    if sys.stdin is None:
+@lru_cache(maxsize=1)
+def _read_stream(stream: TextIO | None) -> bytes:
+    """Read standard input. Its bytes are kept: a stream cannot be read again for the alpha channel."""
+    if stream is None:
         raise ImageError(f'{STANDARD_INPUT}: standard input is closed')
-    content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    content = stream.buffer.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ImageError(f'{STANDARD_INPUT}: image files are limited to {MAX_FILE_BYTES} bytes')
     return content

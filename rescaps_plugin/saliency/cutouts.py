@@ -15,9 +15,10 @@ BACKGROUND, FOREGROUND = 25, 230
 # Distance that the edge of a map may be off, as a fraction of the image's longer side: 2 pixels of a 256x256 network.
 REACH = 1 / 128
 # Longest side of the image that the edge is solved on, in pixels; larger images get its result by interpolation.
-SOLVED_SIDE = 1024
-# Weight of the map against the matting Laplacian.
-MAP_WEIGHT = 0.01
+SOLVED_SIDE = 512
+# Weight of the map against the matting Laplacian, per pixel and times the squared reach in pixels. Gradients of the
+# opacity, and with them the Laplacian, shrink with the resolution; so the result does not depend on it.
+MAP_WEIGHT = 0.03
 # Regularisation of local linear models of the opacity, in squared units of colours from 0 to 1.
 EPSILON = 1e-4
 # Opacity of the pixels from whose mean colour pymatting starts the estimation of the foreground.
@@ -146,8 +147,9 @@ def _solve(image: np.ndarray, saliency: np.ndarray, reach: int) -> np.ndarray:
     known = certain.ravel()
     rows = laplacian[~known]
     matrix = rows[:, ~known].tocsc()
-    matrix.setdiag(matrix.diagonal() + MAP_WEIGHT)
-    target = MAP_WEIGHT * opacity[~certain] - rows[:, known] @ opacity[certain]
+    weight = MAP_WEIGHT / reach**2
+    matrix.setdiag(matrix.diagonal() + weight)
+    target = weight * opacity[~certain] - rows[:, known] @ opacity[certain]
     opacity[~certain] = matting.cg(matrix, target, x0=opacity[~certain], M=matting.ichol(matrix), rtol=1e-4)
     return opacity
 
