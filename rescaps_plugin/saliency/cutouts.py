@@ -10,8 +10,8 @@ import numpy as np
 
 from rescaps_plugin.cli.extras import import_extra
 
-# Grey levels up to and from which a map is certain: 10% and 90%.
-BACKGROUND, FOREGROUND = 25, 230
+# Grey levels up to and from which a map is certain: 20% and 80%.
+BACKGROUND, FOREGROUND = 51, 204
 # Distance that the edge of a map may be off, as a fraction of the image's longer side: 2 pixels of a 256x256 network.
 REACH = 1 / 128
 # Longest side of the image that the edge is solved on, in pixels; larger images get its result by interpolation.
