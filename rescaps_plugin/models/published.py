@@ -118,8 +118,8 @@ def find_published(name: str) -> PublishedModel:
     known |= {each.timm['name'].lower(): each for each in read_index() if each.timm}
     if name.lower() in known:
         return known[name.lower()]
-    close = ', '.join(difflib.get_close_matches(name.lower(), known))
-    hint = f'Close: {close}.' if close else 'rescaps zoo lists the names.'
+    close = difflib.get_close_matches(name.lower(), known) or [each for each in known if name.lower() in each]
+    hint = f'Close: {", ".join(close)}.' if close else 'rescaps zoo lists the names.'
     raise PublishedWeightsError(f'no published model is named {name!r}. {hint}')
 
 

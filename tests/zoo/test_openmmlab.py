@@ -10,11 +10,43 @@ from mmpretrain import ImageClassificationInferencer, get_model, list_models
 from sklearn.datasets import load_digits
 
 import rescaps_plugin.classification  # noqa: F401  (registers models in mmpretrain)
+from rescaps_plugin import zoo
 from rescaps_plugin.models.published import find_published, read_index, read_published
+from rescaps_plugin.saliency import MMSegInferencer
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
 from tests.zoo.published import offline  # noqa: F401
 
 CLASSIFIERS = [model for model in read_index() if model.task == 'classification']
+
+
+@pytest.fixture
+def photo():
+    """A red disc on grey, uint8 ``[90, 120, 3]``, BGR."""
+    rows, columns = np.mgrid[:90, :120]
+    image = np.full((90, 120, 3), 128, np.uint8)
+    image[(rows - 45) ** 2 + (columns - 60) ** 2 < 400] = (30, 30, 220)
+    return image
+
+
+@pytest.mark.usefixtures('offline')
+def test_mmseg_inferencer_knows_the_names(photo):
+    inferencer = MMSegInferencer('icon-rpr_efficientnet-lite0_ecssd', device='cpu')
+    found = inferencer(photo)['predictions']
+    saliency = zoo.load('icon-rpr_efficientnet-lite0_ecssd').predict(photo[..., ::-1]).saliency
+    assert np.array_equal(found, saliency > 0.5) and saliency.dtype == np.float32
+    assert saliency[45, 60] > 0.9 and saliency[5, 5] < 0.1
+    with pytest.raises(
+        ValueError, match=r"Cannot find model: icon-rpr in mmseg; no published model .*'icon-rpr'. Close"
+    ):
+        MMSegInferencer('icon-rpr')
+
+
+@pytest.mark.usefixtures('offline')
+def test_cutouts_by_name(photo):
+    result = zoo.load('icon-rpr_efficientnet-lite0_ecssd').predict([photo[..., ::-1]])[0]
+    cutout = np.asarray(result.cutout())
+    assert cutout.shape == (90, 120, 4) and np.array_equal(cutout[..., :3], photo[..., ::-1])
+    assert np.abs(cutout[..., 3] / 255 - result.saliency).max() <= 0.5 / 255 + 1e-6
 
 
 @pytest.mark.usefixtures('offline')
