@@ -109,17 +109,19 @@ def find_published(name: str) -> PublishedModel:
     """Return the published model of a name, or of a name in timm.
 
     Args:
-        name: Such as ``'rescaps-small_mnist'`` or ``'rescaps_small.mnist'``; case does not matter.
+        name: Such as ``'rescaps-small_mnist'``, also after ``rescaps://``, or ``'rescaps_small.mnist'``; case does not
+            matter.
 
     Raises:
         PublishedWeightsError: There is no such model; names similar ones.
     """
     known = {each.name.lower(): each for each in read_index()}
     known |= {each.timm['name'].lower(): each for each in read_index() if each.timm}
-    if name.lower() in known:
-        return known[name.lower()]
-    close = ', '.join(difflib.get_close_matches(name.lower(), known))
-    hint = f'Close: {close}.' if close else 'rescaps zoo lists the names.'
+    wanted = name.lower().removeprefix(SCHEME)
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, known) or [each for each in known if wanted and wanted in each]
+    hint = f'Close: {", ".join(close)}.' if close else 'rescaps zoo lists the names.'
     raise PublishedWeightsError(f'no published model is named {name!r}. {hint}')
 
 

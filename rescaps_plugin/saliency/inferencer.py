@@ -19,11 +19,13 @@ class MMSegInferencer(_MMSegInferencer):
 
     def _load_model_from_metafile(self, model: str) -> tuple[Config, str]:
         try:
-            find_published(model)
+            published = find_published(model)
         except PublishedWeightsError as error:
             try:
                 return super()._load_model_from_metafile(model)
             except ValueError as unknown:
                 raise ValueError(f'{unknown}; {error}') from error
+        if published.task != 'saliency':
+            raise ValueError(f'model must be a detector; the published {published.name} is for {published.task}')
         config, weights, _ = find_model([model])
         return load_config(config), weights

@@ -8,8 +8,6 @@ from typing import Any
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models.published import SCHEME, PublishedWeightsError, find_published
 
-_MODEL = 'CONFIG CHECKPOINT'
-
 
 def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
     """Split the words of a command line after the model that they begin with.
@@ -36,14 +34,17 @@ def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
     return f'rescaps::{model.config.removeprefix("configs/")}', SCHEME + model.name, rest
 
 
-def add_model_arguments(parser: ArgumentParser) -> None:
+def add_model_arguments(parser: ArgumentParser, required: bool = True) -> None:
     """Add the positional arguments CONFIG and CHECKPOINT, or NAME; for :func:`parse_model_arguments`.
 
     Args:
         parser: The tool's parser.
+        required: Whether there must be a model. Defaults to True.
     """
     parser.add_argument(
-        'config', help='path of the config, or package::path; or the name of a published model, without CHECKPOINT'
+        'config',
+        nargs=None if required else '?',
+        help='path of the config, or package::path; or the name of a published model, without CHECKPOINT',
     )
     parser.add_argument('checkpoint', nargs='?', help='path or URL of the checkpoint')
 
@@ -56,9 +57,12 @@ def parse_model_arguments(parser: ArgumentParser, argv: Sequence[str] | None) ->
         argv: Arguments; default: the command line's.
 
     Returns:
-        The arguments, where a published model is replaced by its config and checkpoint.
+        The arguments, where a published model is replaced by its config and checkpoint. Both are None where no model
+        is required and none is given.
     """
     args = parser.parse_intermixed_args(argv)
+    if args.config is None:
+        return args
     inputs = getattr(args, 'inputs', [])
     words = [args.config, *([] if args.checkpoint is None else [args.checkpoint]), *inputs]
     args.config, args.checkpoint, rest = _parse(parser, words)
@@ -97,8 +101,8 @@ def add_models_argument(parser: ArgumentParser) -> None:
         'models',
         nargs='+',
         action=_ModelsAction,
-        metavar=_MODEL,
-        help='config and checkpoint of each model, or the name of a published one',
+        metavar='MODEL',
+        help='CONFIG CHECKPOINT, or the name of a published model',
     )
 
 

@@ -127,7 +127,10 @@ def test_unknown_names_get_close_ones():
         find_published('rescaps-tiny_digit')
     with pytest.raises(PublishedWeightsError, match='rescaps zoo lists the names'):
         find_published('qqq')
-    assert find_published('RESCAPS-TINY_digits') is find_published('rescaps_tiny.digits')
+    with pytest.raises(PublishedWeightsError, match=r"no published model is named 'mnist'. Close: .*rescaps-small_mn"):
+        find_published('mnist')
+    model = find_published('rescaps_tiny.digits')
+    assert find_published('RESCAPS-TINY_digits') is model and find_published('rescaps://rescaps-tiny_digits') is model
 
 
 def test_index_of_other_versions_is_refused(zoo):
