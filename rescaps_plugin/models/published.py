@@ -90,6 +90,11 @@ class PublishedModel:
         """Path of the file of weights."""
         return ZOO / 'weights' / f'{self.name}.safetensors'
 
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """Config and checkpoint for the tools: ``rescaps::FAMILY/CONFIG.py`` and ``rescaps://NAME``."""
+        return f'rescaps::{self.config.removeprefix("configs/")}', SCHEME + self.name
+
 
 @cache
 def read_index() -> tuple[PublishedModel, ...]:
@@ -103,6 +108,11 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(_freeze, value))
     return {key: _freeze(inner) for key, inner in value.items()} if isinstance(value, dict) else value
+
+
+def list_networks(network: str) -> list[PublishedModel]:
+    """Return the published models that are one network of timm, named without a tag, such as ``'rescaps_small'``."""
+    return [each for each in read_index() if each.timm and each.timm['name'].startswith(f'{network}.')]
 
 
 def find_published(name: str) -> PublishedModel:

@@ -5,7 +5,6 @@ from mmseg.apis import MMSegInferencer as _MMSegInferencer
 
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.models.published import PublishedWeightsError, find_published
-from rescaps_plugin.training.model_arguments import find_model
 
 
 class MMSegInferencer(_MMSegInferencer):
@@ -27,5 +26,5 @@ class MMSegInferencer(_MMSegInferencer):
                 raise ValueError(f'{unknown}; {error}') from error
         if published.task != 'saliency':
             raise ValueError(f'model must be a detector; the published {published.name} is for {published.task}')
-        config, weights, _ = find_model([model])
+        config, weights = published.arguments
         return load_config(config), weights

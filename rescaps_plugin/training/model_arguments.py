@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.models.published import SCHEME, PublishedWeightsError, find_published
+from rescaps_plugin.models.published import PublishedWeightsError, find_published
 
 
 def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
@@ -16,8 +16,8 @@ def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
         words: ``CONFIG CHECKPOINT ...`` or ``NAME ...``.
 
     Returns:
-        Config, checkpoint, and the other words. Those of a published model are ``rescaps::FAMILY/CONFIG.py`` and
-        ``rescaps://NAME``.
+        Config, checkpoint, and the other words; of a published model its
+        :attr:`~rescaps_plugin.models.published.PublishedModel.arguments`.
 
     Raises:
         UserError: The first word is neither a config nor a published model, or no checkpoint follows a config.
@@ -28,10 +28,9 @@ def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
             raise UserError(f'a CHECKPOINT must follow the config {first}.')
         return first, rest[0], rest[1:]
     try:
-        model = find_published(first)
+        return *find_published(first).arguments, rest
     except PublishedWeightsError as error:
         raise UserError(f'{first} is no config, and {error}') from error
-    return f'rescaps::{model.config.removeprefix("configs/")}', SCHEME + model.name, rest
 
 
 def add_model_arguments(parser: ArgumentParser, required: bool = True) -> None:

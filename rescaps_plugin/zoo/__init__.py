@@ -69,8 +69,7 @@ def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime:
     import_extra(task.scope, model.task)
     # Imported here, so that the other functions need no extra.
     from rescaps_plugin.cli.config import load_config
-    from rescaps_plugin.training.model_arguments import find_model
 
-    config, checkpoint, _ = find_model([model.name])
+    config, checkpoint = model.arguments
     predictor = resolve_name(task.predictor)
     return predictor(load_config(config), checkpoint, device=device, batch_size=batch_size, runtime=runtime)

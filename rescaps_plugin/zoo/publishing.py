@@ -217,7 +217,7 @@ def add_to_metafile(model: PublishedModel, path: Path) -> None:
     title, value = describe_metric(model.metric, model.metrics[model.metric])
     entry |= {
         'Name': model.name,
-        'Weights': f'rescaps://{model.name}',
+        'Weights': model.arguments[1],
         'Results': [
             {
                 'Dataset': model.data,

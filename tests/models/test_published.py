@@ -191,6 +191,11 @@ def test_names_without_weights_tell_tags():
     assert timm.create_model('rescaps_tiny').pretrained_cfg['input_size'] == (3, 32, 32)
 
 
+def test_deploy_form_is_made_after_loading():
+    with pytest.raises(ValueError, match='without deploy=True, then call timm.utils.reparameterize_model'):
+        timm.create_model('rescaps_tiny.digits', pretrained=True, deploy=True)
+
+
 def test_hub_folder_holds_the_model(tmp_path):
     model = timm.create_model('rescaps_tiny.digits', pretrained=True).eval()
     save_for_hf(model, str(tmp_path))
