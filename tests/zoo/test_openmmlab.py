@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +51,16 @@ def test_scheme(caplog):
         CheckpointLoader.load_checkpoint('rescaps://rescaps-tiny')
     with pytest.raises(CheckpointError, match='recaps:// is not one of rescaps, http, '):
         load_from_source('recaps://rescaps-tiny_digits')
+
+
+@pytest.mark.parametrize('domain', ['classification', 'saliency', 'pointcloud', 'swap'])
+def test_custom_imports_register_the_scheme(domain):
+    code = (
+        f'import rescaps_plugin.{domain}; from mmengine.runner import CheckpointLoader; '
+        "assert 'state_dict' in CheckpointLoader.load_checkpoint('rescaps://rescaps-tiny_digits')"
+    )
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_segmentation_inferencer_refuses_classifiers():
