@@ -90,6 +90,11 @@ class PublishedModel:
         """Path of the file of weights."""
         return ZOO / 'weights' / f'{self.name}.safetensors'
 
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """Config and checkpoint for the tools: ``rescaps::FAMILY/CONFIG.py`` and ``rescaps://NAME``."""
+        return f'rescaps::{self.config.removeprefix("configs/")}', SCHEME + self.name
+
 
 @cache
 def read_index() -> tuple[PublishedModel, ...]:
@@ -105,20 +110,27 @@ def _freeze(value: Any) -> Any:
     return {key: _freeze(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
+def list_networks(network: str) -> list[PublishedModel]:
+    """Return the published models that are one network of timm, named without a tag, such as ``'rescaps_small'``."""
+    return [each for each in read_index() if each.timm and each.timm['name'].startswith(f'{network}.')]
+
+
 def find_published(name: str) -> PublishedModel:
     """Return the published model of a name, or of a name in timm.
 
     Args:
-        name: Such as ``'rescaps-small_mnist'`` or ``'rescaps_small.mnist'``; case does not matter.
+        name: Such as ``'rescaps-small_mnist'``, also after ``rescaps://``, or ``'rescaps_small.mnist'``; case does not
+            matter.
 
     Raises:
         PublishedWeightsError: There is no such model; names similar ones.
     """
     known = {each.name.lower(): each for each in read_index()}
     known |= {each.timm['name'].lower(): each for each in read_index() if each.timm}
-    if name.lower() in known:
-        return known[name.lower()]
-    close = difflib.get_close_matches(name.lower(), known) or [each for each in known if name.lower() in each]
+    wanted = name.lower().removeprefix(SCHEME)
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, known) or [each for each in known if wanted and wanted in each]
     hint = f'Close: {", ".join(close)}.' if close else 'rescaps zoo lists the names.'
     raise PublishedWeightsError(f'no published model is named {name!r}. {hint}')
 

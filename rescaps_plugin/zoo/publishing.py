@@ -46,11 +46,14 @@ def run(args: Namespace) -> None:
         args: Arguments of ``tools/publish.py``.
 
     Raises:
-        UserError: The test does not give the stated metric, the weights in fewer bits are worse than the metric's
-            noise, the name is not that of the config's family, or timm's network is another.
+        UserError: The config is not in a family's folder or of no task of the zoo, the test does not give the stated
+            metric, the weights in fewer bits are worse than the metric's noise, or timm's network is another.
     """
     cfg = load_config(args.config)
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator', 'default_scope')
+    tasks = {task.scope: name for name, task in TASKS.items()}
+    if cfg.default_scope not in tasks:
+        raise UserError(f'config {args.config} has default_scope {cfg.default_scope!r}; it may be {", ".join(tasks)}.')
     init_default_scope(cfg.default_scope)
     metafile = _find_metafile(Path(cfg.filename))
     with open_safely(args.checkpoint, trust=args.trust_checkpoint):
@@ -82,7 +85,7 @@ def run(args: Namespace) -> None:
     contents = save(packed, metadata=dict(format='pt'))
     model = PublishedModel(
         name=args.name,
-        task=next(name for name, task in TASKS.items() if task.scope == cfg.default_scope),
+        task=tasks[cfg.default_scope],
         config=f'configs/{metafile.parent.name}/{Path(cfg.filename).name}',
         sha256=hashlib.sha256(contents).hexdigest(),
         bytes=len(contents),
@@ -218,7 +221,7 @@ def add_to_metafile(model: PublishedModel, path: Path) -> None:
     title, value = describe_metric(model.metric, model.metrics[model.metric])
     entry |= {
         'Name': model.name,
-        'Weights': f'rescaps://{model.name}',
+        'Weights': model.arguments[1],
         'Results': [
             {
                 'Dataset': model.data,
