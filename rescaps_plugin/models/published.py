@@ -98,10 +98,20 @@ class PublishedModel:
 
 @cache
 def read_index() -> tuple[PublishedModel, ...]:
-    """Return the published models, in the order of the index."""
-    entries = json.loads((ZOO / 'index.json').read_text(encoding='utf-8'))
-    # Tuples, as everywhere in timm's configs.
-    return tuple(PublishedModel(**{key: _freeze(value) for key, value in entry.items()}) for entry in entries)
+    """Return the published models, in the order of the index.
+
+    Raises:
+        PublishedWeightsError: The index is missing or damaged, or is that of another version of the package.
+    """
+    path = ZOO / 'index.json'
+    try:
+        entries = json.loads(path.read_text(encoding='utf-8'))
+        # Tuples, as everywhere in timm's configs.
+        return tuple(PublishedModel(**{key: _freeze(value) for key, value in entry.items()}) for entry in entries)
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        raise PublishedWeightsError(
+            f'the index of published models, {path}, cannot be read ({error}). Install the package again.'
+        ) from error
 
 
 def _freeze(value: Any) -> Any:

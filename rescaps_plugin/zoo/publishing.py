@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from argparse import Namespace
 from collections.abc import Mapping
@@ -46,9 +47,15 @@ def run(args: Namespace) -> None:
         args: Arguments of ``tools/publish.py``.
 
     Raises:
-        UserError: The config is not in a family's folder or of no task of the zoo, the test does not give the stated
-            metric, the weights in fewer bits are worse than the metric's noise, or timm's network is another.
+        UserError: A name is not allowed or taken, the config is not in a family's folder or of no task of the zoo, the
+            test does not give the stated metric, the weights in fewer bits are worse than the metric's noise, or timm's
+            network is another.
     """
+    if not re.fullmatch(r'[a-z0-9][\w.+-]*', args.name):
+        raise UserError(f'NAME must be of letters, digits and . _ + -, got {args.name!r}.')
+    others = [each.name for each in read_index() if each.timm.get('name') == args.timm and each.name != args.name]
+    if args.timm and others:
+        raise UserError(f'--timm {args.timm}: that is {others[0]} already.')
     cfg = load_config(args.config)
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator', 'default_scope')
     tasks = {task.scope: name for name, task in TASKS.items()}

@@ -136,7 +136,12 @@ def test_unknown_names_get_close_ones():
 def test_index_of_other_versions_is_refused(zoo):
     entries = json.loads((zoo / 'index.json').read_text())
     (zoo / 'index.json').write_text(json.dumps([entries[0] | dict(colour='red')]))
-    with pytest.raises(TypeError, match='colour'):
+    with pytest.raises(
+        PublishedWeightsError, match=r'index.json, cannot be read \(.*colour.*Install the package again'
+    ):
+        read_index()
+    (zoo / 'index.json').write_text('[')
+    with pytest.raises(PublishedWeightsError, match='cannot be read'):
         read_index()
 
 

@@ -78,6 +78,9 @@ def test_mistakes_change_nothing(publish, tmp_path, repository, capsys):
     assert 'the network is not the one of the config' in message(
         config, SOURCE, 'a', '99.44', '--timm', 'rescaps_small.digits'
     )
+    assert "letters, digits and . _ + -, got '../a'" in message(config, SOURCE, '../a')
+    taken = '--timm rescaps_tiny.digits: that is rescaps-tiny_digits already'
+    assert taken in message(config, SOURCE, 'a', '99.44', '--timm', 'rescaps_tiny.digits')
     assert 'rescaps://b: no published model is named' in message(config, 'rescaps://b', 'a')
     scope = "has default_scope 'mmdet'; it may be mmpretrain, mmseg, mmengine"
     assert scope in message(other, SOURCE, 'a')
