@@ -32,6 +32,7 @@ from rescaps_plugin.cli.config import load_config as LOAD  # noqa: E402, N812
 from tests.test_pages import PAGES, ROOT, write_checkpoint  # noqa: E402
 
 BLOCK = re.compile(r'^```shell\n(.*?)^```', re.DOTALL | re.MULTILINE)
+ARCHIVES = {'CIFAR10': 'cifar-10-batches-py', 'CIFAR100': 'cifar-100-python'}
 CHECKPOINT = r'\S+\.pth|CHECKPOINT'
 SAMPLES = 16
 
@@ -140,7 +141,8 @@ def missing_data(cfg):
         loader = cfg.get(f'{phase}_dataloader')
         for dataset in inner_datasets(loader.dataset) if loader else ():
             root = dataset.get('data_root')
-            if root and not Path(root).exists():
+            # mmpretrain's own files and folders of images may be in the same place.
+            if root and not Path(root, ARCHIVES.get(dataset['type'], '')).exists():
                 return root
     return None
 
