@@ -55,14 +55,14 @@ def load_tool():
 
 @pytest.fixture
 def run_tool(tmp_path):
-    """Run ``python tools/<name>.py ...`` in an empty folder and return the finished process."""
+    """Run ``python tools/<name>.py ...`` in an empty folder, without input, and return the finished process."""
 
-    def run(name, *arguments, **environment):
+    def run(name, *arguments, stdin=subprocess.DEVNULL, **environment):
         return subprocess.run(
             [sys.executable, REPOSITORY / 'tools' / f'{name}.py', *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1', **environment},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
         )

@@ -232,6 +232,8 @@ def test_ci_links_and_unpacks_shared_data(clone):
     image.write_bytes(b'image')
     for archive, member in (
         ('cifar10-jpeg.tar.xz', 'train/cat/1.jpg'),
+        ('cifar10-train.tar.xz', 'cifar10/train/cat/1.avif'),
+        ('cifar10-test.tar.xz', 'cifar10/test/cat/1.webp'),
         ('ecssd-0001-0600.tar', 'ECSSD/images/0001.jpg'),
     ):
         with tarfile.open(shared / archive, 'w:xz' if archive.endswith('xz') else 'w') as file:
@@ -240,11 +242,14 @@ def test_ci_links_and_unpacks_shared_data(clone):
         assert run_ci(clone) == f'tests start in {clone}\n'
         assert sorted(path.name for path in (clone / 'data').iterdir()) == [
             'ECSSD',
+            'cifar10',
             'cifar10-jpeg',
             'kicad-norb',
             'kicad40',
             'mnist',
         ]
+        assert (clone / 'data/cifar10/train/cat/1.avif').is_file()
+        assert (clone / 'data/cifar10/test/cat/1.webp').is_file()
         assert (clone / 'data/cifar10-jpeg/train/cat/1.jpg').read_bytes() == b'image'
         assert (clone / 'data/ECSSD/images/0001.jpg').read_bytes() == b'image'
         assert (clone / 'data/mnist').samefile(shared / 'mnist')

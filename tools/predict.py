@@ -4,6 +4,7 @@
     python tools/predict.py CONFIG CHECKPOINT photos/ --top-k 5 --format json --out-dir results
     python tools/predict.py CONFIG CHECKPOINT --max-images 25   # the config's own test set, with true labels
     python tools/predict.py configs/icon/icon-v-rpr_duts.py CHECKPOINT photos/ clip.mp4 --overlay --cutout
+    cat photo.jpg | python tools/predict.py CONFIG CHECKPOINT - --cutout --refine --background white
     python tools/predict.py configs/pointcaps/pointcaps-rpr_kicad40.py CHECKPOINT chair.off
 
 Writes predictions.csv (or .json), one row per image or cloud (further classes in class_2, score_2 and so on), and
@@ -21,6 +22,7 @@ with user_errors():
         add_config_arguments,
         add_device_argument,
         add_out_dir_argument,
+        colour,
         positive_int,
     )
     from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
@@ -40,7 +42,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         'inputs',
         nargs='*',
         metavar='INPUT',
-        help="image, video, cloud or mesh files, or folders searched recursively; default: the config's test set",
+        help='image, video, cloud or mesh files, or folders searched recursively; - is an image on standard input; '
+        "default: the config's test set",
     )
     add_out_dir_argument(parser, '<work-dir>/predictions')
     parser.add_argument('--work-dir', help="default: the config's, or work_dirs/<config>")
@@ -63,7 +66,20 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     saliency.add_argument(
         '--overlay', action='store_true', help='also write images with salient regions tinted; for a video, a video'
     )
-    saliency.add_argument('--cutout', action='store_true', help='also write images whose opacity is the map')
+    saliency.add_argument(
+        '--cutout', action='store_true', help='also write images whose opacity is the map; for a video, a video'
+    )
+    saliency.add_argument(
+        '--refine',
+        action='store_true',
+        help='bring the edges of cut-outs to the resolution of the image, and remove the background from their colours',
+    )
+    saliency.add_argument(
+        '--background',
+        type=colour,
+        metavar='COLOUR',
+        help='colour behind cut-outs, such as white or #00b140 (default: transparent)',
+    )
     add_config_arguments(parser)
     return parse_model_arguments(parser, argv)
 

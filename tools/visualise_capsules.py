@@ -37,7 +37,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         'inputs',
         nargs='*',
         metavar='INPUT',
-        help="image files, or folders searched recursively; default: the config's test set",
+        help='image files, or folders searched recursively; - is an image on standard input; '
+        "default: the config's test set",
     )
     parser.add_argument('--images', type=positive_int, default=3, help='images in activations.png (default: 3)')
     parser.add_argument(

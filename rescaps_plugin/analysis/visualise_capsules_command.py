@@ -32,7 +32,7 @@ from rescaps_plugin.classification.inference import load_images, open_classifier
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.data.folders import find_files
-from rescaps_plugin.data.images import IMAGE_SUFFIXES
+from rescaps_plugin.data.images import IMAGE_SUFFIXES, STANDARD_INPUT
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.layers import ResidualPoseClassifier, ResidualPoseRouting
@@ -53,7 +53,7 @@ def run(args: Namespace) -> None:
         UserError: The model cannot be opened or has no capsules, an image cannot be used, or the folder cannot be
             written.
     """
-    paths = find_files(args.inputs, 'images', IMAGE_SUFFIXES)
+    paths = find_files(args.inputs, 'images', IMAGE_SUFFIXES, standard_input=STANDARD_INPUT)
     cfg, classifier = open_classifier(args.config, args.checkpoint, args)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'capsules')
     samples = ImageFiles(paths, ImageReader(cfg, classifier)) if paths else build_dataset(cfg.test_dataloader.dataset)

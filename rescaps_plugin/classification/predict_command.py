@@ -22,7 +22,7 @@ from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.cli.plots import plain_text
 from rescaps_plugin.cli.tables import shorten, show, write_table
 from rescaps_plugin.data.folders import find_files, raise_unreadable
-from rescaps_plugin.data.images import IMAGE_SUFFIXES, ImageError
+from rescaps_plugin.data.images import IMAGE_SUFFIXES, STANDARD_INPUT, ImageError
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import evenly_spaced
 
@@ -46,7 +46,8 @@ def run(cfg: Config, args: Namespace) -> None:
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
     predictor = ClassPredictor(cfg, args.checkpoint, args.device, args.batch_size)
     if args.inputs:
-        samples = ImageFiles(find_files(args.inputs, 'images', IMAGE_SUFFIXES), predictor.reader)
+        paths = find_files(args.inputs, 'images', IMAGE_SUFFIXES, standard_input=STANDARD_INPUT)
+        samples = ImageFiles(paths, predictor.reader)
     else:
         samples = build_dataset(cfg.test_dataloader.dataset)
     indices = evenly_spaced(len(samples), args.max_images)

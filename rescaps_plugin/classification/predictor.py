@@ -126,7 +126,7 @@ class ClassPredictor(Predictor[ImageInput, dict, ClassPrediction]):
 
     @cached_property
     def reader(self) -> ImageReader:
-        """The reader of images; a model without one may still predict samples of its data set."""
+        """The reader of images; models of other than 1 or 3 channels can only predict samples of data sets."""
         with self.own_scope():
             return ImageReader(self.cfg, self.model)
 

@@ -48,6 +48,28 @@ def fraction(text: str) -> float:
     return value
 
 
+def colour(text: str) -> tuple[int, int, int]:
+    """Read an opaque colour.
+
+    Args:
+        text: The argument: a name or ``#rrggbb``, as of ``PIL.ImageColor``.
+
+    Returns:
+        Levels of red, green and blue, from 0 to 255.
+
+    Raises:
+        ArgumentTypeError: It is not an opaque colour.
+    """
+    # Imported here, so that tools without colours do not need Pillow.
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"must be an opaque colour, such as white or '#00b140', not {text!r}") from error
+    return red, green, blue
+
+
 def add_device_argument(parser: ArgumentParser) -> None:
     """Add ``--device``, where models run; by default the accelerator that MMEngine finds, or the CPU.
 
@@ -81,8 +103,13 @@ def check_predict_options(args: Namespace, classes: bool = False, maps: bool = F
     Raises:
         UserError: Such an option is given.
     """
-    if not maps and (args.overlay or args.cutout):
-        raise UserError(f'--overlay and --cutout are of saliency maps; config {args.config} makes none.')
+    if not maps and (args.overlay or args.cutout or args.refine or args.background):
+        raise UserError(
+            f'--overlay, --cutout, --refine and --background are of saliency maps; config {args.config} makes none.'
+        )
+    for option in ('refine', 'background'):
+        if getattr(args, option) and not args.cutout:
+            raise UserError(f'--{option} is of cut-outs; it needs --cutout.')
     if not classes and args.top_k > 1:
         raise UserError(f'--top-k is of classes; config {args.config} predicts none.')
 

@@ -15,7 +15,11 @@ SKIPPED_NAMES = 5
 
 
 def find_files(
-    inputs: Sequence[str], kind: str, suffixes: Sequence[str], accept: Callable[[Path], bool] | None = None
+    inputs: Sequence[str],
+    kind: str,
+    suffixes: Sequence[str],
+    accept: Callable[[Path], bool] | None = None,
+    standard_input: Path | None = None,
 ) -> list[Path]:
     """Resolve paths of files and folders to input files; folders are searched recursively for files with the suffixes.
 
@@ -26,16 +30,21 @@ def find_files(
         kind: Plural name of the files, for messages, such as ``'images'``.
         suffixes: Lower-case suffixes of the files; letter case is ignored.
         accept: Function that returns whether to use a file of a folder. Defaults to None: the suffix suffices.
+        standard_input: Path that stands for standard input, which ``-`` names. Defaults to None: it is not read.
 
     Returns:
         The files, sorted within each folder.
 
     Raises:
-        UserError: A path does not exist, or a folder has no such file.
+        UserError: A path does not exist, a folder has no such file, or standard input is not read.
     """
     paths = []
     for given in map(Path, inputs):
-        if given.is_dir():
+        if str(given) == '-':
+            if standard_input is None:
+                raise UserError(f'INPUT -: {kind} are not read from standard input.')
+            paths.append(standard_input)
+        elif given.is_dir():
             found, skipped = [], []
             for path in sorted(map(Path, walk_files(given))):
                 wanted = path.suffix.lower() in suffixes and (accept is None or accept(path))

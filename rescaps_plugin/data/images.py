@@ -11,7 +11,10 @@ import io
 import os
 import stat
 import struct
+import sys
+from functools import lru_cache
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from mmengine import fileio
@@ -27,6 +30,8 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 JPEG_END = b'\xff\xd9'
 PNG_START = b'\x89PNG\r\n\x1a\n'
+# Path by which the functions below read standard input.
+STANDARD_INPUT = Path('/dev/stdin')
 # More than the decoded size of the largest image within Pillow's limit, with 16-bit colours.
 MAX_FILE_BYTES = 2**30
 
@@ -87,7 +92,7 @@ def read_file(path: str | Path, backend_args: dict | None = None) -> bytes:
     """Read the bytes of an image file.
 
     Args:
-        path: Path, or URL of one of MMEngine's file backends.
+        path: Path, URL of one of MMEngine's file backends, or :data:`STANDARD_INPUT`.
         backend_args: Arguments of MMEngine's file backend.
 
     Returns:
@@ -97,10 +102,23 @@ def read_file(path: str | Path, backend_args: dict | None = None) -> bytes:
         ImageError: The file is larger than :data:`MAX_FILE_BYTES`, or is a pipe or a device.
         OSError: The file is missing or cannot be read.
     """
+    if Path(path) == STANDARD_INPUT:
+        return _read_stream(sys.stdin)
     backend = fileio.get_file_backend(str(path), backend_args=backend_args)
     if isinstance(backend, fileio.LocalBackend):
         _check_local_file(path)
     return backend.get(str(path))
+
+
+@lru_cache(maxsize=1)
+def _read_stream(stream: TextIO | None) -> bytes:
+    """Read standard input. Its bytes are kept: a stream cannot be read again for the alpha channel."""
+    if stream is None:
+        raise ImageError(f'{STANDARD_INPUT}: standard input is closed')
+    content = stream.buffer.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageError(f'{STANDARD_INPUT}: image files are limited to {MAX_FILE_BYTES} bytes')
+    return content
 
 
 def _check_local_file(path: str | Path) -> None:

@@ -168,8 +168,13 @@ def _load_openvino(path: Path, device: str = 'cpu') -> Run:
     # By default OpenVINO computes in bfloat16 on processors that do.
     options = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': 'f32'}
     model = Core().compile_model(path, device.upper(), options)
-    # Outputs that are shared are overwritten by the next call.
-    return lambda inputs: tuple(map(torch.from_numpy, model(inputs.cpu().numpy(), share_outputs=False).to_tuple()))
+
+    def run(inputs: Tensor) -> tuple[Tensor, ...]:
+        # Of its own, as several threads may run the model at once.
+        request = model.create_infer_request()
+        return tuple(map(torch.from_numpy, request.infer(inputs.cpu().numpy(), share_outputs=False).to_tuple()))
+
+    return run
 
 
 def _run_module(module: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Run:

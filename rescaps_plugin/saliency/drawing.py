@@ -1,4 +1,4 @@
-"""Plots of salient object detection: overlays, cut-outs, grids of maps, and curves."""
+"""Plots of salient object detection: overlays, grids of maps, and curves."""
 
 from __future__ import annotations
 
@@ -35,21 +35,6 @@ def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     contours, _ = cv2.findContours((saliency >= SALIENT).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     thickness = max(1, round(min(saliency.shape) / 250))
     return cv2.drawContours(tinted, contours, -1, (255, 255, 255), thickness)
-
-
-def cutout(image: np.ndarray, saliency: np.ndarray, alpha: np.ndarray | None = None) -> np.ndarray:
-    """Cut the salient object out, with the map as alpha channel, multiplied by the image's own alpha if it has one.
-
-    Args:
-        image: uint8 image ``[height, width, 3]``.
-        saliency: uint8 map ``[height, width]``.
-        alpha: uint8 alpha channel ``[height, width]`` of the image.
-
-    Returns:
-        uint8 image ``[height, width, 4]``, with the channel order of ``image``.
-    """
-    opacity = saliency if alpha is None else np.rint(saliency * (alpha / 255)).astype(np.uint8)
-    return np.dstack([image, opacity])
 
 
 @plain_text

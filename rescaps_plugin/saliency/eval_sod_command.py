@@ -1,12 +1,14 @@
 """Implementation of ``tools/eval_sod.py``."""
 
 from argparse import Namespace
+from functools import partial
 
 from rich.progress import track
 
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.outputs import check_folder_writable
+from rescaps_plugin.saliency.boundary import score_boundary
 from rescaps_plugin.saliency.evaluation import list_maps, score_files
 from rescaps_plugin.saliency.report import unique_names, write_report
 
@@ -28,8 +30,10 @@ def run(args: Namespace) -> None:
         if name in names[:index]:
             raise UserError(f'--names: {name} names two methods')
     masks, methods = list_maps(args.maps, args.masks, args.common, args.resize)
-    scores = {}
+    scores, boundaries = {}, {}
     for name, maps in zip(names, methods, strict=True):
-        progress = track(score_files(maps, masks, args.resize, args.workers), name, total=len(masks))
-        scores[name] = list(progress)
-    write_report(scores, args.out_dir, title=f'{args.masks}: {len(masks)} images')
+        score = partial(score_files, maps, masks, args.workers, resize=args.resize, alpha=args.alpha)
+        scores[name] = list(track(score(), name, total=len(masks)))
+        if args.boundary:
+            boundaries[name] = list(track(score(score=score_boundary), f'{name}, boundaries', total=len(masks)))
+    write_report(scores, args.out_dir, title=f'{args.masks}: {len(masks)} images', boundaries=boundaries)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from rescaps_plugin.data.images import ImageError
+from rescaps_plugin.data.images import ImageError, read_alpha, read_image
 from rescaps_plugin.saliency.masks import (
     PairError,
     check_pairs,
@@ -21,7 +22,7 @@ from rescaps_plugin.saliency.masks import (
     read_grey,
     read_mask,
 )
-from rescaps_plugin.saliency.metric import MapScores, score_map
+from rescaps_plugin.saliency.metric import score_map
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff')
 
@@ -70,7 +71,9 @@ def list_maps(
     return {stem: mask for stem, (mask,) in masks.items()}, chosen
 
 
-def read_map(path: str | Path, mask: np.ndarray, mask_path: str | Path, resize: bool = False) -> np.ndarray:
+def read_map(
+    path: str | Path, mask: np.ndarray, mask_path: str | Path, resize: bool = False, alpha: bool = False
+) -> np.ndarray:
     """Read a saved map of the size of its mask.
 
     Args:
@@ -78,6 +81,7 @@ def read_map(path: str | Path, mask: np.ndarray, mask_path: str | Path, resize: 
         mask: The mask ``[height, width]``.
         mask_path: Its file, for the error message.
         resize: Whether to bring a map of another size to the mask's, linearly.
+        alpha: Whether the map is the alpha channel of the file, which is a cut-out.
 
     Returns:
         uint8 map ``[height, width]``.
@@ -85,7 +89,7 @@ def read_map(path: str | Path, mask: np.ndarray, mask_path: str | Path, resize: 
     Raises:
         ImageError: The file cannot be used; or the sizes differ, and ``resize`` is not set.
     """
-    saliency = read_grey(path)
+    saliency = _read_opacity(path) if alpha else read_grey(path)
     if saliency.shape != mask.shape:
         if not resize:
             sizes = ' and '.join(f'{width} x {height}' for height, width in (saliency.shape, mask.shape))
@@ -97,35 +101,49 @@ def read_map(path: str | Path, mask: np.ndarray, mask_path: str | Path, resize: 
     return saliency
 
 
-def score_file(paths: tuple[str, str], resize: bool = False) -> MapScores:
-    """Score a saved map: its path and its mask's, as :func:`read_map` and :func:`score_map` do."""
+def _read_opacity(path: str | Path) -> np.ndarray:
+    """Read the alpha channel of a cut-out."""
+    read_image(path)  # validates the file
+    opacity = read_alpha(path)
+    if opacity is None:
+        raise ImageError(f'{path}: this image has no alpha channel')
+    return opacity
+
+
+def score_file(paths: tuple[str, str], score: Callable[[np.ndarray, np.ndarray], Any], **options: bool) -> Any:
+    """Score a saved map, as :func:`score_files` does: its path and its mask's."""
     path, mask_path = paths
     mask = read_mask(mask_path)
-    return score_map(read_map(path, mask, mask_path, resize), mask)
+    return score(read_map(path, mask, mask_path, **options), mask)
 
 
 def score_files(
-    maps: Mapping[str, str], masks: Mapping[str, str], resize: bool = False, workers: int = 1
-) -> Iterator[MapScores]:
+    maps: Mapping[str, str],
+    masks: Mapping[str, str],
+    workers: int = 1,
+    score: Callable[[np.ndarray, np.ndarray], Any] = score_map,
+    **options: bool,
+) -> Iterator[Any]:
     """Score saved maps, in the order of the masks.
 
     Args:
         maps: Paths of maps by stem.
         masks: Paths of masks by stem.
-        resize: As of :func:`read_map`.
         workers: Number of processes.
+        score: Function of a map and a mask.
+        **options: ``resize`` and ``alpha`` of :func:`read_map`.
 
     Yields:
-        The scores of each map.
+        What ``score`` returns, for each map.
 
     Raises:
         ImageError: A file cannot be used; or sizes differ, and ``resize`` is not set.
     """
     pairs = [(maps[stem], path) for stem, path in masks.items()]
-    score = partial(score_file, resize=resize)
+    score_pair = partial(score_file, score=score, **options)
     if workers == 1:
-        yield from map(score, pairs)
+        yield from map(score_pair, pairs)
         return
     # Forking would copy threads' locks of PyTorch and OpenCV.
     with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-        yield from pool.map(score, pairs, chunksize=max(1, min(16, len(pairs) // workers)))
+        yield from pool.map(score_pair, pairs, chunksize=max(1, min(16, len(pairs) // workers)))

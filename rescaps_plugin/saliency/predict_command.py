@@ -13,17 +13,19 @@ from mmengine.config import Config
 from rich.progress import track
 
 from rescaps_plugin.cli.arguments import check_predict_options
+from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.cli.tables import show, write_table
 from rescaps_plugin.data.folders import find_files, raise_unreadable
-from rescaps_plugin.data.images import IMAGE_SUFFIXES
+from rescaps_plugin.data.images import IMAGE_SUFFIXES, STANDARD_INPUT
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import evenly_spaced
-from rescaps_plugin.saliency.drawing import cutout, draw_grid, overlay
+from rescaps_plugin.saliency.cutouts import blend, cutout
+from rescaps_plugin.saliency.drawing import draw_grid, overlay
 from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
 from rescaps_plugin.saliency.masks import SALIENT
 from rescaps_plugin.saliency.metric import score_map
-from rescaps_plugin.saliency.video import VideoFile
+from rescaps_plugin.saliency.video import VideoFile, has_ffmpeg
 
 # Default batch size: MMSegmentation warns about every batch whose images differ in size.
 BATCH_SIZE = 1
@@ -48,15 +50,16 @@ def run(cfg: Config, args: Namespace) -> None:
     reader, failures = PictureReader(cfg), []
     model = load_detector(cfg, args.checkpoint, args.device)
     if args.inputs:
-        paths = list(dict.fromkeys(find_files(args.inputs, 'images or videos', (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))))
-        pictures, total = reader.read_files(paths, args.max_images, failures), None
+        suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+        paths = find_files(args.inputs, 'images or videos', suffixes, standard_input=STANDARD_INPUT)
+        pictures, total = reader.read_files(list(dict.fromkeys(paths)), args.max_images, failures), None
     else:
         dataset = reader.build_dataset()
         indices = evenly_spaced(len(dataset), args.max_images)
         pictures, total = reader.read_dataset(dataset, indices, failures), len(indices)
 
     rows, shown = [], []
-    with MapWriter(out_dir, args.overlay, args.cutout) as writer:
+    with MapWriter(out_dir, args.overlay, args.cutout, args.refine, args.background) as writer:
         pictures = iter(track(pictures, 'Predicting', total=total))
         while batch := list(islice(pictures, args.batch_size or BATCH_SIZE)):
             for picture, saliency in zip(batch, predict_maps(model, [each.sample for each in batch]), strict=True):
@@ -74,18 +77,35 @@ def run(cfg: Config, args: Namespace) -> None:
 class MapWriter:
     """Writer of the files of pictures: maps always, overlays and cut-outs on demand.
 
-    All are PNG files at the picture's size, except for the overlays of a video, which form a video.
+    All are PNG files at the picture's size, except for the overlays and cut-outs of a video, which form videos. Without
+    imageio-ffmpeg, which encodes alpha channels, the frames of transparent cut-outs are PNG files, too.
 
     Args:
         folder: Folder for ``maps``, ``overlays`` and ``cutouts``.
         overlays: Whether to write overlays.
         cutouts: Whether to write cut-outs.
+        refine: Whether to refine their edges and colours.
+        background: Red, green and blue level behind them. Defaults to None: they have an alpha channel.
+
+    Raises:
+        UserError: ``refine`` is set, and pymatting is not installed.
     """
 
-    def __init__(self, folder: Path, overlays: bool, cutouts: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        overlays: bool,
+        cutouts: bool,
+        refine: bool = False,
+        background: tuple[int, int, int] | None = None,
+    ) -> None:
+        if refine:
+            import_extra('pymatting', 'cutout')
         self.folder = folder
         self.overlays = overlays
         self.cutouts = cutouts
+        self.refine = refine
+        self.background = background
         self.videos = {}
 
     def __enter__(self) -> MapWriter:
@@ -110,28 +130,30 @@ class MapWriter:
         """
         files = {'map': self._write_png('maps', picture.name, saliency)}
         if self.overlays:
-            tinted = overlay(picture.image, saliency)
-            if picture.video is None:
-                files['overlay'] = self._write_png('overlays', picture.name, tinted)
-            else:
-                files['overlay'] = self._write_frame(tinted, *picture.video)
+            files['overlay'] = self._write('overlays', picture, overlay(picture.image, saliency))
         if self.cutouts:
-            files['cutout'] = self._write_png('cutouts', picture.name, cutout(picture.image, saliency, picture.alpha))
+            image = cutout(picture.image, saliency, picture.alpha, self.refine)
+            if self.background is not None:
+                image = blend(image, self.background[::-1])
+            files['cutout'] = self._write('cutouts', picture, image)
         return files
+
+    def _write(self, kind: str, picture: Picture, image: np.ndarray) -> str:
+        if picture.video is None or (image.shape[2] == 4 and not has_ffmpeg()):
+            return self._write_png(kind, picture.name, image)
+        name, rate = picture.video
+        if (kind, name) not in self.videos:
+            stem = self.folder / kind / name
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            self.videos[kind, name] = VideoFile(stem, rate, image.shape)
+        self.videos[kind, name].write(image)
+        return str(self.videos[kind, name].path.relative_to(self.folder))
 
     def _write_png(self, kind: str, name: str, image: np.ndarray) -> str:
         path = self.folder / kind / f'{name}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
         return str(path.relative_to(self.folder))
-
-    def _write_frame(self, frame: np.ndarray, name: str, rate: float) -> str:
-        if name not in self.videos:
-            stem = self.folder / 'overlays' / name
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            self.videos[name] = VideoFile(stem, rate, frame.shape[:2])
-        self.videos[name].write(frame)
-        return str(self.videos[name].path.relative_to(self.folder))
 
 
 def describe(picture: Picture, saliency: np.ndarray, files: dict[str, str]) -> dict[str, str | float]:

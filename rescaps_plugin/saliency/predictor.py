@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rescaps_plugin.data.memory_images import ImageInput
 from rescaps_plugin.export.predictor import Predictor
-from rescaps_plugin.saliency.drawing import cutout
+from rescaps_plugin.saliency.cutouts import cutout
 from rescaps_plugin.saliency.exporter import DetectorExporter
 from rescaps_plugin.saliency.inference import (
     Picture,
@@ -55,8 +55,8 @@ class SaliencyPrediction:
         Returns:
             Image of mode RGBA: the image, whose opacity is the saliency, multiplied by the image's own opacity.
         """
-        options = {'refine': True} if refine else {}
-        return Image.fromarray(cutout(self.image, to_grey(torch.from_numpy(self.saliency)), self.alpha, **options))
+        saliency = to_grey(torch.from_numpy(self.saliency))
+        return Image.fromarray(cutout(self.image, saliency, self.alpha, refine))
 
 
 class SaliencyPredictor(Predictor[ImageInput, Picture, SaliencyPrediction]):

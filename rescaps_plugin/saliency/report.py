@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.tables import write_table
+from rescaps_plugin.saliency.boundary import TOLERANCES
 from rescaps_plugin.saliency.drawing import draw_curves
 from rescaps_plugin.saliency.metric import MapScores, metrics_table, save_curves, summarise
 
@@ -48,18 +50,26 @@ def _unique_endings(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def write_report(scores: Mapping[str, Sequence[MapScores]], out_dir: Path, title: str) -> None:
+def write_report(
+    scores: Mapping[str, Sequence[MapScores]],
+    out_dir: Path,
+    title: str,
+    boundaries: Mapping[str, Sequence[Mapping[str, float]]] | None = None,
+) -> None:
     """Print and write the metrics of methods, and plot their curves.
 
     Args:
         scores: Scores of the maps, by method.
         out_dir: Folder for ``metrics.md``, ``.csv`` and ``.json``, ``curves.png``, and ``<method>.npz``.
         title: Title of the table and the figure.
+        boundaries: Scores of :func:`~rescaps_plugin.saliency.boundary.score_boundary`, by method, for further columns.
     """
     rows, curves = [], {}
     for name, each in scores.items():
         metrics, curves[name] = summarise(each)
         rows.append({'method': name, 'images': len(each), **metrics})
+        if boundaries:
+            rows[-1] |= {key: fmean(each[key] for each in boundaries[name]) for key in TOLERANCES}
     print(title)
     print(metrics_table(rows))
     for suffix in ('md', 'csv', 'json'):

@@ -12,39 +12,51 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import describe_install
 
 
-class VideoFile:
-    """Frame-by-frame video writer: H.264 in MP4 by imageio-ffmpeg if it is installed, else VP8 in WebM by OpenCV.
+def has_ffmpeg() -> bool:
+    """Return whether imageio-ffmpeg is installed, whose encoders include H.264, and VP9 with an alpha channel."""
+    return find_spec('imageio_ffmpeg') is not None
 
-    OpenCV's wheels have no H.264 encoder. Both formats subsample colours and need even sides: an odd last row or
-    column is repeated.
+
+class VideoFile:
+    """Frame-by-frame video writer.
+
+    With imageio-ffmpeg, frames are encoded as H.264 in MP4, and those with an alpha channel as VP9 in WebM; else as VP8
+    in WebM by OpenCV, whose wheels have no encoder for H.264 or alpha channels. All formats subsample colours and need
+    even sides: an odd last row or column is repeated.
 
     Args:
         stem: Path of the file without its suffix, ``.mp4`` or ``.webm``; its folder must exist.
         rate: Frames per second.
-        size: Height and width of the frames, in pixels.
+        shape: Height and width of the frames, in pixels, and 3 or, with an alpha channel, 4.
 
     Raises:
         UserError: No encoder is available.
     """
 
-    def __init__(self, stem: Path, rate: float, size: tuple[int, int]) -> None:
-        self.odd = [side % 2 for side in size]
-        height, width = (side + odd for side, odd in zip(size, self.odd, strict=True))
+    def __init__(self, stem: Path, rate: float, shape: tuple[int, int, int]) -> None:
+        self.odd = [side % 2 for side in shape[:2]]
+        height, width = (side + odd for side, odd in zip(shape, self.odd, strict=False))
         self.frames = self.writer = None
-        if find_spec('imageio_ffmpeg') is not None:
+        if has_ffmpeg():
             import imageio_ffmpeg
 
-            self.path = stem.with_name(f'{stem.name}.mp4')
+            if shape[2] == 4:
+                suffix, formats = '.webm', dict(pix_fmt_in='bgra', pix_fmt_out='yuva420p', codec='libvpx-vp9')
+                # Constant quality; alternate reference frames cannot have an alpha channel.
+                options = ['-crf', '24', '-b:v', '0', '-auto-alt-ref', '0', '-row-mt', '1', '-cpu-used', '4']
+            else:
+                suffix, formats = '.mp4', dict(pix_fmt_in='bgr24', codec='libx264')
+                # High quality; faststart puts the index first, so that players can start before the download ends.
+                options = ['-crf', '18', '-movflags', '+faststart']
+            self.path = stem.with_name(f'{stem.name}{suffix}')
             self.frames = imageio_ffmpeg.write_frames(
                 str(self.path.resolve()),
                 (width, height),
-                pix_fmt_in='bgr24',
                 fps=rate,
-                codec='libx264',
                 macro_block_size=2,
                 quality=None,
-                # High quality; faststart puts the index first, so that players can start before the download ends.
-                output_params=['-crf', '18', '-movflags', '+faststart'],
+                output_params=options,
+                **formats,
             )
             self.frames.send(None)
         else:
@@ -53,11 +65,11 @@ class VideoFile:
             if not self.writer.isOpened():
                 raise UserError(
                     f'OpenCV cannot write the video {self.path}: {describe_install("video")} brings an encoder; or '
-                    'leave --overlay out.'
+                    'leave --overlay and --background out.'
                 )
 
     def write(self, frame: np.ndarray) -> None:
-        """Write a frame, uint8 ``[height, width, 3]``, BGR."""
+        """Write a frame, uint8 ``[height, width, 3]``, BGR, or ``[height, width, 4]`` with an alpha channel."""
         bottom, right = self.odd
         frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         if self.frames is None:

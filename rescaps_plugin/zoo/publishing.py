@@ -34,6 +34,7 @@ from rescaps_plugin.training.runner import build_runner
 from rescaps_plugin.zoo.cards import write_card
 from rescaps_plugin.zoo.tasks import TASKS, describe_metric
 
+# Most samples of the subset; at most a fifth of the test set.
 SUBSET = 100
 DTYPES = ('float16', 'int8', 'float32')
 
@@ -61,18 +62,24 @@ def run(args: Namespace) -> None:
     except ValueError as error:
         raise UserError(f'--dtype float16: {error}.') from error
 
-    samples = len(DATASETS.build(_test_set(cfg)))
-    metrics = {
-        name: _test(cfg, dict(state_dict=state, meta=meta))
-        for name, state in (('trained', trained), ('stored', unpack_weights(packed)))
-    }
-    metric, stated = args.metric
-    _check_metric(metric, stated, metrics, samples)
-    count = min(SUBSET, samples)
-    subset = deepcopy(cfg)
-    _test_set(subset).indices = evenly_spaced(samples, count)
+    timm_entries = _describe_timm(args.timm, cfg, trained) if args.timm else {}
 
-    contents = save(packed, metadata=dict(format='pt', name=args.name))
+    samples = len(DATASETS.build(_test_set(cfg)))
+    count = min(SUBSET, samples // 5)
+    metric, stated = args.metric
+    stored = dict(state_dict=unpack_weights(packed), meta=meta)
+    with TemporaryDirectory() as folder:  # one for all tests: MMSegmentation's visualizer keeps the first
+        metrics = {
+            'trained': _test(cfg, dict(state_dict=trained, meta=meta), folder),
+            'stored': _test(cfg, stored, folder),
+        }
+        _check_metric(metric, stated, metrics, samples)
+        subset = deepcopy(cfg)
+        _test_set(subset).indices = evenly_spaced(samples, count)
+        subset_metrics = _test(subset, stored, folder)
+
+    # One entry: safetensors writes several in random order, and equal weights should make equal files.
+    contents = save(packed, metadata=dict(format='pt'))
     model = PublishedModel(
         name=args.name,
         task=next(name for name, task in TASKS.items() if task.scope == cfg.default_scope),
@@ -89,7 +96,7 @@ def run(args: Namespace) -> None:
         metrics=metrics['stored'],
         metrics_trained=metrics['trained'],
         samples=samples,
-        subset=dict(samples=count, metrics=_test(subset, dict(state_dict=unpack_weights(packed), meta=meta))),
+        subset=dict(samples=count, metrics=subset_metrics),
         command=args.command,
         seed=args.seed,
         commit=args.commit or _commit(),
@@ -98,7 +105,7 @@ def run(args: Namespace) -> None:
         version=__version__,
         limits=tuple(args.limit),
         labels=tuple(meta.get('dataset_meta', {}).get('classes') or ()) if cfg.default_scope == 'mmpretrain' else (),
-        timm=_describe_timm(args.timm, cfg, trained) if args.timm else {},
+        timm=timm_entries,
     )
     with replacing(model.path) as draft:
         draft.write_bytes(contents)
@@ -117,14 +124,13 @@ def _test_set(cfg: Config) -> Any:
     return cfg.test_dataloader.dataset
 
 
-def _test(cfg: Config, checkpoint: dict[str, Any]) -> dict[str, float]:
+def _test(cfg: Config, checkpoint: dict[str, Any], folder: str) -> dict[str, float]:
     """Return the metrics of a checkpoint on the test set, as ``tools/test.py`` computes them."""
     cfg = deepcopy(cfg)
-    with TemporaryDirectory() as folder:
-        cfg.work_dir, cfg.load_from, cfg.launcher, cfg.log_level = folder, f'{folder}/weights.pth', 'none', 'ERROR'
-        torch.save(checkpoint, cfg.load_from)
-        with open_safely(cfg.load_from):
-            results = build_runner(cfg, MatchCheckpointHook()).test()
+    cfg.work_dir, cfg.load_from, cfg.launcher, cfg.log_level = folder, f'{folder}/weights.pth', 'none', 'ERROR'
+    torch.save(checkpoint, cfg.load_from)
+    with open_safely(cfg.load_from):
+        results = build_runner(cfg, MatchCheckpointHook()).test()
     return {name: round(float(value), 6) for name, value in results.items()}
 
 

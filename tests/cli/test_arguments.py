@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 import pytest
 
-from rescaps_plugin.cli.arguments import check_predict_options, fraction, typed_command
+from rescaps_plugin.cli.arguments import check_predict_options, colour, fraction, typed_command
 from rescaps_plugin.cli.errors import UserError
 
 
@@ -14,19 +14,44 @@ def test_fraction():
     assert [parser.parse_args([text]).value for text in ('1', '0.05')] == [1, 0.05]
 
 
+def test_colour(capsys):
+    parser = ArgumentParser()
+    parser.add_argument('value', type=colour)
+    for text, levels in (('white', (255, 255, 255)), ('#00b140', (0, 177, 64)), ('#FFF', (255, 255, 255))):
+        assert parser.parse_args([text]).value == levels
+    # An alpha channel has no meaning behind a cut-out.
+    for text in ('green-ish', '#00b14', '#00b140ff', ''):
+        with pytest.raises(SystemExit):
+            parser.parse_args([text])
+        assert f"must be an opaque colour, such as white or '#00b140', not {text!r}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('given', 'model', 'message'),
     [
-        (dict(overlay=True), dict(classes=True), '--overlay and --cutout are of saliency maps; config a.py makes none'),
-        (dict(cutout=True), {}, '--overlay and --cutout are of saliency maps'),
+        (
+            dict(overlay=True),
+            dict(classes=True),
+            '--overlay, --cutout, .* are of saliency maps; config a.py makes none',
+        ),
+        (dict(cutout=True), {}, '--overlay, --cutout, --refine and --background are of saliency maps'),
+        (dict(refine=True), dict(classes=True), '--background are of saliency maps; config a.py makes none'),
+        (dict(background=(0, 0, 0)), {}, '--background are of saliency maps'),
         (dict(top_k=2), dict(maps=True), '--top-k is of classes; config a.py predicts none'),
     ],
 )
 def test_options_of_other_models_are_refused(given, model, message):
-    args = Namespace(**dict(config='a.py', overlay=False, cutout=False, top_k=1) | given)
+    defaults = dict(config='a.py', overlay=False, cutout=False, refine=False, background=None, top_k=1)
     with pytest.raises(UserError, match=message):
-        check_predict_options(args, **model)
-    check_predict_options(args, classes=True, maps=True)
+        check_predict_options(Namespace(**defaults | given), **model)
+    check_predict_options(Namespace(**defaults | dict(cutout=True) | given), classes=True, maps=True)
+
+
+@pytest.mark.parametrize('given', [dict(refine=True), dict(background=(0, 0, 0))])
+def test_options_of_cutouts_need_them(given):
+    defaults = dict(config='a.py', overlay=True, cutout=False, refine=False, background=None, top_k=1)
+    with pytest.raises(UserError, match=f'--{next(iter(given))} is of cut-outs; it needs --cutout'):
+        check_predict_options(Namespace(**defaults | given), maps=True)
 
 
 def test_command_can_be_typed_again(monkeypatch):

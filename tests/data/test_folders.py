@@ -53,6 +53,8 @@ def test_missing_and_special_files(tmp_path, folder):
     assert 'pipe.png' not in names(find_files([str(folder)], 'images', ('.png',)), folder)
     with pytest.raises(UserError, match='INPUT nowhere does not exist'):
         find_files(['nowhere'], 'images', ('.png',))
+    with pytest.raises(UserError, match='INPUT -: clouds are not read from standard input'):
+        find_files(['-'], 'clouds', ('.ply',))
 
 
 def test_list_folders(folder):

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 import zlib
 
 import cv2
@@ -17,7 +18,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.data.images import ImageError, check_image, read_image, read_size
+from rescaps_plugin.data.images import STANDARD_INPUT, ImageError, check_image, read_image, read_size
 from rescaps_plugin.data.transforms import LoadCheckedImageFromFile
 
 Y, X = np.mgrid[:40, :60]
@@ -234,6 +235,13 @@ def test_missing_file_and_folder(tmp_path):
         read_image(tmp_path / 'none.png')
     with pytest.raises(OSError, match=str(tmp_path)):
         read_image(tmp_path)
+
+
+def test_standard_input_is_limited(monkeypatch):
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(b'12345')))
+    monkeypatch.setattr('rescaps_plugin.data.images.MAX_FILE_BYTES', 4)
+    with pytest.raises(ImageError, match='/dev/stdin: image files are limited to 4 bytes'):
+        read_image(STANDARD_INPUT)
 
 
 def test_large_files_and_pipes(tmp_path):

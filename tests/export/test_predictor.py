@@ -156,6 +156,14 @@ def test_runtimes_equal_pytorch(runtime):
     assert predictor.predict([100 * ROW])[0][0] == pytest.approx(100_000) and results[-1] == (10, 1)
 
 
+def test_threads_share_a_predictor(runtime):
+    predictor = SquarePredictor(runtime=runtime)
+    rows = np.random.RandomState(0).randn(200, 2)
+    expected = SquarePredictor().predict([*rows], batch_size=1)
+    with ThreadPoolExecutor(4) as pool:
+        np.testing.assert_allclose([*pool.map(predictor.predict, rows)], expected, rtol=1e-6)
+
+
 def test_threads_of_runtimes_are_those_of_pytorch(runtime, monkeypatch):
     given = {}
     if runtime == 'onnx':

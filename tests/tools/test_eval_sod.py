@@ -11,6 +11,8 @@ from PIL import Image
 pytest.importorskip('mmseg')
 pytest.importorskip('py_sod_metrics')
 
+from rescaps_plugin.saliency.boundary import TOLERANCES, score_boundary
+from rescaps_plugin.saliency.masks import read_mask
 from rescaps_plugin.saliency.metric import METRIC_NAMES, score_map, summarise
 
 STEMS = ('1', '2', '10', 'x.y')
@@ -106,6 +108,37 @@ def test_maps_of_another_size(folders, main):
     assert 'gt/2.png (29 x 21) and bad/2.png (60 x 44)' in str(error.value)
     assert 'gt/10.png (28 x 22) and bad/10.png (60 x 44)' in str(error.value)
     assert main('bad', 'gt', '--resize')[0]['images'] == 4
+
+
+def test_cutouts_by_their_opacity(folders, main):
+    """The alpha channels of cut-outs give the metrics of the maps; images without one are named."""
+    (folders / 'cut').mkdir()
+    for stem in STEMS:
+        saliency = np.asarray(Image.open(folders / 'bad' / f'{stem}.png'))
+        colors = np.random.RandomState(1).randint(0, 256, (*saliency.shape, 3)).astype(np.uint8)
+        Image.fromarray(np.dstack([colors, saliency])).save(folders / 'cut' / f'{stem}.png')
+    (cut,), (maps,) = main('cut', 'gt', '--alpha'), main('bad', 'gt')
+    assert {**cut, 'method': 'bad'} == maps
+    with pytest.raises(SystemExit, match=r'bad/1\.png: this image has no alpha channel'):
+        main('bad', 'gt', '--alpha')
+    with pytest.raises(SystemExit, match=r'cut/1\.png: greys .* are expected, it has colours'):
+        main('cut', 'gt')
+
+
+def test_boundaries(folders, main, capsys):
+    good, bad = main('good', 'bad', 'gt', '--boundary')
+    assert good['BF@1'] == good['BF@2'] == good['BF'] == 1
+    expected = [
+        score_boundary(
+            np.asarray(Image.open(folders / 'bad' / f'{stem}.png')), read_mask(folders / 'gt' / f'{stem}.png')
+        )
+        for stem in STEMS
+    ]
+    for name in TOLERANCES:
+        assert bad[name] == pytest.approx(np.mean([each[name] for each in expected]))
+    assert bad['BF'] < bad['BF@1'] < bad['BF@2'] < 0.9
+    assert re.search(r'BF@1 .* BF@2', capsys.readouterr().out)
+    assert 'BF' not in main('good', 'gt')[0]
 
 
 def test_two_files_of_one_stem(folders, main):

@@ -46,7 +46,12 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ('name', 'form'),
-    [('icon/icon-rpr', 'onnx'), ('icon/icon-rpr', 'torchscript'), ('tspoanet/tspoanet-rpr', 'exported')],
+    [
+        ('icon/icon-rpr', 'onnx'),
+        ('icon/icon-rpr', 'openvino'),
+        ('icon/icon-rpr', 'torchscript'),
+        ('tspoanet/tspoanet-rpr', 'exported'),
+    ],
 )
 def test_maps_of_a_file_equal_pytorchs(load_tool, repository, here, capsys, name, form):
     config = str(repository / f'configs/{name}_efficientnet-lite0_synthetic.py')
@@ -101,7 +106,8 @@ def test_script_of_the_page_needs_only_the_file(load_tool, repository, here, siz
 
 
 @pytest.mark.parametrize(
-    ('routing', 'form'), [('rpr', 'onnx'), ('dynamic', 'onnx'), ('rpr', 'torchscript'), ('rpr', 'exported')]
+    ('routing', 'form'),
+    [('rpr', 'onnx'), ('dynamic', 'onnx'), ('rpr', 'openvino'), ('rpr', 'torchscript'), ('rpr', 'exported')],
 )
 def test_clouds_of_a_file_equal_pytorchs(load_tool, repository, here, capsys, routing, form):
     config = str(repository / f'configs/pointcaps/pointcaps-{routing}_digitclouds.py')

@@ -1,9 +1,11 @@
 """``tools/predict.py`` on classifiers with known results: brightest colour, or dark and bright."""
 
 import csv
+import io
 import json
 import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -108,6 +110,16 @@ def test_grey_model_reads_color_files_as_grey(make_model, tmp_path, predict):
         Image.new('RGB', (9, 9), (level, level, level)).save(tmp_path / f'{name}.png')
     rows = predict(*model, tmp_path / 'light.png', tmp_path / 'dark.png')
     assert [row['class'] for row in rows] == ['1', '0']  # the checkpoint has no class names
+
+
+def test_standard_input(files_model, images, predict, monkeypatch):
+    for name, wanted in (('blue/1.png', 'blue'), ('green/1.PNG', 'green')):
+        monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO((images / name).read_bytes())))
+        (row,) = predict(*files_model, '-')
+        assert (row['image'], row['class']) == ('/dev/stdin', wanted)
+    monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit, match='/dev/stdin: the file is empty'):
+        predict(*files_model, '-')
 
 
 def test_test_set_with_true_classes(files_model, predict, capsys):

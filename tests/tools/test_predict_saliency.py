@@ -1,6 +1,7 @@
 """``tools/predict.py`` on detectors of red."""
 
 import csv
+import io
 import os
 import struct
 import sys
@@ -87,25 +88,34 @@ def test_test_set_beside_its_masks(predict, capsys, tmp_path):
     assert f'mean MAE of 3 images: {mean:.4f}' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('encoder', ['imageio_ffmpeg', 'OpenCV'])
-@pytest.mark.parametrize('size', [(64, 48), (37, 51)])
-def test_video(predict, tmp_path, monkeypatch, size, encoder):
-    """Every frame gives a map, and the overlays are a video again, in a codec that browsers play."""
+@pytest.fixture
+def ffmpeg():
+    return pytest.importorskip('imageio_ffmpeg', reason="needs pip install '.[video]'")
+
+
+def write_clip(ffmpeg, path, size):
+    """Write a video of 5 frames: a red box that moves on grey."""
     # OpenCV's own writer leaves out odd rows and columns.
-    ffmpeg = pytest.importorskip('imageio_ffmpeg', reason="needs pip install '.[video]'")
     options = dict(codec='ffv1', pix_fmt_in='bgr24', pix_fmt_out='bgr0', fps=12, macro_block_size=1, quality=None)
-    video = ffmpeg.write_frames(tmp_path / 'clip.avi', size, **options)
+    video = ffmpeg.write_frames(path, size, **options)
     video.send(None)
     for number in range(5):
         frame = np.full((size[1], size[0], 3), 40, np.uint8)
         frame[10:30, 5 * number : 5 * number + 15] = (20, 20, 240)
         video.send(frame.tobytes())
     video.close()
+
+
+@pytest.mark.parametrize('encoder', ['imageio_ffmpeg', 'OpenCV'])
+@pytest.mark.parametrize('size', [(64, 48), (37, 51)])
+def test_video(predict, tmp_path, monkeypatch, ffmpeg, size, encoder):
+    """Every frame gives a map, and the overlays are a video again, in a codec that browsers play."""
+    write_clip(ffmpeg, tmp_path / 'clip.avi', size)
     name, codecs = 'clip.mp4', ('avc1', 'h264')
     if encoder == 'OpenCV':
         monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
         name, codecs = 'clip.webm', ('VP80',)
-    rows = predict(tmp_path / 'clip.avi', '--overlay', '--cutout')
+    rows = predict(tmp_path / 'clip.avi', '--overlay')
     assert [row['map'] for row in rows] == [f'maps/clip/{number:06d}.png' for number in range(5)]
     for number, row in enumerate(rows):
         saliency = np.asarray(Image.open(tmp_path / 'out' / row['map']))
@@ -123,6 +133,116 @@ def test_video(predict, tmp_path, monkeypatch, size, encoder):
     # An odd last row or column is repeated.
     assert frames[0].shape[1::-1] == tuple(side + side % 2 for side in size)
     assert abs(frames[0][-1, -1].astype(int) - 40).max() < 12
+
+
+def read_rgba(ffmpeg, path):
+    """Decode the frames of a WebM video with their alpha channel, which FFmpeg's default decoder drops."""
+    frames = ffmpeg.read_frames(path, pix_fmt='rgba', bits_per_pixel=32, input_params=['-c:v', 'libvpx-vp9'])
+    width, height = next(frames)['size']
+    return [np.frombuffer(frame, np.uint8).reshape(height, width, 4) for frame in frames]
+
+
+@pytest.mark.parametrize('size', [(64, 48), (37, 51)])
+def test_cutouts_of_a_video(predict, tmp_path, monkeypatch, ffmpeg, size):
+    """They are a video with an alpha channel; PNG files where nothing encodes it; or a video on a background."""
+    write_clip(ffmpeg, tmp_path / 'clip.avi', size)
+    assert {row['cutout'] for row in predict(tmp_path / 'clip.avi', '--cutout')} == {'cutouts/clip.webm'}
+    frames = read_rgba(ffmpeg, tmp_path / 'out' / 'cutouts' / 'clip.webm')
+    assert len(frames) == 5 and frames[0].shape[1::-1] == tuple(side + side % 2 for side in size)
+    for number, frame in enumerate(frames):
+        saliency = np.asarray(Image.open(tmp_path / 'out' / 'maps' / 'clip' / f'{number:06d}.png'))
+        assert abs(frame[: size[1], : size[0], 3].astype(int) - saliency).mean() < 4
+        inside = frame[14:26, 5 * number + 4 : 5 * number + 11]
+        assert (inside[..., 3] > 240).all() and abs(inside[..., :3].astype(int) - (240, 20, 20)).mean() < 20
+        assert (frame[36:46, :, 3] < 8).all()
+
+    rows = predict(tmp_path / 'clip.avi', '--cutout', '--background', 'lime')
+    assert {row['cutout'] for row in rows} == {'cutouts/clip.mp4'}
+    video = cv2.VideoCapture(str(tmp_path / 'out' / 'cutouts' / 'clip.mp4'))
+    frame = video.read()[1][..., ::-1].astype(int)
+    assert abs(frame[36:46] - (0, 255, 0)).max() < 25 and abs(frame[14:26, 4:11] - (240, 20, 20)).mean() < 25
+
+    monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
+    rows = predict(tmp_path / 'clip.avi', '--cutout')
+    assert [row['cutout'] for row in rows] == [f'cutouts/clip/{number:06d}.png' for number in range(5)]
+    assert Image.open(tmp_path / 'out' / rows[0]['cutout']).mode == 'RGBA'
+
+
+def test_refined_cutouts_on_a_background(predict, data, tmp_path):
+    pytest.importorskip('pymatting', reason="needs pip install '.[cutout]'")
+    # Ten times the size of the network's input, whose pixels the edge of its map follows.
+    image = Image.open(data / 'images' / 'a.png')
+    image.resize((320, 240), Image.Resampling.NEAREST).save(tmp_path / 'large.png')
+    mask = np.zeros((240, 320), bool)
+    mask[40:160, 80:240] = True
+    errors = []
+    for options in ([], ['--refine']):
+        (row,) = predict(tmp_path / 'large.png', '--cutout', *options)
+        errors.append(abs(np.asarray(Image.open(tmp_path / 'out' / row['cutout']))[..., 3] / 255 - mask).mean())
+    assert errors[1] < errors[0] / 2
+    for background, level in ((['--background', '#00b140'], (0, 177, 64)), (['--background', 'black'], (0, 0, 0))):
+        (row,) = predict(tmp_path / 'large.png', '--cutout', '--refine', *background)
+        cut = Image.open(tmp_path / 'out' / row['cutout'])
+        assert cut.mode == 'RGB'
+        assert (np.asarray(cut)[:20] == level).all()
+        assert abs(np.asarray(cut)[60:140, 100:220].astype(int) - (240, 30, 30)).max() <= 1
+
+
+def test_refining_names_the_missing_package(predict, data, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pymatting', None)
+    with pytest.raises(SystemExit, match=r"pymatting is not installed: pip install '\.\[cutout\]'"):
+        predict(data / 'images', '--cutout', '--refine')
+
+
+def test_standard_input_as_a_user_types_it(detector, data, run_tool, repository, tmp_path):
+    """The opacity of the image is read from the same stream."""
+    image = Image.open(data / 'images' / 'a.png').convert('RGBA')
+    image.putalpha(102)
+    content = io.BytesIO()
+    image.save(content, 'PNG')
+    reader, writer = os.pipe()
+    os.write(writer, content.getvalue())
+    os.close(writer)
+    path = f'{repository}{os.pathsep}{tmp_path}'
+    result = run_tool('predict', *detector, '-', '--cutout', '--out-dir', 'out', stdin=reader, PYTHONPATH=path)
+    os.close(reader)
+    assert result.returncode == 0, result.stderr
+    (row,) = read_rows(tmp_path)
+    assert (row['image'], row['map'], row['cutout']) == ('/dev/stdin', 'maps/stdin.png', 'cutouts/stdin.png')
+    assert overlap(tmp_path / 'out' / row['map'], 'a') > 0.85
+    saliency, cut = (np.asarray(Image.open(tmp_path / 'out' / row[kind])) for kind in ('map', 'cutout'))
+    np.testing.assert_allclose(cut[..., 3], saliency * 0.4, atol=0.5)
+
+
+@pytest.fixture
+def type_in(monkeypatch):
+    def call(content):
+        monkeypatch.setattr(sys, 'stdin', None if content is None else io.TextIOWrapper(io.BytesIO(content)))
+
+    return call
+
+
+def test_standard_input_beside_files(predict, data, tmp_path, type_in):
+    type_in((data / 'images' / 'b.png').read_bytes())
+    rows = predict('-', data / 'images' / 'b.png')
+    maps = [np.asarray(Image.open(tmp_path / 'out' / row['map'])) for row in rows]
+    assert len(maps) == 2 and rows[0]['map'] != rows[1]['map']
+    np.testing.assert_array_equal(*maps)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'the file is empty'),
+        (b'text', 'not an image'),
+        (b'\x89PNG\r\n\x1a\n', 'truncated'),
+        (None, 'standard input is closed'),
+    ],
+)
+def test_unreadable_standard_input(predict, type_in, content, message):
+    type_in(content)
+    with pytest.raises(SystemExit, match=f'/dev/stdin: {message}'):
+        predict('-')
 
 
 def test_cutouts_keep_the_opacity_of_the_input(predict, tmp_path):
@@ -298,7 +418,10 @@ def test_broken_files_are_named_and_the_others_predicted(predict, data, tmp_path
     ('options', 'message'),
     [
         (['nowhere'], 'INPUT nowhere does not exist'),
-        (['--cfg-options', 'default_scope=mmengine', '--overlay'], '--overlay and --cutout are of saliency maps'),
+        (['--cfg-options', 'default_scope=mmengine', '--overlay'], '--overlay, .* are of saliency maps'),
+        (['--cfg-options', 'default_scope=mmengine', '--refine'], '--refine and --background are of saliency maps'),
+        (['--refine'], '--refine is of cut-outs; it needs --cutout'),
+        (['--overlay', '--background', 'white'], '--background is of cut-outs; it needs --cutout'),
         (
             ['--cfg-options', 'model.decode_head.out_channels=19', 'model.decode_head.num_classes=19'],
             '1 or 2 out_channels, it is EncoderDecoder with 19',
