@@ -162,11 +162,11 @@ def _save_openvino(export: Export, path: Path) -> None:
         _convert_to_openvino(source, path, export.half)
 
 
-def _load_openvino(path: Path, device: str = 'cpu') -> Run:
+def _load_openvino(path: Path, device: str = 'cpu', precision: str = 'f32') -> Run:
     from openvino import Core
 
     # By default OpenVINO computes in bfloat16 on processors that do.
-    options = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': 'f32'}
+    options = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': precision}
     model = Core().compile_model(path, device.upper(), options)
 
     def run(inputs: Tensor) -> tuple[Tensor, ...]:
@@ -245,13 +245,14 @@ class Runtime(NamedTuple):
         packages: Required packages, including those that write the files.
         extra: Extra of this project that installs them.
         devices: Function that returns the kinds of devices that it runs on.
-        load: Function that reads a file, for a device, and returns a function that runs it.
+        load: Function that reads a file, for a device, and returns a function that runs it. OpenVINO's also takes the
+            precision, ``'f32'`` or ``'bf16'``.
     """
 
     packages: tuple[str, ...]
     extra: str
     devices: Callable[[], tuple[str, ...]]
-    load: Callable[[Path, str], Run]
+    load: Callable[..., Run]
 
 
 RUNTIMES = {

@@ -17,7 +17,7 @@ from rescaps_plugin.pointcloud.files import read_geometry
 from rescaps_plugin.saliency.datasets import SyntheticSOD
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
-SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
+SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torchscript': '.pt', 'exported': '.pt2'}
 DETECTOR = {
     'model.backbone.init_cfg': None,
     'model.data_preprocessor.test_size': 64,
