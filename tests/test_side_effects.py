@@ -42,7 +42,8 @@ def test_import_of_the_package(steps):
 
 
 def test_import_of_every_module(steps):
-    assert steps['modules']['changed'] == []
+    # Registering rescaps:// makes MMEngine replace its table of schemes by a sorted copy.
+    assert steps['modules']['changed'] == ['mmengine.runner.checkpoint.CheckpointLoader._schemes']
     assert 'mmengine.registry.TRANSFORMS.LoadCheckedImageFromFile' in steps['modules']['added']
 
 

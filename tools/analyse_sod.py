@@ -4,9 +4,10 @@
     python tools/analyse_sod.py CONFIG CHECKPOINT MAPS/PUBLISHED --max-images 100
     python tools/analyse_sod.py MAPS/ICON MAPS/TSPOANet --images data/ECSSD/images --masks data/ECSSD/ground_truth_mask
 
-A method is a config with a checkpoint, or a folder of saved maps. The images are those of the first config's test set,
-or of --images and --masks. Writes to work_dirs/<first method>/analysis: maps.png, a row for each of --rows images, with
-each method's error; metrics.md, .csv and .json; curves.png; and <method>.npz, the curves.
+A method is a config with a checkpoint, the name of a published model, or a folder of saved maps. The images are those
+of the first config's test set, or of --images and --masks. Writes to work_dirs/<first method>/analysis: maps.png, a row
+for each of --rows images, with each method's error; metrics.md, .csv and .json; curves.png; and <method>.npz, the
+curves.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter

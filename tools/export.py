@@ -1,6 +1,7 @@
 """Export a trained model, in its deploy form, into a file that runs without this project.
 
     python tools/export.py CONFIG CHECKPOINT                                   # ONNX
+    python tools/export.py rescaps-tiny_digits                                 # a published model, by name
     python tools/export.py CONFIG CHECKPOINT --format torchscript --dynamic-batch --check
     python tools/export.py CONFIG CHECKPOINT --int8 --check                    # ONNX, and an int8 file beside it
     python tools/export.py CONFIG CHECKPOINT --format openvino --half          # .xml and .bin, weights in float16

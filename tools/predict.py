@@ -1,6 +1,7 @@
 """Predict with a trained model: classes of images, saliency maps of images and videos, reconstructions of clouds.
 
     python tools/predict.py CONFIG CHECKPOINT photo.jpg
+    python tools/predict.py rescaps-small_mnist digit.png      # a published model, by name
     python tools/predict.py CONFIG CHECKPOINT photos/ --top-k 5 --format json --out-dir results
     python tools/predict.py CONFIG CHECKPOINT --max-images 25   # the config's own test set, with true labels
     python tools/predict.py configs/icon/icon-v-rpr_duts.py CHECKPOINT photos/ clip.mp4 --overlay --cutout

@@ -1,6 +1,7 @@
 """Compare the robustness of classifiers to distribution shift and adversarial attacks.
 
     python tools/robustness.py CONFIG CHECKPOINT
+    python tools/robustness.py rescaps-tiny_digits             # a published model, by name
     python tools/robustness.py CONFIG CHECKPOINT OTHER_CONFIG CHECKPOINT --modes rotation attack
 
 The models must test on the same images. The modes:

@@ -1,6 +1,7 @@
-"""Test a trained model from its config and a checkpoint.
+"""Test a trained model from its config and a checkpoint, or a published model by its name.
 
 python tools/test.py configs/rescaps/digits.py work_dirs/digits/epoch_40.pth
+python tools/test.py rescaps-tiny_digits
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter

@@ -1,6 +1,7 @@
 """Classify point clouds by a linear support vector machine on the latent capsules of a trained autoencoder.
 
     python tools/transfer_svm.py CONFIG CHECKPOINT
+    python tools/transfer_svm.py pointcaps-rpr_digitclouds   # a published model, by name
     python tools/transfer_svm.py CONFIG CHECKPOINT --data configs/pointcaps/pointcaps-rpr_modelnet40.py
     python tools/transfer_svm.py CONFIG CHECKPOINT --fractions 0.01 0.05 0.2 1
     python tools/transfer_svm.py --latents work_dirs/CONFIG/transfer/latents.h5 --fractions 0.1
@@ -26,17 +27,17 @@ with user_errors():
         fraction,
         positive_int,
     )
+    from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    parser.add_argument('config', nargs='?', help='path of the config of the autoencoder')
-    parser.add_argument('checkpoint', nargs='?', help='path or URL of the checkpoint')
+    add_model_arguments(parser, required=False)
     parser.add_argument(
         '--latents',
         type=Path,
         metavar='FILE',
-        help='latents.h5 of an earlier run, used instead of encoding with CONFIG and CHECKPOINT',
+        help='latents.h5 of an earlier run, used instead of encoding with a model',
     )
     parser.add_argument('--data', metavar='CONFIG', help='config whose clouds are classified (default: CONFIG)')
     parser.add_argument(
@@ -52,9 +53,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<config>/transfer')
     add_config_arguments(parser)
-    args = parser.parse_args(argv)
-    if (args.checkpoint is None) == (args.latents is None) or (args.latents and args.config):
-        parser.error('give CONFIG and CHECKPOINT, or --latents FILE')
+    args = parse_model_arguments(parser, argv)
+    if (args.config is None) == (args.latents is None):
+        parser.error('give CONFIG and CHECKPOINT, the name of a published model, or --latents FILE')
     return args
 
 

@@ -2,6 +2,7 @@
 
     python tools/visualise_capsules.py CONFIG CHECKPOINT                # images of the config's own test set
     python tools/visualise_capsules.py CONFIG CHECKPOINT photo.jpg photos/    # only these
+    python tools/visualise_capsules.py rescaps-tiny_digits                     # a published model, by name
 
 Writes to work_dirs/<config>/capsules:
 

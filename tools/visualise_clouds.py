@@ -1,6 +1,7 @@
 """Draw point clouds and their reconstructions by autoencoders.
 
     python tools/visualise_clouds.py CONFIG CHECKPOINT
+    python tools/visualise_clouds.py pointcaps-rpr_digitclouds         # a published model, by name
     python tools/visualise_clouds.py DYNAMIC_CONFIG CHECKPOINT RPR_CONFIG CHECKPOINT --clouds 8
 
 Clouds are taken from the first config's test set, evenly spaced. Writes to work_dirs/<first config>/clouds: clouds.png,

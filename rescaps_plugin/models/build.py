@@ -5,7 +5,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, resolve_pretrained_cfg
 
 from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
-from rescaps_plugin.models.published import check_published, read_index
+from rescaps_plugin.models.published import check_published, list_networks
 
 
 def build_network(model_class: type, variant: str, pretrained: bool, **kwargs: Any) -> Any:
@@ -23,7 +23,7 @@ def build_network(model_class: type, variant: str, pretrained: bool, **kwargs: A
     """
     if pretrained:
         cfg = resolve_pretrained_cfg(variant, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'))
-        published = [each for each in read_index() if each.timm and each.timm['name'].startswith(f'{variant}.')]
+        published = list_networks(variant)
         for each in published:
             if cfg.file == str(each.path):
                 check_published(each)

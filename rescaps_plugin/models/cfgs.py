@@ -6,7 +6,7 @@ from typing import Any
 
 from timm.models import generate_default_cfgs
 
-from rescaps_plugin.models.published import read_index
+from rescaps_plugin.models.published import list_networks
 
 
 def untrained_cfg(input_size: tuple[int, int, int], mean: tuple, std: tuple, **kwargs) -> dict:
@@ -57,8 +57,7 @@ def list_cfgs(untrained: Mapping[str, dict]) -> Mapping[str, Any]:
             each.timm['name']: cfg
             | {key: value for key, value in each.timm.items() if key != 'name'}
             | dict(file=str(each.path), label_names=each.labels, description=f'Trained on {each.data}.')
-            for each in read_index()
-            if each.timm and each.timm['name'].startswith(f'{network}.')
+            for each in list_networks(network)
         }
         same = [name for name, each in published.items() if each['input_size'] == cfg['input_size']]
         # timm's default is the last with an asterisk, or the first with weights.

@@ -64,7 +64,9 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     own = model.state_dict()
     missing = [name for name in own if name not in state_dict and not name.startswith(parts)]
     if missing:
-        raise ValueError(f'the checkpoint is not one of {type(model).__name__} as built here: it lacks {missing}')
+        deployed = any(getattr(module, 'deployed', False) for module in model.modules())
+        hint = '. Build it without deploy=True, then call timm.utils.reparameterize_model' if deployed else ''
+        raise ValueError(f'the checkpoint is not one of {type(model).__name__} as built here: it lacks {missing}{hint}')
 
     def head(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         return {name: tuple(value.shape) for name, value in state.items() if name.startswith(parts)}

@@ -90,13 +90,28 @@ class PublishedModel:
         """Path of the file of weights."""
         return ZOO / 'weights' / f'{self.name}.safetensors'
 
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """Config and checkpoint for the tools: ``rescaps::FAMILY/CONFIG.py`` and ``rescaps://NAME``."""
+        return f'rescaps::{self.config.removeprefix("configs/")}', SCHEME + self.name
+
 
 @cache
 def read_index() -> tuple[PublishedModel, ...]:
-    """Return the published models, in the order of the index."""
-    entries = json.loads((ZOO / 'index.json').read_text(encoding='utf-8'))
-    # Tuples, as everywhere in timm's configs.
-    return tuple(PublishedModel(**{key: _freeze(value) for key, value in entry.items()}) for entry in entries)
+    """Return the published models, in the order of the index.
+
+    Raises:
+        PublishedWeightsError: The index is missing or damaged, or is that of another version of the package.
+    """
+    path = ZOO / 'index.json'
+    try:
+        entries = json.loads(path.read_text(encoding='utf-8'))
+        # Tuples, as everywhere in timm's configs.
+        return tuple(PublishedModel(**{key: _freeze(value) for key, value in entry.items()}) for entry in entries)
+    except (AttributeError, OSError, TypeError, ValueError) as error:
+        raise PublishedWeightsError(
+            f'the index of published models, {path}, cannot be read ({error}). Install the package again.'
+        ) from error
 
 
 def _freeze(value: Any) -> Any:
@@ -105,21 +120,28 @@ def _freeze(value: Any) -> Any:
     return {key: _freeze(inner) for key, inner in value.items()} if isinstance(value, dict) else value
 
 
+def list_networks(network: str) -> list[PublishedModel]:
+    """Return the published models that are one network of timm, named without a tag, such as ``'rescaps_small'``."""
+    return [each for each in read_index() if each.timm and each.timm['name'].startswith(f'{network}.')]
+
+
 def find_published(name: str) -> PublishedModel:
     """Return the published model of a name, or of a name in timm.
 
     Args:
-        name: Such as ``'rescaps-small_mnist'`` or ``'rescaps_small.mnist'``; case does not matter.
+        name: Such as ``'rescaps-small_mnist'``, also after ``rescaps://``, or ``'rescaps_small.mnist'``; case does not
+            matter.
 
     Raises:
         PublishedWeightsError: There is no such model; names similar ones.
     """
     known = {each.name.lower(): each for each in read_index()}
     known |= {each.timm['name'].lower(): each for each in read_index() if each.timm}
-    if name.lower() in known:
-        return known[name.lower()]
-    close = ', '.join(difflib.get_close_matches(name.lower(), known))
-    hint = f'Close: {close}.' if close else 'rescaps zoo lists the names.'
+    wanted = name.lower().removeprefix(SCHEME)
+    if wanted in known:
+        return known[wanted]
+    close = difflib.get_close_matches(wanted, known) or [each for each in known if wanted and wanted in each]
+    hint = f'Close: {", ".join(close)}.' if close else 'rescaps zoo lists the names.'
     raise PublishedWeightsError(f'no published model is named {name!r}. {hint}')
 
 

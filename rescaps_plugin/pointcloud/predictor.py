@@ -66,7 +66,7 @@ class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
         >>> cfg = load_config('rescaps::pointcaps/pointcaps-rpr_digitclouds.py')
         >>> predictor = CloudPredictor(cfg, 'epoch_10.pth')  # doctest: +SKIP
         >>> predictor.predict(np.random.rand(256, 3))  # doctest: +SKIP
-        CloudPrediction(256 points, 64 latent capsules of 64 entries)
+        CloudPrediction(512 points, 32 latent capsules of 16 entries)
     """
 
     exporter = AutoencoderExporter

@@ -5,7 +5,6 @@ from mmseg.apis import MMSegInferencer as _MMSegInferencer
 
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.models.published import PublishedWeightsError, find_published
-from rescaps_plugin.training.model_arguments import find_model
 
 
 class MMSegInferencer(_MMSegInferencer):
@@ -19,11 +18,13 @@ class MMSegInferencer(_MMSegInferencer):
 
     def _load_model_from_metafile(self, model: str) -> tuple[Config, str]:
         try:
-            find_published(model)
+            published = find_published(model)
         except PublishedWeightsError as error:
             try:
                 return super()._load_model_from_metafile(model)
             except ValueError as unknown:
                 raise ValueError(f'{unknown}; {error}') from error
-        config, weights, _ = find_model([model])
+        if published.task != 'saliency':
+            raise ValueError(f'model must be a detector; the published {published.name} is for {published.task}')
+        config, weights = published.arguments
         return load_config(config), weights

@@ -6,6 +6,7 @@ registry, for configs of any OpenMMLab library. Only MMEngine is required.
 
 from mmengine.registry import MODELS
 
+import rescaps_plugin.training  # noqa: F401  (registers rescaps://)
 from rescaps_plugin.layers import RPRConv2d, RPRNeck, RPRPlugin
 from rescaps_plugin.swap.builder import convert_model
 

@@ -155,7 +155,7 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
 
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME)
-def load_published(filename: str, map_location: Any = None) -> dict[str, Any]:
+def load_from_published(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load the weights of a published model, for ``load_from`` in any config of OpenMMLab.
 
     Args:
@@ -169,7 +169,7 @@ def load_published(filename: str, map_location: Any = None) -> dict[str, Any]:
         CheckpointError: There is no such model, or its file is missing or was changed.
     """
     try:
-        model = find_published(filename.removeprefix(SCHEME))
+        model = find_published(filename)
         state_dict = read_published(model)
     except PublishedWeightsError as error:
         raise CheckpointError(f'checkpoint {filename}: {error}') from error
@@ -212,7 +212,7 @@ def load_from_source(filename: str, map_location: Any = None) -> Any:
         else:
             file = Path(mmengine_checkpoint._get_mmengine_home(), url)
     else:
-        known = ', '.join(('http', 'https', 's3', 'petrel', 'pavi', *_PUBLISHED))
+        known = ', '.join((SCHEME.removesuffix('://'), 'http', 'https', 's3', 'petrel', 'pavi', *_PUBLISHED))
         raise CheckpointError(f'checkpoint {filename}: {scheme}:// is not one of {known}.')
     try:
         contents = _check_contents(read_weights(file, _for_log_history(map_location), name=filename), filename)
@@ -223,7 +223,7 @@ def load_from_source(filename: str, map_location: Any = None) -> Any:
     return mmengine_checkpoint._process_mmcls_checkpoint(contents) if scheme == 'mmcls' else contents
 
 
-# Schemes of published models, and the functions that list their files.
+# Schemes of models that others published, and the functions that list their files.
 _PUBLISHED = {
     'torchvision': mmengine_checkpoint.get_torchvision_models,
     'modelzoo': mmengine_checkpoint.get_torchvision_models,

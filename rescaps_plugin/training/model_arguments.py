@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.models.published import SCHEME, PublishedWeightsError, find_published
-
-_MODEL = 'CONFIG CHECKPOINT'
+from rescaps_plugin.models.published import PublishedWeightsError, find_published
 
 
 def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
@@ -18,8 +16,8 @@ def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
         words: ``CONFIG CHECKPOINT ...`` or ``NAME ...``.
 
     Returns:
-        Config, checkpoint, and the other words. Those of a published model are ``rescaps::FAMILY/CONFIG.py`` and
-        ``rescaps://NAME``.
+        Config, checkpoint, and the other words; of a published model its
+        :attr:`~rescaps_plugin.models.published.PublishedModel.arguments`.
 
     Raises:
         UserError: The first word is neither a config nor a published model, or no checkpoint follows a config.
@@ -30,20 +28,22 @@ def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
             raise UserError(f'a CHECKPOINT must follow the config {first}.')
         return first, rest[0], rest[1:]
     try:
-        model = find_published(first)
+        return *find_published(first).arguments, rest
     except PublishedWeightsError as error:
         raise UserError(f'{first} is no config, and {error}') from error
-    return f'rescaps::{model.config.removeprefix("configs/")}', SCHEME + model.name, rest
 
 
-def add_model_arguments(parser: ArgumentParser) -> None:
+def add_model_arguments(parser: ArgumentParser, required: bool = True) -> None:
     """Add the positional arguments CONFIG and CHECKPOINT, or NAME; for :func:`parse_model_arguments`.
 
     Args:
         parser: The tool's parser.
+        required: Whether there must be a model. Defaults to True.
     """
     parser.add_argument(
-        'config', help='path of the config, or package::path; or the name of a published model, without CHECKPOINT'
+        'config',
+        nargs=None if required else '?',
+        help='path of the config, or package::path; or the name of a published model, without CHECKPOINT',
     )
     parser.add_argument('checkpoint', nargs='?', help='path or URL of the checkpoint')
 
@@ -56,9 +56,12 @@ def parse_model_arguments(parser: ArgumentParser, argv: Sequence[str] | None) ->
         argv: Arguments; default: the command line's.
 
     Returns:
-        The arguments, where a published model is replaced by its config and checkpoint.
+        The arguments, where a published model is replaced by its config and checkpoint. Both are None where no model
+        is required and none is given.
     """
     args = parser.parse_intermixed_args(argv)
+    if args.config is None:
+        return args
     inputs = getattr(args, 'inputs', [])
     words = [args.config, *([] if args.checkpoint is None else [args.checkpoint]), *inputs]
     args.config, args.checkpoint, rest = _parse(parser, words)
@@ -97,8 +100,8 @@ def add_models_argument(parser: ArgumentParser) -> None:
         'models',
         nargs='+',
         action=_ModelsAction,
-        metavar=_MODEL,
-        help='config and checkpoint of each model, or the name of a published one',
+        metavar='MODEL',
+        help='CONFIG CHECKPOINT, or the name of a published model',
     )
 
 

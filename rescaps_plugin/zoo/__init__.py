@@ -11,9 +11,8 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from rescaps_plugin.cli.config import load_config
+from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.models.published import PublishedModel, find_published, read_index
-from rescaps_plugin.training.model_arguments import find_model
 from rescaps_plugin.zoo.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -61,9 +60,16 @@ def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime:
         An object with a method ``predict``.
 
     Raises:
-        PublishedWeightsError: There is no such model, or its file is missing or damaged.
+        PublishedWeightsError: There is no such model.
+        UserError: Its file is missing or damaged, or a package or the device is missing.
+        ValueError: ``batch_size`` is not positive, or the runtime is unknown.
     """
     model = find_published(name)
-    config, checkpoint, _ = find_model([model.name])
-    predictor = resolve_name(TASKS[model.task].predictor)
+    task = TASKS[model.task]
+    import_extra(task.scope, model.task)
+    # Imported here, so that the other functions need no extra.
+    from rescaps_plugin.cli.config import load_config
+
+    config, checkpoint = model.arguments
+    predictor = resolve_name(task.predictor)
     return predictor(load_config(config), checkpoint, device=device, batch_size=batch_size, runtime=runtime)

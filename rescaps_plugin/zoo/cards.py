@@ -1,7 +1,7 @@
 """Cards of published models: what a model is, how it was trained and tested, and what it is not good for."""
 
 from rescaps_plugin.cli.outputs import replacing
-from rescaps_plugin.models.published import SCHEME, ZOO, PublishedModel
+from rescaps_plugin.models.published import ZOO, PublishedModel
 from rescaps_plugin.zoo.tasks import TASKS, describe_metric
 
 
@@ -44,7 +44,7 @@ from rescaps_plugin import zoo
 {use}result = zoo.load('{model.name}').predict(path)
 ```
 
-`load_from='{SCHEME}{model.name}'` starts a training with any config from these weights.
+`load_from='{model.arguments[1]}'` starts a training with any config from these weights.
 
 ## Data
 

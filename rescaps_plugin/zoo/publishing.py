@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from argparse import Namespace
 from collections.abc import Mapping
@@ -46,11 +47,20 @@ def run(args: Namespace) -> None:
         args: Arguments of ``tools/publish.py``.
 
     Raises:
-        UserError: The test does not give the stated metric, the weights in fewer bits are worse than the metric's
-            noise, the name is not that of the config's family, or timm's network is another.
+        UserError: A name is not allowed or taken, the config is not in a family's folder or of no task of the zoo, the
+            test does not give the stated metric, the weights in fewer bits are worse than the metric's noise, or timm's
+            network is another.
     """
+    if not re.fullmatch(r'[a-z0-9][\w.+-]*', args.name):
+        raise UserError(f'NAME must be of letters, digits and . _ + -, got {args.name!r}.')
+    others = [each.name for each in read_index() if each.timm.get('name') == args.timm and each.name != args.name]
+    if args.timm and others:
+        raise UserError(f'--timm {args.timm}: that is {others[0]} already.')
     cfg = load_config(args.config)
     require(cfg, 'model', 'test_dataloader', 'test_cfg', 'test_evaluator', 'default_scope')
+    tasks = {task.scope: name for name, task in TASKS.items()}
+    if cfg.default_scope not in tasks:
+        raise UserError(f'config {args.config} has default_scope {cfg.default_scope!r}; it may be {", ".join(tasks)}.')
     init_default_scope(cfg.default_scope)
     metafile = _find_metafile(Path(cfg.filename))
     with open_safely(args.checkpoint, trust=args.trust_checkpoint):
@@ -82,7 +92,7 @@ def run(args: Namespace) -> None:
     contents = save(packed, metadata=dict(format='pt'))
     model = PublishedModel(
         name=args.name,
-        task=next(name for name, task in TASKS.items() if task.scope == cfg.default_scope),
+        task=tasks[cfg.default_scope],
         config=f'configs/{metafile.parent.name}/{Path(cfg.filename).name}',
         sha256=hashlib.sha256(contents).hexdigest(),
         bytes=len(contents),
@@ -218,7 +228,7 @@ def add_to_metafile(model: PublishedModel, path: Path) -> None:
     title, value = describe_metric(model.metric, model.metrics[model.metric])
     entry |= {
         'Name': model.name,
-        'Weights': f'rescaps://{model.name}',
+        'Weights': model.arguments[1],
         'Results': [
             {
                 'Dataset': model.data,

@@ -1,4 +1,4 @@
-"""Tasks of published models, and the metrics of each."""
+"""Tasks of published models, by the name of the extra that each needs, and their metrics."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ class Task(NamedTuple):
     """A task.
 
     Args:
-        scope: ``default_scope`` of its configs.
+        scope: ``default_scope`` of its configs, the package that their models are built with.
         title: Name in metafiles.
         pipeline: ``pipeline_tag`` of model cards on Hugging Face's hub.
         predictor: Class that predicts with its models, as ``'package.module:name'``.

@@ -52,7 +52,7 @@ def test_other_import_errors_keep_their_traceback(code):
 
 
 def test_tools_without_mmengine_name_the_extra(repository):
-    tools = {path.stem for path in repository.glob('tools/*.py')} - {'benchmark', 'eval_sod', 'launch'}
+    tools = {path.stem for path in repository.glob('tools/*.py')} - {'benchmark', 'eval_sod', 'launch', 'zoo'}
     code = f"""
 import runpy, sys
 
@@ -69,3 +69,26 @@ for name in {tools}:
     for line in result.stdout.splitlines():
         assert "error: mmengine is not installed: pip install '.[classification]' or " in line
     assert len(result.stdout.splitlines()) == len(tools)
+
+
+def test_published_models_are_listed_without_mmengine(repository):
+    code = """
+import runpy, sys
+
+sys.modules['mmengine'] = sys.modules['mmpretrain'] = None
+from rescaps_plugin import zoo
+from rescaps_plugin.cli.errors import UserError
+
+try:
+    zoo.load('rescaps-tiny_digits')
+except UserError as error:
+    print(error)
+sys.argv = ['zoo', 'rescaps_tiny.digits']
+runpy.run_path('tools/zoo.py', run_name='__main__')
+"""
+    result = subprocess.run([sys.executable, '-c', code], cwd=repository, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(
+        "mmpretrain is not installed: pip install '.[classification]' in a clone of rescaps"
+    )
+    assert '# rescaps-tiny_digits' in result.stdout

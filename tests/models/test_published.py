@@ -127,13 +127,21 @@ def test_unknown_names_get_close_ones():
         find_published('rescaps-tiny_digit')
     with pytest.raises(PublishedWeightsError, match='rescaps zoo lists the names'):
         find_published('qqq')
-    assert find_published('RESCAPS-TINY_digits') is find_published('rescaps_tiny.digits')
+    with pytest.raises(PublishedWeightsError, match=r"no published model is named 'mnist'. Close: .*rescaps-small_mn"):
+        find_published('mnist')
+    model = find_published('rescaps_tiny.digits')
+    assert find_published('RESCAPS-TINY_digits') is model and find_published('rescaps://rescaps-tiny_digits') is model
 
 
 def test_index_of_other_versions_is_refused(zoo):
     entries = json.loads((zoo / 'index.json').read_text())
     (zoo / 'index.json').write_text(json.dumps([entries[0] | dict(colour='red')]))
-    with pytest.raises(TypeError, match='colour'):
+    with pytest.raises(
+        PublishedWeightsError, match=r'index.json, cannot be read \(.*colour.*Install the package again'
+    ):
+        read_index()
+    (zoo / 'index.json').write_text('[')
+    with pytest.raises(PublishedWeightsError, match='cannot be read'):
         read_index()
 
 
@@ -186,6 +194,11 @@ def test_names_without_weights_tell_tags():
         timm.create_model('rescaps_imagenet', pretrained=True)
     # A name without a tag keeps its size of image.
     assert timm.create_model('rescaps_tiny').pretrained_cfg['input_size'] == (3, 32, 32)
+
+
+def test_deploy_form_is_made_after_loading():
+    with pytest.raises(ValueError, match='without deploy=True, then call timm.utils.reparameterize_model'):
+        timm.create_model('rescaps_tiny.digits', pretrained=True, deploy=True)
 
 
 def test_hub_folder_holds_the_model(tmp_path):

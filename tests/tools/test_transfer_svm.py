@@ -75,10 +75,25 @@ def test_unusable_latents(main, tmp_path, monkeypatch, capsys):
     ):
         with pytest.raises(SystemExit, match=f'error: {name}.h5.*{message}'):
             main(['--latents', f'{name}.h5'])
-    for arguments in ([], ['a.py'], ['a.py', 'b.pth', '--latents', 'c.h5']):
+    either = 'give CONFIG and CHECKPOINT, the name of a published model, or --latents FILE'
+    for arguments, message in (
+        ([], either),
+        (['a.py', 'b.pth', '--latents', 'c.h5'], either),
+        (['pointcaps-rpr_digitclouds', '--latents', 'c.h5'], either),
+        (['a.py'], 'a CHECKPOINT must follow the config a.py.'),
+    ):
         with pytest.raises(SystemExit):
             main(arguments)
-        assert 'give CONFIG and CHECKPOINT, or --latents FILE' in capsys.readouterr().err
+        assert message in capsys.readouterr().err
+
+
+def test_published_model_by_name(main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    indices = 'test_dataloader.dataset.indices=40', 'train_dataloader.dataset.indices=60'
+    main(['pointcaps-rpr_digitclouds', '--cfg-options', *indices])
+    folder = tmp_path / 'work_dirs' / 'pointcaps-rpr_digitclouds' / 'transfer'
+    (result,) = json.loads((folder / 'transfer.json').read_text())
+    assert result['clouds'] == 60 and result['accuracy'] > 50
 
 
 def test_clouds_of_another_config(main, model, tmp_path):

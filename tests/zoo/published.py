@@ -10,11 +10,9 @@ from mmengine.registry import init_default_scope
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.models.published import read_index
 from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, open_safely
-from rescaps_plugin.training.model_arguments import find_model
 from rescaps_plugin.training.runner import build_runner
 
 MODELS = [pytest.param(model, id=model.name) for model in read_index()]
-CLASSIFIERS = [pytest.param(model, id=model.name) for model in read_index() if model.timm]
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def offline(monkeypatch):
 
 def open_published(model, folder):
     """Return the config and the checkpoint of a published model; skip the test where its data are absent."""
-    config, checkpoint, _ = find_model([model.name])
+    config, checkpoint = model.arguments
     cfg = load_config(config)
     init_default_scope(cfg.default_scope)
     root = cfg.test_dataloader.dataset.get('data_root')

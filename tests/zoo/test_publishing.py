@@ -66,6 +66,8 @@ def test_mistakes_change_nothing(publish, tmp_path, repository, capsys):
             publish(*arguments)
         return f'{stop.value.code}{capsys.readouterr().err}'
 
+    other = tmp_path / 'configs/rescaps/other.py'
+    other.write_text("_base_ = 'digits.py'\ndefault_scope = 'mmdet'\n")
     before = files()
     config = 'configs/rescaps/digits.py'
     assert 'accuracy/top1=99.45: the test of the checkpoint gives 99.44' in message(config, SOURCE, 'a', '99.45')
@@ -76,7 +78,12 @@ def test_mistakes_change_nothing(publish, tmp_path, repository, capsys):
     assert 'the network is not the one of the config' in message(
         config, SOURCE, 'a', '99.44', '--timm', 'rescaps_small.digits'
     )
+    assert "letters, digits and . _ + -, got '../a'" in message(config, SOURCE, '../a')
+    taken = '--timm rescaps_tiny.digits: that is rescaps-tiny_digits already'
+    assert taken in message(config, SOURCE, 'a', '99.44', '--timm', 'rescaps_tiny.digits')
     assert 'rescaps://b: no published model is named' in message(config, 'rescaps://b', 'a')
+    scope = "has default_scope 'mmdet'; it may be mmpretrain, mmseg, mmengine"
+    assert scope in message(other, SOURCE, 'a')
     outside = repository / 'configs/rescaps/digits.py'
     assert 'is not in a folder of' in message(outside, SOURCE, 'a')
     assert files() == before

@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 import timm
 import torch
-from sklearn.datasets import load_digits
 
 from rescaps_plugin import zoo
+from rescaps_plugin.data.digits import load_digits
 from rescaps_plugin.models.published import PublishedWeightsError
 from tests.zoo.published import MODELS, offline, open_published  # noqa: F401
 
 
-def digits(first=1437, last=None):
-    """Images uint8 ``[n, 8, 8]`` and labels; by default those of the test set."""
-    images, labels = load_digits(return_X_y=True)
-    return np.uint8(np.rint(images[first:last].reshape(-1, 8, 8) * 255 / 16)), labels[first:last]
+def digits(split):
+    """Images uint8 ``[n, 8, 8]`` and labels of a split."""
+    images, labels = load_digits(split, 'classification')
+    return np.uint8(np.rint(images * 255 / 16)), labels
 
 
 @pytest.mark.usefixtures('offline')
 @pytest.mark.parametrize('name', ['rescaps-tiny_digits', 'rescaps_tiny.digits'])
 def test_digits_by_name(name):
-    images, labels = digits()
+    images, labels = digits('test')
     predictor = zoo.load(name, batch_size=64)
     results = predictor.predict(list(images))
     assert np.mean([result.labels[0] == label for result, label in zip(results, labels, strict=True)]) > 0.98
@@ -53,12 +53,12 @@ def test_fine_tuning_in_timm():
         return (x - mean) / std, torch.from_numpy(labels % 2)
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    for x, y in zip(*(each.split(32) for each in prepare(*digits(0, 1437))), strict=True):
+    for x, y in zip(*(each.split(32) for each in prepare(*digits('train'))), strict=True):
         loss = torch.nn.functional.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    x, y = prepare(*digits())
+    x, y = prepare(*digits('test'))
     with torch.no_grad():
         accuracy = (model.eval()(x).argmax(dim=1) == y).float().mean()
     assert accuracy > 0.9
