@@ -10,7 +10,8 @@
 
 A NAME is a model registered in timm, a layer of rescaps_plugin.layers, or a class of a Python file, with any arguments
 that it needs. Suffixes select the form that it runs in: +deploy, +channels_last, +compile (torch.compile, as one
-graph), +bf16 and +fp16 (autocast), +tf32 (float32 with products rounded to TensorFloat-32 on a GPU; off by default).
+graph), +bf16 and +fp16 (autocast), +tf32 (float32 with products rounded to TensorFloat-32 on a GPU; off by default),
++onnxruntime and +openvino (exported, inference alone), both with +int8, and +openvino+bf16.
 Candidates that fail or run out of memory are left out, with the reason. Writes benchmark.json and benchmark.md after
 every quantity of every round, and benchmark.png if matplotlib is installed.
 

@@ -1,9 +1,10 @@
-"""Export a trained model, in its deploy form, into one file that runs without this project.
+"""Export a trained model, in its deploy form, into a file that runs without this project.
 
     python tools/export.py CONFIG CHECKPOINT                                   # ONNX
     python tools/export.py rescaps-tiny_digits                                 # a published model, by name
     python tools/export.py CONFIG CHECKPOINT --format torchscript --dynamic-batch --check
     python tools/export.py CONFIG CHECKPOINT --int8 --check                    # ONNX, and an int8 file beside it
+    python tools/export.py CONFIG CHECKPOINT --format openvino --half          # .xml and .bin, weights in float16
 
 Inputs and outputs, in float32, of classifiers, salient object detectors and point capsule autoencoders:
 
@@ -18,6 +19,7 @@ points every time, as in a test. Mean, std, input size, colour order and classes
 `metadata.json`:
 
     onnxruntime.InferenceSession(FILE).get_modelmeta().custom_metadata_map['metadata.json']
+    openvino.Core().read_model(FILE).get_rt_info(['framework', 'metadata.json']).value
     texts = {'metadata.json': ''}; torch.jit.load(FILE, _extra_files=texts)
     texts = {'metadata.json': ''}; torch.export.load(FILE, extra_files=texts)
 """
@@ -40,12 +42,17 @@ EXPORTERS = {
     'mmengine': 'rescaps_plugin.pointcloud.exporter:AutoencoderExporter',
 }
 
+# Options that not every format has.
+OPTIONS = {'int8': ('onnx', 'openvino'), 'opset': ('onnx',), 'half': ('openvino',)}
+
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     add_model_arguments(parser)
     parser.add_argument('--format', choices=FORMATS, default='onnx', help='default: onnx')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='default: work_dirs/<config>/<config>.onnx, .pt, .pt2')
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='default: work_dirs/<config>/<config>.onnx, .xml, .pt, .pt2'
+    )
     parser.add_argument(
         '--dynamic-batch', action='store_true', help='accept batches of any size; default: one image or cloud'
     )
@@ -56,7 +63,12 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         'with --int8, also measure accuracy (MAE and maxF of maps, Chamfer distance of clouds) and time of both '
         'files on the whole test set',
     )
-    parser.add_argument('--int8', action='store_true', help='also write <FILE>_int8.onnx, quantised by ONNX Runtime')
+    parser.add_argument('--half', action='store_true', help='store the weights of an OpenVINO file in float16')
+    parser.add_argument(
+        '--int8',
+        action='store_true',
+        help='also write <FILE>_int8.onnx, quantised by ONNX Runtime, or the OpenVINO file converted from it',
+    )
     parser.add_argument(
         '--calibration-images',
         type=positive_int,
@@ -76,9 +88,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--device', default='cpu', help='device for torch files: cpu, cuda, ...; default: cpu')
     add_config_arguments(parser)
     args = parse_model_arguments(parser, argv)
-    for option in ('int8', 'opset'):
-        if args.format != 'onnx' and getattr(args, option):
-            parser.error(f'--{option} goes with --format onnx, not {args.format}')
+    for option, formats in OPTIONS.items():
+        if args.format not in formats and getattr(args, option):
+            parser.error(f'--{option} goes with --format {" or ".join(formats)}, not {args.format}')
     suffix = FORMATS[args.format].suffix
     if args.out is not None and (args.out.suffix != suffix or args.out.is_dir()):
         parser.error(f'--out {args.out}: give the name of a file that ends in {suffix}')

@@ -155,10 +155,16 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file; missing folders are created.
 
     Yields:
-        Temporary path to write to, which replaces ``path`` at the end of the block unless that raises.
+        Temporary path to write to, which replaces ``path`` at the end of the block unless that raises. Files beside it
+        replace those beside ``path``, which is removed before, so that it is never read with files of another model.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix='.export-') as folder:
         draft = Path(folder, path.name)
         yield draft
+        others = [file for file in Path(folder).iterdir() if file != draft]
+        if others:
+            path.unlink(missing_ok=True)
+        for file in others:
+            file.replace(path.with_name(file.name))
         draft.replace(path)

@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -23,12 +24,14 @@ from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets, requir
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import check_writable, replacing
 from rescaps_plugin.data.subset import evenly_spaced
-from rescaps_plugin.export.formats import Export, Run, find_format
+from rescaps_plugin.export.formats import FORMATS, Export, Run, find_format
 from rescaps_plugin.export.quantization import quantize
 
 # Number of test samples compared by --check, and the largest allowed difference.
 CHECK_SAMPLES = 64
 TOLERANCE = 1e-4
+# That of files with weights in float16.
+HALF_TOLERANCE = 1e-2
 # Batch size for files with a dynamic batch dimension.
 BATCH_SIZE = 16
 
@@ -199,11 +202,12 @@ class Exporter(ABC):
         if self.args.int8:
             self.export_int8()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, name: str | None = None) -> None:
         """Write the file.
 
         Args:
             path: The file.
+            name: Format, one of ``FORMATS``. Defaults to None: that of the arguments.
 
         Raises:
             UserError: PyTorch cannot export the model.
@@ -216,8 +220,9 @@ class Exporter(ABC):
             self.metadata,
             self.args.dynamic_batch,
             self.args.opset,
+            self.args.half,
         )
-        self.form.save(export, path)
+        (FORMATS[name] if name else self.form).save(export, path)
 
     def export(self) -> None:
         """Write the file; with ``--check``, keep it only if its outputs equal PyTorch's.
@@ -229,17 +234,26 @@ class Exporter(ABC):
             self.save(draft)
             if self.args.check:
                 print(self.check(self.form.load(draft)))
-        print(f'wrote {self.path} ({megabytes(self.path)})')
+        print(f'wrote {self.path} ({megabytes(self.form.size_of(self.path))})')
 
     @torch.inference_mode()
     def export_int8(self) -> None:
-        """Write the int8 file next to the fp32 file; with ``--check``, evaluate both on the whole test set."""
+        """Write the int8 file next to the other; with ``--check``, evaluate both on the whole test set."""
         source, path = self.path, self.path.with_stem(f'{self.path.stem}_int8')
+        inputs = self.calibration_inputs(self.args.calibration_images)
         with replacing(path) as draft:
-            quantize(source, draft, self.calibration_inputs(self.args.calibration_images))
-        print(f'wrote {path} ({megabytes(path)}, {path.stat().st_size / source.stat().st_size:.2f}x of fp32)')
+            if self.form.convert is None:
+                quantize(source, draft, inputs)
+            else:
+                with TemporaryDirectory() as folder:
+                    onnx, quantized = Path(folder, 'model.onnx'), Path(folder, 'model_int8.onnx')
+                    self.save(onnx, 'onnx')
+                    quantize(onnx, quantized, inputs)
+                    self.form.convert(quantized, draft)
+        size, of = self.form.size_of(path), 'fp16' if self.args.half else 'fp32'
+        print(f'wrote {path} ({megabytes(size)}, {size / self.form.size_of(source):.2f}x of {of})')
         if self.args.check:
-            for line in self.evaluate({'fp32': self.form.load(source), 'int8': self.form.load(path)}):
+            for line in self.evaluate({of: self.form.load(source), 'int8': self.form.load(path)}):
                 print(line)
 
     @torch.inference_mode()
@@ -272,8 +286,9 @@ class Exporter(ABC):
             f'largest difference to PyTorch {difference:.1e} on {len(indices)} {self.sample}s of the test set, '
             f'{self.agreement(outputs, expected)}'
         )
-        if not difference <= TOLERANCE:  # also true for NaN
-            raise UserError(f'--check: {found}. The tolerance is {TOLERANCE:.0e}; the file was not kept.')
+        tolerance = HALF_TOLERANCE if self.args.half else TOLERANCE
+        if not difference <= tolerance:  # also true for NaN
+            raise UserError(f'--check: {found}. The tolerance is {tolerance:.0e}; the file was not kept.')
         return found
 
     @torch.inference_mode()
@@ -314,6 +329,6 @@ def shape_text(shape: Sequence[int]) -> str:
     return 'x'.join(map(str, shape))
 
 
-def megabytes(path: Path) -> str:
-    """Format the size of a file in MB."""
-    return f'{path.stat().st_size / 1e6:.2f} MB'
+def megabytes(size: int) -> str:
+    """Format a size in bytes in MB."""
+    return f'{size / 1e6:.2f} MB'

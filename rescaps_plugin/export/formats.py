@@ -1,8 +1,10 @@
-"""Write a network to a single file that runs without this project (ONNX, TorchScript, torch.export), and run it.
+"""Write a network to a file that runs without this project (ONNX, OpenVINO, TorchScript, torch.export), and run it.
 
-Every file contains a JSON description of its inputs and outputs, named ``metadata.json``, which is read by::
+An OpenVINO file has its weights in a second one beside it. Every file contains a JSON description of its inputs and
+outputs, named ``metadata.json``, which is read by::
 
     json.loads(onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map['metadata.json'])
+    json.loads(openvino.Core().read_model(file).get_rt_info(['framework', 'metadata.json']).value)
 
     texts = {'metadata.json': ''}
     torch.jit.load(file, _extra_files=texts)  # TorchScript; torch.export.load(file, extra_files=texts) for torch.export
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +43,7 @@ class Export(NamedTuple):
         metadata: Metadata of the file; values without a JSON equivalent are converted to strings.
         dynamic_batch: Whether the file takes any batch size, or only 1 (TorchScript files do not declare it).
         opset: Version of the ONNX operators; None for PyTorch's default.
+        half: Whether an OpenVINO file stores its weights in float16.
     """
 
     network: nn.Module
@@ -49,6 +53,7 @@ class Export(NamedTuple):
     metadata: dict[str, Any]
     dynamic_batch: bool = False
     opset: int | None = None
+    half: bool = False
 
     @property
     def text(self) -> str:
@@ -86,12 +91,23 @@ class Format(NamedTuple):
         packages: Required packages besides PyTorch.
         save: Function that writes an export to a path.
         load: Function that reads a file and returns a function that runs it.
+        extra: Extra of this project that installs the packages.
+        weights: Suffix of the second file, if there is one, with the weights.
+        convert: Function that converts an ONNX file, for formats that are made from one.
     """
 
     suffix: str
     packages: tuple[str, ...]
     save: Callable[[Export, Path], None]
     load: Callable[[Path], Run]
+    extra: str = 'export'
+    weights: str | None = None
+    convert: Callable[[Path, Path], None] | None = None
+
+    def size_of(self, path: Path) -> int:
+        """Return the size of a file in bytes, with its weights."""
+        files = [path] if self.weights is None else [path, path.with_suffix(self.weights)]
+        return sum(file.stat().st_size for file in files)
 
 
 def _save_onnx(export: Export, path: Path) -> None:
@@ -133,11 +149,24 @@ def _onnx_devices() -> tuple[str, ...]:
     return ('cpu', 'cuda') if 'CUDAExecutionProvider' in get_available_providers() else ('cpu',)
 
 
-def _load_openvino(path: Path, device: str = 'cpu') -> Run:
+def _convert_to_openvino(source: Path, path: Path, half: bool = False) -> None:
+    from openvino import convert_model, save_model
+
+    save_model(convert_model(source), path, compress_to_fp16=half)
+
+
+def _save_openvino(export: Export, path: Path) -> None:
+    with TemporaryDirectory() as folder:
+        source = Path(folder, 'model.onnx')
+        _save_onnx(export, source)
+        _convert_to_openvino(source, path, export.half)
+
+
+def _load_openvino(path: Path, device: str = 'cpu', precision: str = 'f32') -> Run:
     from openvino import Core
 
     # By default OpenVINO computes in bfloat16 on processors that do.
-    options = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': 'f32'}
+    options = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': precision}
     model = Core().compile_model(path, device.upper(), options)
 
     def run(inputs: Tensor) -> tuple[Tensor, ...]:
@@ -184,8 +213,12 @@ def _load_exported(path: Path) -> Run:
     return _run_module(torch.export.load(path).module())
 
 
+_ONNX = ('onnx', 'onnxruntime', 'onnxscript')
+_OPENVINO = (*_ONNX, 'openvino')
+
 FORMATS = {
-    'onnx': Format('.onnx', ('onnx', 'onnxruntime', 'onnxscript'), _save_onnx, _load_onnx),
+    'onnx': Format('.onnx', _ONNX, _save_onnx, _load_onnx),
+    'openvino': Format('.xml', _OPENVINO, _save_openvino, _load_openvino, 'openvino', '.bin', _convert_to_openvino),
     'torchscript': Format('.pt', (), _save_torchscript, _load_torchscript),
     'exported': Format('.pt2', (), _save_exported, _load_exported),
 }
@@ -201,7 +234,7 @@ def find_format(name: str) -> Format:
         UserError: Required packages are missing.
     """
     form = FORMATS[name]
-    _require_packages(f'--format {name}', form.packages, 'export')
+    _require_packages(f'--format {name}', form.packages, form.extra)
     return form
 
 
@@ -212,18 +245,19 @@ class Runtime(NamedTuple):
         packages: Required packages, including those that write the files.
         extra: Extra of this project that installs them.
         devices: Function that returns the kinds of devices that it runs on.
-        load: Function that reads a file, for a device, and returns a function that runs it.
+        load: Function that reads a file, for a device, and returns a function that runs it. OpenVINO's also takes the
+            precision, ``'f32'`` or ``'bf16'``.
     """
 
     packages: tuple[str, ...]
     extra: str
     devices: Callable[[], tuple[str, ...]]
-    load: Callable[[Path, str], Run]
+    load: Callable[..., Run]
 
 
 RUNTIMES = {
-    'onnx': Runtime(FORMATS['onnx'].packages, 'export', _onnx_devices, _load_onnx),
-    'openvino': Runtime((*FORMATS['onnx'].packages, 'openvino'), 'openvino', lambda: ('cpu',), _load_openvino),
+    'onnx': Runtime(_ONNX, 'export', _onnx_devices, _load_onnx),
+    'openvino': Runtime(_OPENVINO, 'openvino', lambda: ('cpu',), _load_openvino),
 }
 
 

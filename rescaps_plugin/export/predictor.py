@@ -171,7 +171,8 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
         with FileLock(path.with_suffix('.lock')):
             if not path.is_file():
                 print_log(f'Exporting the model of {self.name} to ONNX, once for inputs of {shape}: {path}', 'current')
-                options = dict(format='onnx', dynamic_batch=True, opset=None, input_size=None, check=False, int8=False)
+                options = dict(format='onnx', dynamic_batch=True, opset=None, half=False, input_size=None)
+                options |= dict(check=False, int8=False)
                 args = Namespace(config=self.name, out=path, device='cpu', **options)
                 with replacing(path) as draft:
                     self.exporter(self.cfg, args, self.model, shape).save(draft)

@@ -5,14 +5,16 @@ Liu, Cheng, Zhang, Xu, Han, *Capsule Networks With Residual Pose Routing*, IEEE 
 Residual pose routing multiplies poses by learned matrices, ``p' = p (1 + w)`` (eqs. 8, 9), and convolves the result.
 Both steps are linear, so together they *are* one convolution of ``p``, whose kernel is composed from ``w`` and the
 convolution's own weights. The composition costs the same whatever the batch and image size, and no transformed pose is
-ever stored. Gradients flow through the composition to the parameters of the equations.
+ever stored. Gradients flow through the composition to the parameters of the equations. An evaluation without gradients
+on a CPU composes once, until parameters change (:class:`PoseKernel`).
 
 Letters: ``b`` batch, ``n`` capsule type, ``i j m`` pose rows and columns, ``d e`` flattened pose entries, ``k`` offset
 in the convolution window (row by row), ``o`` output channel, ``g`` group, ``h w`` space.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,19 +72,48 @@ def compose_kernel(
     return kernel.permute(1, 3, 2, 4, 0).flatten(2, 3).flatten(0, 1).unflatten(2, kernel_size)
 
 
+class _Composed(NamedTuple):
+    """Kernels, and what they were composed from.
+
+    Args:
+        sources: The parameters, views of their memory, which keep it from being used again, and their versions.
+        autocast: Type that autocast computed in, if any.
+        kernels: The kernels.
+    """
+
+    sources: tuple[tuple[nn.Parameter, Tensor, int], ...]
+    autocast: torch.dtype | None
+    kernels: list[Tensor]
+
+    def is_of(self, sources: Sequence[Tensor], autocast: torch.dtype | None) -> bool:
+        """Return whether the kernels were composed from these parameters, and none has changed since."""
+        return self.autocast == autocast and all(
+            new is old and new._version == version and new.is_set_to(view)
+            for new, (old, view, version) in zip(sources, self.sources, strict=True)
+        )
+
+
 class PoseKernel(Deployable):
     """Base of the layers whose convolutions read transformed poses.
 
     It holds ``w`` and the weights that read activations from transformed poses, and composes kernels with them. A
-    subclass calls :meth:`_build_poses` in its constructor, implements ``_transform`` on its ``w``, and composes its
-    other weights by :meth:`_compose`.
+    subclass calls :meth:`_build_poses` in its constructor, implements ``_transform`` on its ``w``, composes its other
+    weights by :meth:`_compose`, and returns all kernels from ``_compose_kernels``; ``composed`` names the parameters
+    that it reads there.
+
+    In evaluation mode on a CPU, without gradients, kernels are kept until a parameter changes or the mode is set. A
+    change is whatever PyTorch counts in the version of a tensor, and any replacement of a parameter or of its
+    ``data``. Writes *into* ``data``, or by NumPy or another process, are not counted: call ``eval()`` after them.
     """
+
+    _kept = None  # type: _Composed | None
 
     if TYPE_CHECKING:  # TorchScript reads the annotations that there are at run time
         one: Tensor
         rows: Tensor
         own: Tensor | None
         activation_weight: nn.Parameter
+        composed: tuple[str, ...]
 
     def _build_poses(
         self,
@@ -163,6 +194,52 @@ class PoseKernel(Deployable):
     def _compose(self, weight: Tensor, transform: Tensor, x: Tensor | None = None) -> Tensor:
         """Compose weights ``[k, n, o / groups, d]`` with the transform into a kernel for the map ``x``."""
         return compose_kernel(weight, transform, self.window, self.groups, x)
+
+    def _compose_kernels(self, x: Tensor | None = None) -> list[Tensor]:
+        raise NotImplementedError
+
+    def _kernels(self, x: Tensor) -> list[Tensor]:
+        """Return the kernels for the map ``x``."""
+        if torch.jit.is_scripting():
+            return self._compose_kernels(x)
+        else:
+            return self._keep_kernels(x)
+
+    @torch.jit.unused
+    def _keep_kernels(self, x: Tensor) -> list[Tensor]:
+        """Return the kernels for the map ``x``, composed in an earlier call where they must be the same.
+
+        Whoever differentiates, transforms, traces or counts the operations sees the composition. On a GPU, whose
+        streams and graphs do not wait for each other's kernels, it is part of every call.
+        """
+        if (
+            torch.compiler.is_compiling()
+            or self.training
+            or torch.is_grad_enabled()
+            or torch.jit.is_tracing()
+            or torch._C._functorch.peek_interpreter_stack() is not None
+            or torch._C._len_torch_dispatch_stack()
+        ):
+            return self._compose_kernels(x)
+        sources = [source for name in self.composed if (source := getattr(self, name, None)) is not None]
+        # Others are proxies of torch.fx, or computed from parameters, as by a parametrisation.
+        if any(type(each) is not nn.Parameter or each.device.type != 'cpu' or each.is_inference() for each in sources):
+            return self._compose_kernels(x)
+        autocast = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else None
+        kept = self._kept
+        if kept is None or not kept.is_of(sources, autocast):
+            # Versions are read first, in case that another thread changes a parameter meanwhile.
+            read = tuple((source, source.detach(), source._version) for source in sources)
+            kept = self._kept = _Composed(read, autocast, self._compose_kernels(x))
+        return kept.kernels
+
+    def train(self, mode: bool = True):
+        """Set training or evaluation mode; kernels that were kept are composed again."""
+        self._kept = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != '_kept'}
 
     def _activation_kernel(self, transform: Tensor, x: Tensor | None = None) -> Tensor:
         """Compose the kernel that reads the activations.

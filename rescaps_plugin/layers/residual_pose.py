@@ -25,6 +25,8 @@ for _function in (check_channels, check_one_position, in_layout_of):
 class _ResidualPose(PoseKernel):
     """Base of ResP and ResPC: the pose transform (eq. 9), and the activations read from it (eqs. 10, 11)."""
 
+    composed = ('weight', 'activation_weight', 'pose_weight')
+
     if TYPE_CHECKING:
         weight: nn.Parameter
 
@@ -157,28 +159,25 @@ class ResidualPoseRouting(_ResidualPose):
         if self.deployed:
             activation = torch.sigmoid(self.activation_conv(pose))
             return F.relu(self.pose_conv(pose) + self.mix(activation))
-        transform = self._transform()
-        activation = F.conv2d(
-            pose,
-            self._activation_kernel(transform, x),
-            stride=self.activation_stride,
-            padding=self.activation_padding,
-        )
+        activation_kernel, kernel = self._kernels(x)
+        activation = F.conv2d(pose, activation_kernel, stride=self.activation_stride, padding=self.activation_padding)
         activation = torch.sigmoid(self.activation_norm(in_layout_of(activation, x)))
-        kernel = self._compose(self.pose_weight, transform, x)
         pose = in_layout_of(F.conv2d(pose, kernel, stride=self.stride, padding=self.padding), x)
         return F.relu(self.norm(pose + self.mix(activation)))
 
-    def _fold(self) -> None:
+    def _compose_kernels(self, x: Tensor | None = None) -> list[Tensor]:
         transform = self._transform()
+        return [self._activation_kernel(transform, x), self._compose(self.pose_weight, transform, x)]
+
+    def _fold(self) -> None:
+        activation_kernel, kernel = self._compose_kernels()
         self.activation_conv = conv_from_kernel(
-            self._activation_kernel(transform),
+            activation_kernel,
             *norm_scale_shift(self.activation_norm),
             self.activation_stride,
             self.activation_padding,
         )
         scale, shift = norm_scale_shift(self.norm)
-        kernel = self._compose(self.pose_weight, transform)
         self.pose_conv = conv_from_kernel(kernel, scale, shift, self.stride, self.padding)
         self.mix.weight *= scale[:, None, None, None]
         del self.weight, self.activation_weight, self.activation_norm, self.pose_weight, self.norm
@@ -244,14 +243,16 @@ class ResidualPoseClassifier(_ResidualPose):
         if self.deployed:
             logit = self.activation_conv(x)
         else:
-            kernel = self._activation_kernel(self._transform())
-            logit = self.activation_norm(F.conv2d(x, kernel, groups=self.groups))
+            logit = self.activation_norm(F.conv2d(x, self._kernels(x)[0], groups=self.groups))
         output = logit if self.log_odds else torch.sigmoid(logit)
         return output if self.per_position else output.flatten(1)
 
+    def _compose_kernels(self, x: Tensor | None = None) -> list[Tensor]:
+        return [self._activation_kernel(self._transform())]
+
     def _fold(self) -> None:
         self.activation_conv = conv_from_kernel(
-            self._activation_kernel(self._transform()),
+            self._compose_kernels()[0],
             *norm_scale_shift(self.activation_norm),
             stride=1,
             padding=0,

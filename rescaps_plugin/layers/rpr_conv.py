@@ -88,6 +88,8 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         torch.Size([1, 100, 6, 5])
     """
 
+    composed = ('weight', 'bias', *_RESIDUAL)
+
     if TYPE_CHECKING:
         transform: nn.Parameter
 
@@ -167,18 +169,24 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         weight = weight.unflatten(2, (-1, self.pose_size**2)).permute(4, 0, 2, 1, 3).flatten(1, 2)
         return self._compose(weight, transform, x)
 
-    def _joint(self, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return kernel and bias of the convolution to both integrated poses and activations of windows."""
-        transform = self._transform()
-        bias = self.activation_bias.new_zeros(self.out_channels) if self.bias is None else self.bias
-        kernel = _join(self._pose_kernel(transform, x), self._activation_kernel(transform, x), self.groups, 0)
-        return kernel, _join(bias, self.activation_bias, self.groups, 0)
+    def _compose_kernels(self, x: Tensor | None = None) -> list[Tensor]:
+        """Return what the convolutions read.
 
-    def _pointwise(self, x: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the kernels of the activations of points, and of the integration of poses and activations."""
+        Without activations the kernel; of windows, kernel and bias of the convolution to both integrated poses and
+        activations; of points, the kernels of the activations, and of the integration of poses and activations.
+        """
         transform = self._transform()
-        kernel = torch.cat([self._pose_kernel(transform, x), self.mix], 1)
-        return self._activation_kernel(transform, x), kernel
+        kernel = self._pose_kernel(transform, x)
+        if not self.activation_channels:
+            return [kernel]
+        activation_kernel = self._activation_kernel(transform, x)
+        if self.routing == 'pointwise':
+            return [activation_kernel, torch.cat([kernel, self.mix], 1)]
+        bias = self.activation_bias.new_zeros(self.out_channels) if self.bias is None else self.bias
+        return [
+            _join(kernel, activation_kernel, self.groups, 0),
+            _join(bias, self.activation_bias, self.groups, 0),
+        ]
 
     def _split(self, joint: Tensor) -> tuple[Tensor, Tensor]:
         """Split the channels into poses and activations, group by group."""
@@ -194,14 +202,14 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
         if self.deployed:
             return self._forward_deployed(x)
         if not self.activation_channels:
-            return in_layout_of(self._conv_forward(x, self._pose_kernel(self._transform(), x), self.bias), x)
+            return in_layout_of(self._conv_forward(x, self._kernels(x)[0], self.bias), x)
         if self.routing == 'window':
-            joint = in_layout_of(self._conv_forward(x, *self._joint(x)), x)
+            joint = in_layout_of(self._conv_forward(x, *self._kernels(x)), x)
             pose, activation = self._split(joint)
             output = pose + F.conv2d(torch.sigmoid(activation), self.mix, groups=self.groups)
             # Splitting groups changes the memory format.
             return in_layout_of(output, x)
-        activation_kernel, kernel = self._pointwise(x)
+        activation_kernel, kernel = self._kernels(x)
         activation = F.conv2d(
             x, activation_kernel, self.activation_bias, padding='same', dilation=self.dilation, groups=self.groups
         )
@@ -222,15 +230,15 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
             return
         place = (self.stride, self.padding, self.groups, self.dilation, self.padding_mode)
         if not self.activation_channels:
-            self.weight.copy_(self._pose_kernel(self._transform()))
+            self.weight.copy_(self._compose_kernels()[0])
             del self.transform
             return
         if self.routing == 'window':
-            kernel, bias = self._joint()
+            kernel, bias = self._compose_kernels()
             self.joint_conv = conv_from_kernel(kernel, None, bias, *place)
             self.mix_conv = conv_from_kernel(self.mix, None, None, 1, 0, self.groups)
         else:
-            activation_kernel, kernel = self._pointwise()
+            activation_kernel, kernel = self._compose_kernels()
             self.activation_conv = conv_from_kernel(
                 activation_kernel, None, self.activation_bias, 1, 'same', self.groups, self.dilation
             )

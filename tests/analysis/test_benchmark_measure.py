@@ -126,3 +126,25 @@ def test_tf32_is_off_unless_asked_for(modules):
         assert len(bench.module.runs) > 1 and set(bench.module.runs) == {(allowed, allowed, False)}
     after = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
     assert after == before
+
+
+@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+def test_exported_candidates(runtime):
+    pytest.importorskip(runtime)
+    conditions = Conditions((3, 32, 32), min_time=0.001)
+    expected = Bench('rescaps_tiny+deploy', conditions)
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        wanted = expected.network(images)
+    differences = {}
+    for form in ('', '+int8', *['+bf16'] * (runtime == 'openvino')):
+        bench = Bench(f'rescaps_tiny+deploy+{runtime}{form}', conditions)
+        (scores,) = bench.network(images)
+        differences[form] = (scores - wanted).abs().max().item()
+        assert bench.measure(Quantity('time', 'infer', 3)) > 0
+        assert bench.measure(Quantity('MACs')) == expected.measure(Quantity('MACs'))
+        with pytest.raises(UserError, match='an exported file cannot be trained'):
+            bench.measure(Quantity('time', 'train', 2))
+    assert differences.pop('') < 1e-5
+    # bfloat16 is float32 on processors without it.
+    assert 1e-4 < differences['+int8'] < 0.1 and max(differences.values()) < 0.1

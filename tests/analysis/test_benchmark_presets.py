@@ -25,7 +25,13 @@ def test_preset_literal_is_the_same_arithmetic(repository, monkeypatch):
 
 def test_preset_deploy_compares_the_same_convolutions(repository, monkeypatch):
     monkeypatch.chdir(repository)
-    names = parse_args(['--preset', 'deploy']).names
+    args = parse_args(['--preset', 'deploy'])
+    names = args.names
+    for name in names:
+        parse_candidate(name)
+    quantities = choose_quantities(args, memory=True)
+    for target in args.targets:
+        assert {target.candidate, target.reference, args.reference} <= {*names} and target.quantity in quantities
     stack, deployed = (Bench(name, Conditions((3, 32, 32))) for name in names[:2])
     assert stack.count_macs() == deployed.count_macs()
 

@@ -81,3 +81,25 @@ def test_replacing_leaves_nothing_behind_an_error(tmp_path):
         draft.write_text('half')
         1 / 0  # noqa: B018
     assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_two_files(tmp_path, monkeypatch):
+    path, weights = tmp_path / 'model.xml', tmp_path / 'model.bin'
+    for content in ('first', 'second'):
+        with replacing(path) as draft:
+            draft.write_text(content)
+            draft.with_suffix('.bin').write_text(content)
+        assert path.read_text() == weights.read_text() == content
+    moved = []
+
+    def replace(file, target):
+        moved.append(target.name)
+        assert not path.exists()  # with the weights of the other
+        raise OSError('the machine stops here')
+
+    monkeypatch.setattr(Path, 'replace', replace)
+    with pytest.raises(OSError, match='stops'), replacing(path) as draft:
+        draft.write_text('third')
+        draft.with_suffix('.bin').write_text('third')
+    assert moved == ['model.bin']
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['model.bin']

@@ -48,6 +48,10 @@ def read_metadata(name, path):
         import onnxruntime
 
         return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map['metadata.json']
+    if name == 'openvino':
+        import openvino
+
+        return openvino.Core().read_model(path).get_rt_info(['framework', 'metadata.json']).value
     texts = {'metadata.json': ''}
     if name == 'torchscript':
         torch.jit.load(path, _extra_files=texts)
@@ -71,7 +75,10 @@ def test_file_equals_the_network(network, saved, name, dynamic):
         'mean': [0.5, 1.0],
         'of': str(nn.ReLU),
     }
-    assert [file.name for file in path.parent.iterdir()] == [path.name]  # the weights are inside
+    files = sorted(path.parent.iterdir())
+    # The weights are inside, other than those of OpenVINO.
+    assert [file.name for file in files] == (['model.bin', 'model.xml'] if name == 'openvino' else [path.name])
+    assert FORMATS[name].size_of(path) == sum(file.stat().st_size for file in files)
 
 
 def onnx_sizes(value):
@@ -89,10 +96,30 @@ def test_onnx_names_and_sizes(saved, dynamic, batch):
     onnx.checker.check_model(model, full_check=True)
 
 
-@pytest.mark.parametrize('name', ['onnx', 'exported'])
+def test_openvino_names_and_sizes(saved):
+    from openvino import Core
+
+    for dynamic, batch in ((False, '1'), (True, '?')):
+        model = Core().read_model(saved('openvino', dynamic))
+        ports = [(port.any_name, port.partial_shape.to_string()) for port in (*model.inputs, *model.outputs)]
+        assert ports == [('images', f'[{batch},2,6,5]'), ('maps', f'[{batch},3,2,1]')]
+
+
+def test_openvino_half(network, make_export, saved, tmp_path):
+    path = tmp_path / 'model.xml'
+    FORMATS['openvino'].save(make_export(dynamic_batch=True, half=True), path)
+    weights = [file.with_suffix('.bin').stat().st_size for file in (path, saved('openvino', True))]
+    assert weights[0] < 0.6 * weights[1]
+    images = torch.randn(3, 2, 6, 5)
+    difference = (FORMATS['openvino'].load(path)(images)[0] - network(images)).abs().max()
+    assert 1e-6 < difference < 1e-3
+    assert json.loads(read_metadata('openvino', path)) == json.loads(read_metadata('openvino', saved('openvino', True)))
+
+
+@pytest.mark.parametrize('name', ['onnx', 'openvino', 'exported'])
 def test_fixed_batch_size(saved, name):
     run = FORMATS[name].load(saved(name, False))
-    with pytest.raises(Exception, match='(?i)invalid dimensions|guard failed'):
+    with pytest.raises(Exception, match='(?i)invalid dimensions|size is not equal|guard failed'):
         run(torch.randn(2, 2, 6, 5))
 
 
@@ -111,6 +138,9 @@ def test_opset(make_export, tmp_path):
 
 
 def test_missing_package_is_named(monkeypatch):
+    monkeypatch.setattr(export_module, 'find_spec', lambda name: None if name == 'openvino' else object())
+    with pytest.raises(UserError, match=r"--format openvino needs openvino: pip install '\.\[openvino\]'"):
+        find_format('openvino')
     monkeypatch.setattr(export_module, 'find_spec', lambda name: None if name == 'onnxscript' else object())
     with pytest.raises(UserError, match=r"--format onnx needs onnxscript: pip install '\.\[export\]'"):
         find_format('onnx')

@@ -144,6 +144,10 @@ def test_unknown_names(error, modules):
     assert "unknown form 'int4'; it may be deploy, channels_last, compile, cudagraphs, tf32, bf16, fp16" in error(
         'resnet18+int4'
     )
+    assert '+int8 goes with +onnxruntime or +openvino' in error('resnet18+int8')
+    assert '+compile does not go with +openvino' in error('resnet18+openvino+compile')
+    assert '+bf16 does not go with +onnxruntime' in error('resnet18+onnxruntime+bf16')
+    assert '+onnxruntime does not go with +openvino' in error('resnet18+openvino+onnxruntime')
     for arguments in ('(num_classes=)', '(num_classes=classes)'):
         assert 'arguments must be Python literals' in error('resnet18' + arguments)
 

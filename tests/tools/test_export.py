@@ -19,10 +19,11 @@ from timm.utils import reparameterize_model
 from rescaps_plugin.classification.exporter import ClassifierExporter
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.export.formats import FORMATS
 from tests.tools.digits import train_epoch
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
-SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
+SUFFIXES = {'openvino': '.xml', 'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
 FOUND = re.compile(r'largest difference to PyTorch (\S+) on 64 images of the test set, top class agrees on 64 of 64')
 
 BAKED = """
@@ -135,13 +136,35 @@ def test_command_line(run_tool, config, checkpoint, model, digits, tmp_path):
 
 @pytest.mark.parametrize(
     ('form', 'dynamic'),
-    [('torchscript', False), ('torchscript', True), ('exported', False), ('exported', True)],
+    [(form, dynamic) for form in ('openvino', 'torchscript', 'exported') for dynamic in (False, True)],
 )
 def test_every_format_is_checked(export, config, checkpoint, tmp_path, capsys, form, dynamic):
     path = tmp_path / f'new/folder/model{SUFFIXES[form]}'
     export(config, checkpoint, '--format', form, '--out', path, '--check', *['--dynamic-batch'] * dynamic)
     assert float(FOUND.search(capsys.readouterr().out)[1]) < 1e-5
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    weights = ['model.bin'] if form == 'openvino' else []
+    assert sorted(file.name for file in path.parent.iterdir()) == [*weights, path.name]
+
+
+def test_openvino_half_and_int8(export, config, checkpoint, digits, tmp_path, capsys):
+    options = ['--half', '--int8', '--check', '--calibration-images', '64', '--dynamic-batch']
+    export(config, checkpoint, '--format', 'openvino', *options, '--out', 'model.xml')
+    lines = capsys.readouterr().out
+    assert 1e-5 < float(FOUND.search(lines)[1]) < 1e-2
+    names = ['model.bin', 'model.xml', 'model_int8.bin', 'model_int8.xml']
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    size, int8_size = (
+        sum(file.stat().st_size for file in tmp_path.glob(f'{name}.*')) for name in ('model', 'model_int8')
+    )
+    assert f'wrote model_int8.xml ({int8_size / 1e6:.2f} MB, {int8_size / size:.2f}x of fp16)' in lines
+    images, labels = digits
+    half, int8 = (FORMATS['openvino'].load(tmp_path / f'{name}.xml')(images)[0] for name in ('model', 'model_int8'))
+    assert (half.argmax(1) == int8.argmax(1)).float().mean() > 0.98
+    assert 1e-4 < (half - int8).abs().max() < 0.15
+    for name, scores in (('fp16', half), ('int8', int8)):
+        accuracy = 100 * (scores.argmax(1).numpy() == labels).mean()
+        reported = re.search(rf'{name}: accuracy (\S+) % on 360 images of the test set, \S+ ms per image', lines)
+        assert float(reported[1]) == pytest.approx(accuracy, abs=0.3)
 
 
 def test_int8_agrees_with_fp32(export, config, checkpoint, digits, tmp_path, capsys):
@@ -277,8 +300,11 @@ def test_file_that_fails_the_check_is_not_kept(export, config, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--format', 'tflite'], r"--format: invalid choice: 'tflite'.*onnx.*torchscript.*exported"),
-        (['--format', 'exported', '--int8'], '--int8 goes with --format onnx, not exported'),
+        (['--format', 'tflite'], r"--format: invalid choice: 'tflite'.*onnx.*openvino.*torchscript.*exported"),
+        (['--format', 'exported', '--int8'], '--int8 goes with --format onnx or openvino, not exported'),
+        (['--format', 'openvino', '--opset', '18'], '--opset goes with --format onnx, not openvino'),
+        (['--half'], '--half goes with --format openvino, not onnx'),
+        (['--format', 'openvino', '--out', 'model.onnx'], r'give the name of a file that ends in \.xml'),
         (['--format', 'torchscript', '--opset', '18'], '--opset goes with --format onnx, not torchscript'),
         (['--out', 'model.pt'], r'--out model.pt: give the name of a file that ends in \.onnx'),
         (['--calibration-images', '0'], 'must be at least 1, not 0'),

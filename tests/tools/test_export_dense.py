@@ -17,7 +17,7 @@ from rescaps_plugin.pointcloud.files import read_geometry
 from rescaps_plugin.saliency.datasets import SyntheticSOD
 
 onnxruntime = pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
-SUFFIXES = {'onnx': '.onnx', 'torchscript': '.pt', 'exported': '.pt2'}
+SUFFIXES = {'onnx': '.onnx', 'openvino': '.xml', 'torchscript': '.pt', 'exported': '.pt2'}
 DETECTOR = {
     'model.backbone.init_cfg': None,
     'model.data_preprocessor.test_size': 64,
@@ -46,7 +46,12 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ('name', 'form'),
-    [('icon/icon-rpr', 'onnx'), ('icon/icon-rpr', 'torchscript'), ('tspoanet/tspoanet-rpr', 'exported')],
+    [
+        ('icon/icon-rpr', 'onnx'),
+        ('icon/icon-rpr', 'openvino'),
+        ('icon/icon-rpr', 'torchscript'),
+        ('tspoanet/tspoanet-rpr', 'exported'),
+    ],
 )
 def test_maps_of_a_file_equal_pytorchs(load_tool, repository, here, capsys, name, form):
     config = str(repository / f'configs/{name}_efficientnet-lite0_synthetic.py')
@@ -101,7 +106,8 @@ def test_script_of_the_page_needs_only_the_file(load_tool, repository, here, siz
 
 
 @pytest.mark.parametrize(
-    ('routing', 'form'), [('rpr', 'onnx'), ('dynamic', 'onnx'), ('rpr', 'torchscript'), ('rpr', 'exported')]
+    ('routing', 'form'),
+    [('rpr', 'onnx'), ('dynamic', 'onnx'), ('rpr', 'openvino'), ('rpr', 'torchscript'), ('rpr', 'exported')],
 )
 def test_clouds_of_a_file_equal_pytorchs(load_tool, repository, here, capsys, routing, form):
     config = str(repository / f'configs/pointcaps/pointcaps-{routing}_digitclouds.py')

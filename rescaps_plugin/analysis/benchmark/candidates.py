@@ -6,6 +6,7 @@ A candidate is named the way Python calls it, followed by the forms it runs in::
     ResidualPoseRouting(8, routing="pointwise")     a layer of rescaps_plugin.layers
     path/to/file.py:ClassName(types=4)              a module of any Python file
     rescaps_cifar+deploy+channels_last+bf16         a candidate in other forms
+    rescaps_cifar+deploy+openvino+int8              exported, and run by another runtime
 """
 
 import ast
@@ -26,7 +27,9 @@ from rescaps_plugin.cli.errors import UserError
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 COMPILED = ('compile', 'cudagraphs')
-FORMS = ('deploy', 'channels_last', *COMPILED, 'tf32', *PRECISIONS)
+# Names of the runtimes of exported files.
+EXPORTED = {'onnxruntime': 'onnx', 'openvino': 'openvino'}
+FORMS = ('deploy', 'channels_last', *COMPILED, 'tf32', *PRECISIONS, *EXPORTED, 'int8')
 
 
 def parse_candidate(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
@@ -39,13 +42,14 @@ def parse_candidate(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
         A function that builds it, and the forms it runs in.
 
     Raises:
-        UserError: If the name is malformed or names nothing; it lists close matches.
+        UserError: If the name is malformed or names nothing, with close matches, or if forms exclude each other.
     """
     target, arguments, suffix = re.fullmatch(r'(.+?)(\(.*\)|)((?:\+\w*)*)', name, re.DOTALL).groups()
     forms = suffix.split('+')[1:]
     for form in forms:
         if form not in FORMS:
             raise UserError(f'{name}: unknown form {form!r}; it may be {", ".join(FORMS)}.')
+    _check_forms(name, forms)
     try:
         call = ast.parse(f'_{arguments or "()"}', mode='eval').body
         values = [ast.literal_eval(value) for value in call.args]
@@ -66,6 +70,18 @@ def parse_candidate(name: str) -> tuple[Callable[[], nn.Module], list[str]]:
             f'{attribute!r} is not a class or function of {where}.' + (f' Close matches: {close}.' if close else '')
         )
     return partial(create, *values, **keywords), forms
+
+
+def _check_forms(name: str, forms: Sequence[str]) -> None:
+    runtimes = [form for form in forms if form in EXPORTED]
+    if not runtimes:
+        if 'int8' in forms:
+            raise UserError(f'{name}: +int8 goes with +{" or +".join(EXPORTED)}.')
+        return
+    allowed = ['deploy', runtimes[0], 'int8', *['bf16'] * (runtimes[0] == 'openvino')]
+    others = [form for form in forms if form not in allowed]
+    if others:
+        raise UserError(f'{name}: +{others[0]} does not go with +{runtimes[0]}.')
 
 
 def _load_file(path: str) -> dict[str, Any]:

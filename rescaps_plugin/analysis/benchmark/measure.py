@@ -6,6 +6,8 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -16,9 +18,11 @@ from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from rescaps_plugin.analysis.benchmark.candidates import PRECISIONS, is_compiled, parse_candidate
+from rescaps_plugin.analysis.benchmark.candidates import EXPORTED, PRECISIONS, is_compiled, parse_candidate
 from rescaps_plugin.analysis.memory import PeakMemory
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.export.formats import FORMATS, RUNTIMES, Export, Run, find_runtime
+from rescaps_plugin.export.quantization import quantize
 
 # Kinds of operations, by the names of PyTorch's operators.
 OPERATIONS = {
@@ -89,14 +93,15 @@ class Bench:
 
     float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
     is :func:`torch.compile` of the whole module as one graph, compiled for each batch size; ``cudagraphs`` is the same
-    in its mode ``reduce-overhead``, which replays CUDA graphs.
+    in its mode ``reduce-overhead``, which replays CUDA graphs. The forms ``onnxruntime`` and ``openvino`` export the
+    module to ONNX, for batches of any size, and run the file; ``int8`` quantises it, calibrated on noise.
 
     Args:
         name: Name of the candidate.
         conditions: Conditions of measurement.
 
     Raises:
-        UserError: If the candidate rejects its arguments or the input.
+        UserError: If the candidate rejects its arguments or the input, or if packages are missing.
     """
 
     def __init__(self, name: str, conditions: Conditions) -> None:
@@ -108,6 +113,9 @@ class Bench:
         self.dtype = next((PRECISIONS[form] for form in forms if form in PRECISIONS), None)
         self.tf32 = 'tf32' in forms
         self.compiled = is_compiled(forms)
+        self.runtime = next((EXPORTED[form] for form in forms if form in EXPORTED), None)
+        if self.runtime:
+            find_runtime(self.runtime, conditions.device)
         try:
             self.module = build().eval()
             if 'deploy' in forms:
@@ -123,6 +131,8 @@ class Bench:
         if self.compiled:
             mode = 'reduce-overhead' if 'cudagraphs' in forms else 'default'
             self.network = torch.compile(self.module, fullgraph=True, dynamic=False, mode=mode)
+        if self.runtime:
+            self.network = self._run_exported('int8' in forms)
 
     def prepare(self, quantities: Iterable[Quantity]) -> None:
         """Compile for the steps that are to be measured, if the candidate is a compiled one."""
@@ -131,6 +141,18 @@ class Bench:
         for mode, batch in dict.fromkeys((quantity.mode, quantity.batch) for quantity in quantities if quantity.mode):
             with self.settings():
                 self.step(mode, batch)()
+
+    def _run_exported(self, int8: bool) -> Run:
+        example = torch.randn(1, *self.conditions.input_size)
+        with torch.no_grad():
+            outputs = tuple(f'output{number}' for number, _ in enumerate(_tensors(self.module(example))))
+        with TemporaryDirectory() as folder:
+            path, quantized = Path(folder, 'model.onnx'), Path(folder, 'model_int8.onnx')
+            FORMATS['onnx'].save(Export(self.module, example, 'input', outputs, {}, dynamic_batch=True), path)
+            if int8:
+                quantize(path, quantized, [torch.randn(16, *self.conditions.input_size)])
+            precision = [] if self.dtype is None else ['bf16']
+            return RUNTIMES[self.runtime].load(quantized if int8 else path, self.conditions.device, *precision)
 
     @contextmanager
     def settings(self) -> Iterator[None]:
@@ -169,6 +191,8 @@ class Bench:
         Returns:
             The function.
         """
+        if mode == 'train' and self.runtime:
+            raise UserError('an exported file cannot be trained')
         network = network or self.network
         self.module.train(mode == 'train')
         x = torch.randn(batch, *self.conditions.input_size, generator=torch.Generator().manual_seed(0))

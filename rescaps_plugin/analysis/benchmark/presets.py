@@ -24,11 +24,40 @@ GPU = dict(
     time_limit=225.0,
 )
 
+# Forms of the release's network, batch sizes and times to reach, as multiples of those of others.
+DEPLOY_GOALS = {
+    'tests/layers/literal.py:LiteralResCaps': [
+        ('+deploy+openvino', 1, 0.28),
+        ('+deploy+openvino', 16, 0.2),
+        ('+deploy+openvino+bf16', 1, 0.15),
+        ('+deploy+openvino+bf16', 16, 0.1),
+        ('+deploy+openvino+int8', 1, 0.15),
+        ('+deploy+openvino+int8', 16, 0.1),
+    ],
+    f'{RELEASE}+deploy': [('', 1, 1.1), ('', 16, 1.1)],
+}
+
 PRESETS = {
     # The same arithmetic: step by step as the authors' release computes it, and as convolutions with composed kernels.
     'literal': dict(names=['tests/layers/literal.py:LiteralResCaps', RELEASE, f'{RELEASE}+deploy']),
-    # The deploy form against its convolutions alone.
-    'deploy': dict(names=['tests/layers/plain.py:ConvStack', f'{RELEASE}+deploy', RELEASE], modes=['infer']),
+    # The deploy form against its convolutions alone and against the release, in PyTorch and in other runtimes.
+    'deploy': dict(
+        names=[
+            'tests/layers/plain.py:ConvStack',
+            f'{RELEASE}+deploy',
+            RELEASE,
+            'tests/layers/literal.py:LiteralResCaps',
+            *(f'{RELEASE}+deploy{form}' for form in ('+compile', '+bf16', '+onnxruntime', '+onnxruntime+int8')),
+            *(f'{RELEASE}+deploy+openvino{form}' for form in ('', '+bf16', '+int8')),
+        ],
+        reference='tests/layers/literal.py:LiteralResCaps',
+        modes=['infer'],
+        targets=[
+            Target(Quantity('time', 'infer', batch), f'{RELEASE}{form}', reference, cost=cost)
+            for reference, goals in DEPLOY_GOALS.items()
+            for form, batch, cost in goals
+        ],
+    ),
     'precision': dict(
         names=['rescaps_cifar', 'rescaps_cifar+bf16', 'rescaps_cifar+deploy', 'rescaps_cifar+deploy+bf16'],
     ),
