@@ -87,7 +87,7 @@ def folder(tmp_path, monkeypatch):
         script.chmod(0o755)
     names = [f'{name}/{index}.png' for name in 'xyz' for index in range(3)]
     own = [f'data/images/{split}/{name}' for split in ('train', 'test') for name in names]
-    for image in ('photos/a.jpg', 'photos/b.png', 'photo.jpg', *own):
+    for image in ('photos/a.jpg', 'photos/b.png', 'photo.jpg', 'digit.png', *own):
         (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.RandomState(0).randint(0, 255, (40, 48, 3), np.uint8)).save(tmp_path / image)
     # Commands that read standard input run in this process.
