@@ -156,7 +156,7 @@ class TestSources:
     @pytest.mark.parametrize(
         ('name', 'message'),
         [
-            ('ftp://host/x.pth', r'ftp:// is not one of http'),
+            ('ftp://host/x.pth', r'ftp:// is not one of rescaps, http'),
             ('http://127.0.0.1:9/x.pth', r'could not be downloaded: .*refused'),
             ('torchvision://nope', 'no model of this name'),
             ('nope.pth', 'does not exist'),
