@@ -15,6 +15,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -162,12 +163,18 @@ def _save_openvino(export: Export, path: Path) -> None:
         _convert_to_openvino(source, path, export.half)
 
 
-def _load_openvino(path: Path, device: str = 'cpu', precision: str = 'f32') -> Run:
+@cache
+def _openvino_core() -> Any:
+    """Return OpenVINO's core, one for the process: it unloads its libraries with the core, under models still alive."""
     from openvino import Core
 
+    return Core()
+
+
+def _load_openvino(path: Path, device: str = 'cpu', precision: str = 'f32') -> Run:
     # By default OpenVINO computes in bfloat16 on processors that do.
     options = {'INFERENCE_NUM_THREADS': torch.get_num_threads(), 'INFERENCE_PRECISION_HINT': precision}
-    model = Core().compile_model(path, device.upper(), options)
+    model = _openvino_core().compile_model(path, device.upper(), options)
 
     def run(inputs: Tensor) -> tuple[Tensor, ...]:
         # Of its own, as several threads may run the model at once.
