@@ -186,7 +186,7 @@ def test_threads_of_runtimes_are_those_of_pytorch(runtime, monkeypatch):
                 given['model'] = super().compile_model(*arguments)
                 return given['model']
 
-        monkeypatch.setattr(openvino, 'Core', Core)
+        monkeypatch.setattr(formats, '_openvino_core', Core)
         SquarePredictor(runtime=runtime).predict(ROW)
         assert given['model'].get_property('INFERENCE_NUM_THREADS') == torch.get_num_threads()
         assert given['model'].get_property('INFERENCE_PRECISION_HINT').to_string() == 'f32'

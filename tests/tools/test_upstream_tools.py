@@ -78,7 +78,7 @@ def test_train_and_count_flops(digits, run, tmp_path):
     run('train.py', config, '--work-dir', tmp_path / 'work', '--cfg-options', *small)
     assert torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=True)['meta']['epoch'] == 1
     output = run('analysis_tools/get_flops.py', config.with_name('cifar10_small.py'), '--shape', 32)
-    assert 'Params: 1.738M' in output
+    assert 'Params: 1.739M' in output
 
 
 def test_inferencer_classifies_files(repository, tmp_path):
