@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from collections import OrderedDict
@@ -32,6 +33,16 @@ def own_mmengine_state(monkeypatch):
     """Reset MMEngine's default scope and message hub, which a previous run in this process may have set."""
     monkeypatch.setattr(DefaultScope, '_instance_dict', DefaultScope._instance_dict.copy())
     monkeypatch.setattr(MessageHub, '_instance_dict', OrderedDict())
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Refuse connections."""
+
+    def refuse(*args):
+        raise AssertionError(f'a connection to {args[1:]} was tried')
+
+    monkeypatch.setattr(socket.socket, 'connect', refuse)
 
 
 @pytest.fixture(scope='session')

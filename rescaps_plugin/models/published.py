@@ -153,15 +153,15 @@ def read_published(model: PublishedModel) -> dict[str, Tensor]:
     """
     from safetensors.torch import load
 
-    return unpack_weights(load(_read_checked(model)))
+    return unpack_weights(load(read_file(model)))
 
 
-def check_published(model: PublishedModel) -> None:
-    """Raise :class:`PublishedWeightsError` unless the file of weights is there and is the one that was published."""
-    _read_checked(model)
+def read_file(model: PublishedModel) -> bytes:
+    """Read the file of weights of a published model.
 
-
-def _read_checked(model: PublishedModel) -> bytes:
+    Raises:
+        PublishedWeightsError: The file is missing, or is not the one that was published.
+    """
     try:
         contents = model.path.read_bytes()
     except FileNotFoundError as error:

@@ -27,7 +27,8 @@ def unique_names(methods: Sequence[tuple[Path, str | None]]) -> list[str]:
     Raises:
         UserError: A method is given twice.
     """
-    paths = [path.resolve().with_suffix('' if path.is_file() else path.suffix) for path, _ in methods]
+    # A config of the package, rescaps::..., is no path of a file.
+    paths = [path.resolve().with_suffix('' if checkpoint else path.suffix) for path, checkpoint in methods]
     checkpoints = [Path(checkpoint).with_suffix('') if checkpoint else Path() for _, checkpoint in methods]
     endings, runs = _unique_endings(paths), _unique_endings(checkpoints)
     names = [

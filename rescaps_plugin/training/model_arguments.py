@@ -80,14 +80,30 @@ def _parse(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, str, list
 
 
 class _ModelsAction(Action):
-    """Stores the models of a command line as a list of pairs."""
+    """Stores the models of a command line as pairs of a config and a checkpoint."""
+
+    folders = False
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
-        models = []
+        models: list[tuple[str, str | None]] = []
         while values:
-            config, checkpoint, values = _parse(parser, values)
-            models.append((config, checkpoint))
+            if self.folders and Path(values[0]).is_dir():
+                models.append((values[0], None))
+                values = values[1:]
+            else:
+                config, checkpoint, values = _parse(parser, values)
+                models.append((config, checkpoint))
         setattr(namespace, self.dest, models)
+
+
+class _MethodsAction(_ModelsAction):
+    """Stores METHODs as pairs: of a config and a checkpoint, or of a folder of maps and None."""
+
+    folders = True
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
+        super().__call__(parser, namespace, values, *args)
+        setattr(namespace, self.dest, [(Path(path), checkpoint) for path, checkpoint in getattr(namespace, self.dest)])
 
 
 def add_models_argument(parser: ArgumentParser) -> None:
@@ -103,21 +119,6 @@ def add_models_argument(parser: ArgumentParser) -> None:
         metavar='MODEL',
         help='CONFIG CHECKPOINT, or the name of a published model',
     )
-
-
-class _MethodsAction(Action):
-    """Stores METHODs as pairs: of a config and a checkpoint, or of a folder of maps and None."""
-
-    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args: Any) -> None:
-        methods: list[tuple[Path, str | None]] = []
-        while values:
-            if Path(values[0]).is_dir():
-                methods.append((Path(values[0]), None))
-                values = values[1:]
-            else:
-                config, checkpoint, values = _parse(parser, values)
-                methods.append((Path(config), checkpoint))
-        setattr(namespace, self.dest, methods)
 
 
 def add_methods_argument(parser: ArgumentParser) -> None:

@@ -12,7 +12,8 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from rescaps_plugin.cli.extras import import_extra
-from rescaps_plugin.models.published import PublishedModel, find_published, read_index
+from rescaps_plugin.models.published import find_published as find
+from rescaps_plugin.models.published import read_index
 from rescaps_plugin.zoo.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -35,18 +36,6 @@ def list_models(task: str | None = None) -> list[str]:
     return [model.name for model in read_index() if task in (None, model.task)]
 
 
-def find(name: str) -> PublishedModel:
-    """Return the entry of a published model: its data, results, training and limits.
-
-    Args:
-        name: Its name, or its name in timm.
-
-    Raises:
-        PublishedWeightsError: There is no such model; names similar ones.
-    """
-    return find_published(name)
-
-
 def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime: str = 'torch') -> Predictor:
     """Load a published model for prediction.
 
@@ -64,7 +53,7 @@ def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime:
         UserError: Its file is missing or damaged, or a package or the device is missing.
         ValueError: ``batch_size`` is not positive, or the runtime is unknown.
     """
-    model = find_published(name)
+    model = find(name)
     task = TASKS[model.task]
     import_extra(task.scope, model.task)
     # Imported here, so that the other functions need no extra.

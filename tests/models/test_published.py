@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
@@ -29,12 +28,7 @@ from rescaps_plugin.models.published import (
 NAMES = [model.timm['name'] for model in read_index() if model.timm]
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    def refuse(*args):
-        raise AssertionError(f'a connection to {args[1:]} was tried')
-
-    monkeypatch.setattr(socket.socket, 'connect', refuse)
+pytestmark = pytest.mark.usefixtures('offline')
 
 
 @pytest.fixture

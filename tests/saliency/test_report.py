@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch):
             [('a/icon.py', 'w/x.pth'), ('a/icon.py', 'w/y.pth'), ('tspoa.py', 'w/x.pth')],
             ['icon (x)', 'icon (y)', 'tspoa'],
         ),
+        ([('rescaps::icon/icon-rpr.py', 'rescaps://icon-rpr'), ('maps', None)], ['icon-rpr', 'maps']),
         ([('a/icon.py', 'v/x.pth'), ('a/icon.py', 'w/x.pth')], ['icon (v/x)', 'icon (w/x)']),
         ([('a/icon.py', 'x.pth'), ('maps/icon', None), ('maps/v1.5', None)], ['a/icon', 'maps/icon', 'maps/v1.5']),
     ],

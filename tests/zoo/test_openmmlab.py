@@ -18,7 +18,6 @@ from rescaps_plugin.models.published import find_published, read_index, read_pub
 from rescaps_plugin.saliency import MMSegInferencer
 from rescaps_plugin.training.checkpoint_loader import load_from_source
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
-from tests.zoo.published import offline  # noqa: F401
 
 CLASSIFIERS = [model for model in read_index() if model.task == 'classification']
 

@@ -8,7 +8,7 @@ import torch
 from rescaps_plugin import zoo
 from rescaps_plugin.data.digits import load_digits
 from rescaps_plugin.models.published import PublishedWeightsError
-from tests.zoo.published import MODELS, offline, open_published  # noqa: F401
+from tests.zoo.published import MODELS, open_published
 
 
 def digits(split):

@@ -10,14 +10,14 @@ from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.models.published import ZOO, read_index
 from rescaps_plugin.zoo.cards import format_card
 from rescaps_plugin.zoo.tasks import TASKS, describe_metric
-from tests.zoo.published import MODELS, offline, test_metrics  # noqa: F401
+from tests.zoo.published import MODELS, measure
 
 
 @pytest.mark.usefixtures('offline')
 @pytest.mark.parametrize('model', MODELS)
 def test_subset_gives_the_recorded_metrics(model, tmp_path, monkeypatch, repository):
     monkeypatch.chdir(repository)
-    metrics = test_metrics(model, tmp_path, evenly_spaced(model.samples, model.subset['samples']))
+    metrics = measure(model, tmp_path, evenly_spaced(model.samples, model.subset['samples']))
     assert metrics == pytest.approx(dict(model.subset['metrics']), rel=1e-4)
 
 
@@ -25,7 +25,7 @@ def test_subset_gives_the_recorded_metrics(model, tmp_path, monkeypatch, reposit
 @pytest.mark.parametrize('model', MODELS)
 def test_whole_test_set_gives_the_stated_metrics(model, tmp_path, monkeypatch, repository):
     monkeypatch.chdir(repository)
-    metrics = test_metrics(model, tmp_path)
+    metrics = measure(model, tmp_path)
     stated = {name: describe_metric(name, value)[1] for name, value in model.metrics.items()}
     assert {name: describe_metric(name, metrics[name])[1] for name in stated} == stated
 
