@@ -52,7 +52,7 @@ class ResNetCifar(ReadsCheckpoints, ResNet):
 
 
 _cfg = cifar_cfg(pool_size=(4, 4), first_conv='conv1', classifier='fc', fixed_input_size=False)
-default_cfgs = list_cfgs({'resnet18_cifar': _cfg, 'resnet101_cifar': _cfg})
+default_cfgs = list_cfgs({'resnet18_cifar': _cfg, 'resnet18_cifar_small': _cfg, 'resnet101_cifar': _cfg})
 
 
 def _create_resnet_cifar(variant: str, pretrained: bool = False, **kwargs) -> ResNetCifar:
@@ -64,6 +64,13 @@ def resnet18_cifar(pretrained: bool = False, **kwargs) -> ResNetCifar:
     """ResNet-18 with a CIFAR stem."""
     model_args = dict(block=BasicBlock, layers=(2, 2, 2, 2))
     return _create_resnet_cifar('resnet18_cifar', pretrained, **dict(model_args, **kwargs))
+
+
+@register_model
+def resnet18_cifar_small(pretrained: bool = False, **kwargs) -> ResNetCifar:
+    """ResNet-18 with a CIFAR stem and 24, 48, 96, 192 channels: 1.6 M parameters (``rescaps_small``: 1.7 M)."""
+    model_args = dict(block=BasicBlock, layers=(2, 2, 2, 2), channels=(24, 48, 96, 192))
+    return _create_resnet_cifar('resnet18_cifar_small', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
