@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.compat.requirements import explain_outdated
 
 # Extras of this project that install each package that tools and configs import at start.
 EXTRAS = {
@@ -43,12 +44,16 @@ def explain_import_error(error: BaseException | None) -> str | None:
         error: The error, or one raised while it was handled: mmengine wraps it in two others.
 
     Returns:
-        A line that tells how to install the package; None if no package of :data:`EXTRAS` is missing.
+        A line that tells how to install the package; None if no package of :data:`EXTRAS` is missing or outdated.
     """
     while error is not None:
-        package = (error.name or '').partition('.')[0] if isinstance(error, ModuleNotFoundError) else ''
-        if package in EXTRAS and find_spec(package) is None:
-            return describe_missing(package, *EXTRAS[package])
+        package = (error.name or '').partition('.')[0] if isinstance(error, ImportError) else ''
+        if package in EXTRAS:
+            if find_spec(package) is None:
+                return describe_missing(package, *EXTRAS[package])
+            outdated = explain_outdated(*EXTRAS[package])
+            if outdated is not None:
+                return outdated
         error = error.__cause__ or error.__context__
     return None
 
