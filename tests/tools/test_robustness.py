@@ -170,6 +170,7 @@ def test_mistakes(test, models, norb, capsys, monkeypatch):
         *first, '--modes', 'viewpoint'
     )
     assert 'norb tests on other images than digits' in message(*first, *norb)
+    assert message(*first, *first) == f'error: MODEL {" ".join(map(str, first))} is given twice.'
     assert 'images in bytes, and the test pipeline of norb returns torch.float32' in message(*norb, '--modes', 'attack')
     assert '--epsilons must be ascending and in (0, 1], not [0.2, 0.1]' in message(*first, '--epsilons', 0.2, 0.1)
     assert 'checkpoint nowhere.pth does not exist' in message(config, 'nowhere.pth')

@@ -46,8 +46,11 @@ def open_models(args: Namespace) -> list[Model]:
         The models, named by their configs, or by their checkpoints where configs have the same name.
 
     Raises:
-        UserError: A model cannot be opened, or the models test on different images.
+        UserError: A model is given twice or cannot be opened, or the models test on different images.
     """
+    for number, model in enumerate(args.models):
+        if model in args.models[:number]:
+            raise UserError(f'MODEL {" ".join(model)} is given twice.')
     stems = [Path(config).stem for config, _ in args.models]
     models = []
     for stem, (config, checkpoint) in zip(stems, args.models, strict=True):
