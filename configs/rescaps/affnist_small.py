@@ -1,4 +1,4 @@
-# affNIST on a CPU: ResCaps with 4, 8, 8, 8 types, 4 epochs.
+# affNIST on a CPU: ResCaps with 4, 8, 8, 8 types, 4 epochs; tested on one transform of each of the 10,000 digits.
 _base_ = [
     '../_base_/models/rescaps_small.py',
     '../_base_/datasets/affnist.py',
@@ -11,4 +11,4 @@ model = dict(backbone=dict(in_channels=1), head=dict(feature_size=3))
 loading = dict(num_workers=0, persistent_workers=False)
 train_dataloader = loading
 val_dataloader = loading
-test_dataloader = loading
+test_dataloader = dict(dataset=dict(per_digit=1), **loading)
