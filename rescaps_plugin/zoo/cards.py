@@ -19,10 +19,16 @@ def format_table(cards: str = 'rescaps_plugin/zoo/cards') -> str:
     """
     lines = ['| name | data | result on the test set | parameters | file | training |', f'|{" --- |" * 6}']
     for model in read_index():
-        result = ' '.join(describe_metric(model.metric, model.metrics[model.metric]))
-        unit = ' %' if model.task == 'classification' else ''
-        sizes = f'{model.parameters / 1e6:.2f} M | {model.bytes / 1e6:.2f} MB'
-        lines.append(f'| [{model.name}]({cards}/{model.name}.md) | {model.data} | {result}{unit} | {sizes} | {model.time} |')
+        title, value = describe_metric(model.metric, model.metrics[model.metric])
+        cells = (
+            f'[{model.name}]({cards}/{model.name}.md)',
+            model.data,
+            f'{title} {value}',
+            f'{model.parameters / 1e6:.2f} M',
+            f'{model.bytes / 1e6:.2f} MB',
+            model.time,
+        )
+        lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
 
 
