@@ -6,20 +6,26 @@ Their numbers come from the published models and from data that scikit-learn bri
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
-from sklearn.datasets import load_digits
-from torch import Tensor
+from sklearn.datasets import load_sample_image
+from sklearn.linear_model import RidgeCV
+from torch import Tensor, nn
 
-import rescaps_plugin  # noqa: F401
+from rescaps_plugin import zoo
+from rescaps_plugin.analysis.capsule_views import warp_images
+from rescaps_plugin.data.digits import load_digits
 from rescaps_plugin.layers import ResidualPoseRouting
+from rescaps_plugin.pointcloud.datasets import DigitClouds
 
 TEXT, MUTED, LINE = '#1f2937', '#6b7280', '#9ca3af'
 LITERAL, COMPOSED = '#c2410c', '#0f766e'
@@ -68,17 +74,27 @@ def matrices(axes: Axes, x: float, y: float, side: float, values: Tensor, cmap: 
         left = x - side / 2 + k % number * step + (step - size) / 2
         top = y + side / 2 - k // number * step - (step - size) / 2
         extent = (left, left + size, top - size, top)
-        axes.imshow(matrix, cmap, vmin=low, vmax=bound, extent=extent, interpolation='nearest', aspect='auto')
+        axes.imshow(matrix.numpy(), cmap, vmin=low, vmax=bound, extent=extent, interpolation='nearest', aspect='auto')
+
+
+def digits_model() -> tuple[nn.Module, Callable[[np.ndarray], Tensor]]:
+    """Return the published network for Digits, and a function from an 8x8 digit to its input ``[1, 1, h, w]``."""
+    model = timm.create_model('rescaps_tiny.digits', pretrained=True).eval()
+    size, mean, std = (model.pretrained_cfg[key] for key in ('input_size', 'mean', 'std'))
+
+    def preprocess(image: np.ndarray) -> Tensor:
+        image = torch.tensor(image / 16, dtype=torch.float32)[None, None]
+        return (F.interpolate(image, size[1:], mode='bicubic').clamp(0, 1) - mean[0]) / std[0]
+
+    return model, preprocess
 
 
 def digits_layer() -> tuple[ResidualPoseRouting, Tensor]:
-    """Return a ResP layer of the published network for Digits, and the poses ``[1, n * p * p, h, w]`` that it reads."""
-    model = timm.create_model('rescaps_tiny.digits', pretrained=True).eval()
-    image = torch.tensor(load_digits().images[2] / 16, dtype=torch.float32)[None, None]
-    size, mean, std = (model.pretrained_cfg[key] for key in ('input_size', 'mean', 'std'))
+    """Return a ResP layer of the network, and the poses ``[1, n * p * p, h, w]`` that it reads of a digit."""
+    model, preprocess = digits_model()
     layer, read = model.blocks[0].routing2, []
     handle = layer.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-    model((F.interpolate(image, size[1:], mode='bicubic') - mean[0]) / std[0])
+    model(preprocess(load_digits('test', 'classification')[0][2]))
     handle.remove()
     return layer, read[0]
 
@@ -180,7 +196,85 @@ def draw_rpr(path: Path) -> None:
     figure.savefig(path)
 
 
-FIGURES = {'rpr.png': draw_rpr}
+def turned_digits(split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Turn the digits of a split at random, and return what the third block's capsules make of them.
+
+    Returns:
+        Images ``[b, h, w]``, angles ``[b]`` from -45 to 45 degrees, poses ``[b, n * p * p * h * w]`` and activations
+        ``[b, n * h * w]``.
+    """
+    model, preprocess = digits_model()
+    images = torch.cat([preprocess(image) for image in load_digits(split, 'classification')[0]])
+    angles = np.random.RandomState(0).uniform(-45, 45, len(images))
+    fill = images.min().item()
+    turned = [warp_images(image[None], fill, rotation=angle) for image, angle in zip(images, angles, strict=True)]
+    turned = torch.cat(turned)
+    _, poses, activations = model.forward_capsules(turned)[2]
+    return turned[:, 0].numpy(), angles, poses.flatten(1).numpy(), activations.flatten(1).numpy()
+
+
+@torch.no_grad()
+def draw_overview(path: Path) -> None:
+    """Draw what the published models do: the pose of a turned digit, a cut-out, reconstructed clouds."""
+    figure, axes = card(8, 3.1, 160)
+
+    def heading(x: float, title: str, text: str) -> None:
+        write(axes, x, 56.5, title, 11, COMPOSED, weight='bold')
+        write(axes, x, 51.5, text, 8, MUTED)
+
+    def panel(x: float, y: float, width: float, height: float, **options) -> Axes:
+        """Add axes at a place in units of the card."""
+        return figure.add_axes((x / 160, y / 62, width / 160, height / 62), facecolor='none', **options)
+
+    heading(31, 'Classify, and keep the pose', 'which way a digit is turned, read from capsules')
+    _, angles, *train = turned_digits('train')
+    images, true, *test = turned_digits('test')
+    is_three = load_digits('test', 'classification')[1] == 3
+    threes = images[is_three]
+    left, width = 12, 44
+    for angle in range(-30, 31, 15):
+        middle = left + width * (angle + 47) / 94
+        nearest = threes[np.abs(true[is_three] - angle).argmin()]
+        axes.imshow(nearest, 'Greys', extent=(middle - 2.8, middle + 2.8, 42, 47.6), aspect='auto')
+    plot = panel(left, 9, width, 31)
+    for features, held, name, color in zip(train, test, ('poses', 'activations'), (COMPOSED, LINE), strict=True):
+        read = RidgeCV(np.logspace(-2, 4, 13)).fit(features, angles).predict(held)
+        label = f'from {name}: ±{np.abs(read - true).mean():.0f}°'
+        plot.scatter(true, read, 4, color, linewidths=0, label=label, zorder=2 if name == 'poses' else 1)
+    plot.legend(
+        fontsize=7, labelcolor=TEXT, loc='upper left', frameon=False, handletextpad=0, borderpad=0, markerscale=2
+    )
+    plot.set(xlim=(-47, 47), ylim=(-60, 75), xticks=range(-30, 31, 15), yticks=(-45, 0, 45))
+    plot.tick_params(labelsize=7, colors=MUTED, length=2)
+    plot.spines[['top', 'right']].set_visible(False)
+    plot.spines[['left', 'bottom']].set_color(LINE)
+    plot.xaxis.set_major_formatter('{x:.0f}°')
+    plot.yaxis.set_major_formatter('{x:.0f}°')
+
+    heading(86, 'Cut out salient objects', 'without a prompt; 6.2 M parameters')
+    photo = load_sample_image('china.jpg')
+    cutout = zoo.load('icon-rpr_efficientnet-lite0_ecssd').predict(photo).cutout()
+    height = 33 * photo.shape[0] / photo.shape[1]
+    squares = np.indices((16, 24)).sum(0) % 2
+    for y, picture in ((26.5, photo), (3, squares), (3, cutout)):
+        axes.imshow(picture, 'Greys', vmax=8, extent=(69.5, 102.5, y, y + height), aspect='auto')
+
+    heading(135, 'Reconstruct point clouds', 'from 32 latent capsules')
+    clouds = DigitClouds(split='test', num_points=512)
+    predictor = zoo.load('pointcaps-rpr_digitclouds')
+    for x, index in ((113, 8), (133, 3)):
+        cloud = clouds[index]['points']
+        for y, points, color in ((25, cloud, LINE), (1, predictor.predict(cloud).points, COMPOSED)):
+            view = panel(x, y, 24, 25, projection='3d')
+            view.scatter(*(points[:, (0, 2, 1)] * (1, -1, 1)).T, s=3, color=color, linewidths=0)
+            view.set_aspect('equal', adjustable='datalim')
+            view.set_box_aspect((1, 1, 1), zoom=1.6)
+            view.view_init(elev=15, azim=-60)
+            view.axis('off')
+    figure.savefig(path, pil_kwargs=dict(quality=80))  # the photograph takes 340 kB in PNG
+
+
+FIGURES = {'rpr.png': draw_rpr, 'overview.webp': draw_overview}
 
 
 def main() -> None:
