@@ -62,7 +62,9 @@ html_show_copyright = False
 
 def visit_math(translator, node):
     """Write a formula as MathML, which browsers draw without scripts and fonts from the net."""
-    translator.body.append(tex2mathml(node.astext(), as_block=not isinstance(node, math)))
+    inline = isinstance(node, math)
+    formula = tex2mathml(node.astext(), as_block=not inline)
+    translator.body.append(formula if inline else f'<div class="formula">{formula}</div>')
     raise SkipNode
 
 
