@@ -12,10 +12,12 @@ import pkgutil
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 from torch import nn
@@ -29,16 +31,17 @@ from rescaps_plugin.analysis.benchmark.candidates import parse_candidate  # noqa
 from rescaps_plugin.analysis.benchmark.sweep import fill  # noqa: E402
 from rescaps_plugin.cli.config import inner_datasets  # noqa: E402
 from rescaps_plugin.cli.config import load_config as LOAD  # noqa: E402, N812
-from tests.test_pages import PAGES, ROOT, write_checkpoint  # noqa: E402
+from tests.test_pages import OWN_IMAGES, PAGES, ROOT, write_checkpoint  # noqa: E402
 
-BLOCK = re.compile(r'^```shell\n(.*?)^```', re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r'^```(shell|python)\n(.*?)^```', re.DOTALL | re.MULTILINE)
 ARCHIVES = {'CIFAR10': 'cifar-10-batches-py', 'CIFAR100': 'cifar-100-python'}
 CHECKPOINT = r'\S+\.pth|CHECKPOINT'
 SAMPLES = 16
 
 # Replacements for the placeholders of a page.
 PLACEHOLDERS = {
-    'README.md': {'CONFIG': 'configs/icon/icon-rpr_efficientnet-lite0_ecssd.py', 'IMAGE_OR_FOLDER': 'photos'},
+    'docs/openmmlab.md': {'IMAGE_OR_FOLDER': 'photos'},
+    'docs/saliency.md': {'CONFIG': 'configs/icon/icon-rpr_efficientnet-lite0_ecssd.py'},
     'configs/icon/README.md': {'CONFIG': 'configs/icon/icon-rpr_efficientnet-lite0_synthetic.py'},
     'configs/pointcaps/README.md': {
         'CONFIG': 'configs/pointcaps/pointcaps-rpr_digitclouds.py',
@@ -66,9 +69,10 @@ def blocks():
     for page in PAGES:
         text = page.read_text(encoding='utf-8')
         for match in BLOCK.finditer(text):
-            line = text[: match.start(1)].count('\n') + 1
-            name = str(page.relative_to(ROOT))
-            yield pytest.param(name, match[1], id=f'{name}:{line}')
+            if match[1] == 'shell' and page != OWN_IMAGES:
+                line = text[: match.start(2)].count('\n') + 1
+                name = str(page.relative_to(ROOT))
+                yield pytest.param(name, match[2], id=f'{name}:{line}')
 
 
 @pytest.fixture
@@ -85,8 +89,9 @@ def folder(tmp_path, monkeypatch):
     for script in (*(tmp_path / 'bin' / name for name in ('python', 'pip', 'rescaps')), *scripts):
         script.write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" "" >>commands\n')
         script.chmod(0o755)
-    names = [f'{name}/{index}.png' for name in 'xyz' for index in range(3)]
-    own = [f'data/images/{split}/{name}' for split in ('train', 'test') for name in names]
+    counts = {'train': 12, 'test': 3}
+    names = [f'{split}/{name}/{i}' for split, count in counts.items() for name in 'xyz' for i in range(count)]
+    own = [f'data/images/{name}.png' for name in names]
     for image in ('photos/a.jpg', 'photos/b.png', 'photo.jpg', 'digit.png', *own):
         (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.RandomState(0).randint(0, 255, (40, 48, 3), np.uint8)).save(tmp_path / image)
@@ -200,3 +205,22 @@ def run(command, page, load_tool):
 def test_shell_block_runs(page, block, folder, load_tool):
     for command in expand(block, folder):
         run(command, page, load_tool)
+
+
+@pytest.mark.slow
+def test_own_images(folder, load_tool):
+    """The page runs from top to bottom, on a small folder of images; commands that train are shortened."""
+    for language, code in BLOCK.findall(OWN_IMAGES.read_text(encoding='utf-8')):
+        if language == 'shell':
+            for command in expand(code, folder):
+                run(command, 'docs/own_images.md', load_tool)
+            continue
+        environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+        result = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+    for name in ('flowers', 'flowers_timm', 'flowers_torch'):
+        session = onnxruntime.InferenceSession(f'{name}.onnx')
+        (given,) = session.get_inputs()
+        images = np.zeros((1, *given.shape[1:]), np.float32)
+        (scores,) = session.run(None, {given.name: images})
+        assert scores.shape == (1, 3)

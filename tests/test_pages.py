@@ -1,4 +1,4 @@
-"""README pages: every Python block runs as printed, and figures equal those of the metafiles.
+"""Pages: every Python block runs as printed, and figures equal those of the metafiles and of the pages that they cite.
 
 Of a block after ``<!-- not run: REASON -->`` only the imports are run. Scripts with arguments are run by other tests
 (``tools/test_export_dense.py``).
@@ -23,7 +23,9 @@ from rescaps_plugin.cli.config import load_config  # noqa: E402
 from rescaps_plugin.training.runner import build_runner  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md'))]
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md')), *sorted((ROOT / 'docs').glob('*.md'))]
+# Its blocks follow each other: tests/test_page_commands.py runs them in order.
+OWN_IMAGES = ROOT / 'docs/own_images.md'
 BLOCK = re.compile(r'^(<!-- not run: .+ -->\n)?```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
 
 NUMBER = re.compile(r'\d+(?:\.\d+)?')
@@ -33,10 +35,10 @@ def blocks():
     for page in PAGES:
         text = page.read_text(encoding='utf-8')
         for match in BLOCK.finditer(text):
-            if 'sys.argv' in match[2]:
+            if 'sys.argv' in match[2] or page == OWN_IMAGES:
                 continue
             line = text[: match.start(2)].count('\n') + 1
-            name = f'{page.relative_to(ROOT).parent}:{line}'
+            name = f'{page.relative_to(ROOT)}:{line}'
             yield pytest.param(page, match[2], match[1] is not None, id=name)
 
 
@@ -51,6 +53,7 @@ def write_checkpoint(folder, config, path):
 
 @pytest.mark.parametrize(('page', 'code', 'marked'), list(blocks()))
 def test_python_block_runs(page, code, marked, tmp_path):
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     if re.search(r'^_base_ =|\{\{_base_', code, re.MULTILINE):  # a config
         bases = re.findall(r'^_base_ = .*\n', page.read_text(encoding='utf-8'), re.MULTILINE)
         (tmp_path / 'config.py').write_text(code if '_base_ =' in code else bases[0] + code)
@@ -61,7 +64,6 @@ def test_python_block_runs(page, code, marked, tmp_path):
         tree = ast.parse(code)
         tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         code = ast.unparse(tree)
-    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     names = re.findall(r"'(configs/[^']+\.py)',\s*(?:pretrained=)?'([^']+)'", code)
     for config, checkpoint in names:
         pytest.importorskip('mmseg')
@@ -80,7 +82,7 @@ def commands():
         text = page.read_text(encoding='utf-8').replace('\\\n', ' ')
         for command in re.findall(r'(?:python |`)(tools/\w+\.py [^`\n#]+)', text):
             if not re.search(r'[$|;<>]|\.\.\.|MAPS/', command):
-                yield pytest.param(command.strip(), id=f'{page.relative_to(ROOT).parent}-{command.strip()}')
+                yield pytest.param(command.strip(), id=f'{page.relative_to(ROOT)}-{command.strip()}')
 
 
 @pytest.mark.parametrize('command', list(commands()))
@@ -109,15 +111,29 @@ def metafile_results():
 
 @pytest.mark.parametrize(('path', 'model', 'metric', 'value'), list(metafile_results()))
 def test_figures_of_metafiles_are_on_the_page(path, model, metric, value):
-    """Each figure is in a row of the family's page that names the config, and in the root README's table."""
+    """Each figure is in a row of the family's page that names the config."""
     stem = Path(model['Config']).stem
     page = path.with_name('README.md').read_text(encoding='utf-8')
     rows = [line for line in page.splitlines() if line.startswith('|') and re.search(rf'\b{re.escape(stem)}\b', line)]
     figures = {float(number) for row in rows for number in NUMBER.findall(row)}
     assert float(value) in figures, f'{model["Config"]}: {metric} {value} is in no row of {path.parent.name}/README.md'
-    for line in (ROOT / 'README.md').read_text(encoding='utf-8').splitlines():
-        if re.match(rf'\| .+ \| `{re.escape(stem)}[ `].* \| .*%', line):
-            assert float(value) in map(float, NUMBER.findall(line)), line
+
+
+@pytest.mark.parametrize('name', ['README.md', 'docs/why.md'])
+def test_figures_for_and_against_are_on_the_pages_that_are_cited(name):
+    page = ROOT / name
+    text = page.read_text(encoding='utf-8')
+    if name == 'README.md':  # of the first page, the first screen
+        text = text[: text.index('```shell')]
+    links = re.findall(r'(?:\]\(|\]: )([\w./]+\.md)', text)
+    cited = ' '.join((page.parent / link).read_text(encoding='utf-8') for link in {*links} - {'docs/why.md'})
+    figures = re.findall(r'\d+\.\d+', text)
+    assert len(figures) > 10
+    assert not [figure for figure in figures if not re.search(rf'(?<![\d.]){re.escape(figure)}(?!\d)', cited)]
+
+
+def test_first_page_is_short():
+    assert len((ROOT / 'README.md').read_text(encoding='utf-8').splitlines()) <= 150
 
 
 def test_checkpoints_on_pages_and_in_tools_match_the_schedules():

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Install, then train, test and predict on scikit-learn's handwritten digits: a few minutes on two CPU cores. Uses the
-# active virtual environment, or makes .venv.
+# Install what classification needs, then train, test and predict on scikit-learn's handwritten digits: a few minutes on
+# two CPU cores. Uses the active virtual environment, or makes .venv.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+install_tested classification
 
 config=configs/rescaps/digits.py
 out=work_dirs/digits

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Set up what is needed, then check the style and the types and run the tests; arguments go to pytest:
+# Install everything, then check the style and the types and run the tests; arguments go to pytest:
 #   ./tools/run_tests.sh
 #   ./tools/run_tests.sh tests/layers -k routing
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
+install_tested
 
 ruff check .
 ruff format --check .

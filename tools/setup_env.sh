@@ -1,6 +1,5 @@
 # Sourced by quickstart.sh and run_tests.sh: goes to the repository, activates a virtual environment (the active one, or
-# .venv here, made where it is missing) and installs the tested versions and this package into it. What is installed
-# already stays.
+# .venv here, made where it is missing), and defines install_tested. What is installed already stays.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -50,12 +49,24 @@ fi
 # An interrupted venv, or one that uv made, has no pip.
 python -m pip --version >/dev/null 2>&1 || python -m ensurepip >/dev/null
 
-echo "Installing the versions of requirements/tested.txt into $(python -c 'import sys; print(sys.prefix)')"
-echo '(the first time this takes minutes: torch brings about 3 GB of CUDA libraries on Linux)'
-pip_install -r requirements/tested.txt
-# opencv-python needs a desktop's libraries (libGL). The headless build is the same without its windows.
-if ! python -c 'import cv2' 2>/dev/null; then
-    echo 'opencv-python does not load here: taking its headless build'
-    pip_install --force-reinstall --no-deps "$(grep '^opencv-python-headless==' requirements/tested.txt)"
-fi
-pip_install --no-deps --no-build-isolation -e .
+# Install this package with an extra, or with everything in requirements/tested.txt, in the versions of that file:
+#   install_tested classification
+#   install_tested
+install_tested() {
+    local tested=requirements/tested.txt
+    echo "Installing the versions of $tested ${1:+that the extra '$1' needs }into $(python -c 'import sys; print(sys.prefix)')"
+    echo '(the first time this takes minutes: torch brings about 3 GB of CUDA libraries on Linux)'
+    # The package itself is built by the installed setuptools, so that a second run needs no network.
+    if [ -n "${1:-}" ]; then
+        pip_install --constraint "$tested" setuptools
+        pip_install --constraint "$tested" --no-build-isolation -e ".[$1]"
+    else
+        pip_install -r "$tested"
+        pip_install --no-deps --no-build-isolation -e .
+    fi
+    # opencv-python needs a desktop's libraries (libGL). The headless build is the same without its windows.
+    if ! python -c 'import cv2' 2>/dev/null; then
+        echo 'opencv-python does not load here: taking its headless build'
+        pip_install --force-reinstall --no-deps "$(grep '^opencv-python-headless==' "$tested")"
+    fi
+}

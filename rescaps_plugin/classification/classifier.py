@@ -28,8 +28,8 @@ class TimmCapsuleClassifier(CapsulePredictions, TimmClassifier):
     Args:
         *args: Positional arguments of ``timm.create_model``.
         loss: Loss on the activations or their log-odds. Defaults to ``dict(type='SpreadLoss')``.
-        output: ``'activation'`` or ``'logit'``; None is what the loss reads, see
-            :func:`~rescaps_plugin.classification.predictions.choose_output`. Defaults to None.
+        output: ``'activation'`` or ``'logit'``; None is what the loss reads, activations if that is unknown. Defaults
+            to None.
         reconstruction_weight: Weight of the squared error, summed over the image, of what the network's decoder makes
             of the target's capsule; a network of ``reconstruction=True`` needs it. Defaults to 0.
         **kwargs: Other arguments of ``TimmClassifier`` and of ``timm.create_model``: ``model_name``, ``num_classes``,

@@ -39,8 +39,8 @@ class CapsuleClsHead(CapsulePredictions, ClsHead):
         transform_std: Standard deviation that pose transforms start with. Defaults to 0.1.
         deploy: Whether to build the deploy form. Defaults to False.
         loss: Loss on the activations or their log-odds. Defaults to ``dict(type='SpreadLoss')``.
-        output: ``'activation'`` or ``'logit'``; None is what the loss reads, see
-            :func:`~rescaps_plugin.classification.predictions.choose_output`. Defaults to None.
+        output: ``'activation'`` or ``'logit'``; None is what the loss reads, activations if that is unknown. Defaults
+            to None.
         **kwargs: Arguments of mmpretrain's ``ClsHead``: ``topk``, ``cal_acc``, ``init_cfg``.
 
     Raises:

@@ -43,7 +43,7 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
         cfg: The config.
         model: Its model, trained and in eval mode.
         device: Where the model runs: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ...
-        batch_size: Maximum batch size. None: :attr:`default_batch_size`.
+        batch_size: Maximum batch size. None: ``default_batch_size``.
         runtime: ``'torch'``, ``'onnx'`` (ONNX Runtime) or ``'openvino'``.
 
     Raises:
@@ -150,7 +150,7 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
             inputs: Preprocessed inputs ``[batch, ...]``, on the CPU.
 
         Returns:
-            The outputs that :attr:`exporter` names, on the CPU.
+            The outputs that ``exporter`` names, on the CPU.
 
         Raises:
             UserError: The model cannot be exported, or the cache cannot be written.

@@ -48,7 +48,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
     find them and do not change the other parameters; a state without any of the others is that of a plain convolution,
     and loading it turns the layer into that convolution.
 
-    It deploys (:meth:`fuse`) to two plain convolutions around a sigmoid, or without activations to one, which has the
+    It deploys (``fuse()``) to two plain convolutions around a sigmoid, or without activations to one, which has the
     names and the shape of the original. Folding a batch normalisation into ``weight`` and ``bias`` before that
     (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after deployment, there is no ``weight`` that it could be folded into.
 

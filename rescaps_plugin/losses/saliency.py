@@ -125,7 +125,7 @@ def sobel_magnitude(image: Tensor) -> Tensor:
 def contour_iou_loss(logit: Tensor, mask: Tensor, valid: Tensor | None = None) -> Tensor:
     """Contour IoU loss, ``1 - 2 sum(p g) / (sum p^2 + sum g^2)`` per image, ``p`` and ``g`` contours (TSPOANet).
 
-    Contours are those of the probability and of the mask, ``tanh`` of :func:`sobel_magnitude`. Two images without
+    Contours are those of the probability and of the mask, ``tanh`` of ``sobel_magnitude``. Two images without
     contours agree: their loss is 0.
 
     Arguments, result and errors are those of :func:`iou_loss`.

@@ -284,7 +284,8 @@ class RoutedCaps(RoutedNetwork):
             True. Defaults to None.
         output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, for losses on logits
             (cross-entropy, binary cross-entropy, distillation). Defaults to ``'activation'``.
-        drop_rate: Dropout of capsules before the class capsules, see :class:`CapsuleDropout`. Defaults to 0.
+        drop_rate: Dropout of capsules before the class capsules, see
+            :class:`~rescaps_plugin.models.routed_caps.CapsuleDropout`. Defaults to 0.
         drop_path_rate: Must be 0: there is no stochastic depth. Defaults to 0.
         device: Device of the parameters; None is PyTorch's default. Defaults to None.
         dtype: Data type of the parameters; None is PyTorch's default. Defaults to None.

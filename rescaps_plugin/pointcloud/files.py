@@ -161,7 +161,7 @@ def read_points(path: str | Path, num_points: int | None, random: np.random.Rand
     Coordinates are float64: far from the origin, float32 cannot represent the shape. Faces without area get no points.
 
     Args:
-        path: As in :func:`read_geometry`.
+        path: As in ``read_geometry``.
         num_points: Number of points. ``None`` returns all points of a cloud; it is invalid for a mesh.
         random: Random number generator.
 
@@ -169,7 +169,7 @@ def read_points(path: str | Path, num_points: int | None, random: np.random.Rand
         float64 cloud ``[num_points, 3]``.
 
     Raises:
-        CloudError: As in :func:`read_geometry` and :meth:`Geometry.draw`.
+        CloudError: As in ``read_geometry`` and ``Geometry.draw``.
         FileNotFoundError: The file does not exist.
         UserError: trimesh is not installed.
     """

@@ -299,8 +299,9 @@ class PointCapsAE(BaseModel):
         latent_dim: Entries of a latent capsule. Defaults to 64.
         routing: Routing of the latent capsules: ``'rpr'``, residual pose routing, or ``'dynamic'``, routing by
             agreement. Defaults to ``'rpr'``.
-        routing_cfg: Further arguments of :class:`ResidualPoseLatentCaps` (``capsule_types``, ``num_layers``, ...) or
-            :class:`DynamicLatentCaps` (``iterations``). Defaults to None.
+        routing_cfg: Further arguments of :class:`~rescaps_plugin.pointcloud.point_caps.ResidualPoseLatentCaps`
+            (``capsule_types``, ``num_layers``, ...) or of
+            :class:`~rescaps_plugin.pointcloud.point_caps.DynamicLatentCaps` (``iterations``). Defaults to None.
         grid_seed: Seed of the grid coordinates in evaluation. Defaults to 0.
         loss: Loss between the reconstructed and the input cloud. Defaults to ``dict(type='ChamferLoss')``.
         data_preprocessor: As in :class:`mmengine.model.BaseModel`. Defaults to None.

@@ -67,10 +67,10 @@ def blend(image: np.ndarray, colour: Sequence[int]) -> np.ndarray:
 def refine_edge(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     """Estimate the opacity of an object from its saliency map, by closed-form matting with the map as a prior.
 
-    The opacity is 0 or 255 where the map is certain: at most :data:`BACKGROUND` or at least :data:`FOREGROUND`
-    everywhere within :data:`REACH`. In between it minimises ``a' L a + w |a - s|^2`` with the matting Laplacian ``L``
+    The opacity is 0 or 255 where the map is certain: at most ``BACKGROUND`` or at least ``FOREGROUND``
+    everywhere within ``REACH``. In between it minimises ``a' L a + w |a - s|^2`` with the matting Laplacian ``L``
     (Levin et al., *A Closed-Form Solution to Natural Image Matting*, 2008) and the saliency ``s``, on an image of at
-    most :data:`SOLVED_SIDE` pixels. Larger images get the result by local linear models of their colours (He and Sun,
+    most ``SOLVED_SIDE`` pixels. Larger images get the result by local linear models of their colours (He and Sun,
     *Fast Guided Filter*, 2015).
 
     Args:

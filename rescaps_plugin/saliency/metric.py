@@ -40,7 +40,7 @@ class WholeSmeasure(Smeasure):
 
 
 class MapScores(NamedTuple):
-    """Scores of one saliency map; curves are float64 ``[256]`` over :data:`THRESHOLDS`."""
+    """Scores of one saliency map; curves are float64 ``[256]`` over ``THRESHOLDS``."""
 
     mae: float
     s: float

@@ -53,7 +53,7 @@ class SaliencyPrediction:
                 of the object there. Defaults to False.
 
         Returns:
-            Image of mode RGBA: the image, whose opacity is the saliency, multiplied by the image's own opacity.
+            The image in mode RGBA, whose opacity is the saliency, multiplied by the image's own opacity.
         """
         saliency = to_grey(torch.from_numpy(self.saliency))
         return Image.fromarray(cutout(self.image, saliency, self.alpha, refine))

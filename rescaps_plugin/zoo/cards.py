@@ -1,7 +1,7 @@
 """Cards of published models: what a model is, how it was trained and tested, and what it is not good for."""
 
 from rescaps_plugin.cli.outputs import replacing
-from rescaps_plugin.models.published import ZOO, PublishedModel
+from rescaps_plugin.models.published import ZOO, PublishedModel, read_index
 from rescaps_plugin.zoo.tasks import TASKS, describe_metric
 
 
@@ -9,6 +9,27 @@ def write_card(model: PublishedModel) -> None:
     """Write the card of a model to ``rescaps_plugin/zoo/cards``."""
     with replacing(ZOO / 'cards' / f'{model.name}.md') as draft:
         draft.write_text(format_card(model), encoding='utf-8')
+
+
+def format_table(cards: str = 'rescaps_plugin/zoo/cards') -> str:
+    """Format the table of the published models in README.md and on the site as Markdown.
+
+    Args:
+        cards: Folder of the cards, from the page. Defaults to that from the root of the repository.
+    """
+    lines = ['| name | data | result on the test set | parameters | file | training |', f'|{" --- |" * 6}']
+    for model in read_index():
+        title, value = describe_metric(model.metric, model.metrics[model.metric])
+        cells = (
+            f'[{model.name}]({cards}/{model.name}.md)',
+            model.data,
+            f'{title} {value}',
+            f'{model.parameters / 1e6:.2f} M',
+            f'{model.bytes / 1e6:.2f} MB',
+            model.time,
+        )
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
 
 
 def format_card(model: PublishedModel) -> str:

@@ -8,7 +8,7 @@ from rescaps_plugin import zoo
 from rescaps_plugin.cli.main import ROOT
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.models.published import ZOO, read_index
-from rescaps_plugin.zoo.cards import format_card
+from rescaps_plugin.zoo.cards import format_card, format_table
 from rescaps_plugin.zoo.tasks import TASKS, describe_metric
 from tests.zoo.published import MODELS, measure
 
@@ -43,6 +43,11 @@ def test_card_and_metafile_agree_with_the_index(model):
 
 def test_every_card_is_of_a_model():
     assert {path.stem for path in (ZOO / 'cards').glob('*')} == {model.name for model in read_index()}
+
+
+def test_first_page_has_the_table_of_the_index(repository):
+    table = format_table()
+    assert table in (repository / 'README.md').read_text(encoding='utf-8'), f'the table of README.md is now\n\n{table}'
 
 
 def test_lists_by_task():

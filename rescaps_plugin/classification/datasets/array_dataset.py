@@ -18,7 +18,7 @@ class ArrayDataset(BaseDataset, ABC):
 
     Args:
         data_root: Folder of the data.
-        split: One of :attr:`splits`.
+        split: One of ``splits``.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline`` and ``indices``.
 
     Raises:

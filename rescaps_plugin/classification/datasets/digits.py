@@ -13,7 +13,7 @@ from rescaps_plugin.data.digits import load_digits
 class Digits(ArrayDataset):
     """The 1,797 handwritten 8x8 digits of scikit-learn (:func:`sklearn.datasets.load_digits`).
 
-    1,437 are for training and 360 for testing, see :func:`~rescaps_plugin.data.digits.load_digits`. Grey levels are
+    1,437 are for training and 360 for testing, see ``rescaps_plugin.data.digits.load_digits``. Grey levels are
     rescaled from 0 to 16 to 0 to 255.
 
     Args:

@@ -36,7 +36,7 @@ def place_affine(
 ) -> np.ndarray:
     """Transform a digit and put it on a black square canvas, all of its ink inside.
 
-    The linear part is that of :func:`affine_matrix`. Pixels between the source's are interpolated linearly in double
+    The linear part is that of ``affine_matrix``. Pixels between the source's are interpolated linearly in double
     precision, so that every machine makes the same image.
 
     Args:

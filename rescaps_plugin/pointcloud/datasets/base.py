@@ -18,7 +18,7 @@ class PointCloudDataset(BaseDataset, ABC):
 
     Args:
         data_root: Folder of the data.
-        split: One of :attr:`splits`.
+        split: One of ``splits``.
         num_points: Points of a sample; ``None`` returns all points of a cloud.
         seed: Random seed; ``None`` samples different points on every access, from NumPy's global state.
         **kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`, such as ``pipeline`` and ``indices``.
