@@ -20,15 +20,15 @@ from rescaps_plugin.data.folders import find_files, raise_unreadable
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, STANDARD_INPUT
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.export.predictor import make_predictor
 from rescaps_plugin.saliency.cutouts import blend, cutout
 from rescaps_plugin.saliency.drawing import draw_grid, overlay
-from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
+from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture
 from rescaps_plugin.saliency.masks import SALIENT
 from rescaps_plugin.saliency.metric import score_map
+from rescaps_plugin.saliency.predictor import SaliencyPredictor
 from rescaps_plugin.saliency.video import VideoFile, has_ffmpeg
 
-# Default batch size: MMSegmentation warns about every batch whose images differ in size.
-BATCH_SIZE = 1
 # Images in the picture, and rows on the screen.
 PICTURE_ROWS = 8
 SCREEN_ROWS = 10
@@ -47,8 +47,8 @@ def run(cfg: Config, args: Namespace) -> None:
     """
     check_predict_options(args, maps=True)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
-    reader, failures = PictureReader(cfg), []
-    model = load_detector(cfg, args.checkpoint, args.device)
+    predictor, failures = make_predictor(SaliencyPredictor, cfg, args), []
+    reader = predictor.reader
     if args.inputs:
         suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
         paths = find_files(args.inputs, 'images or videos', suffixes, standard_input=STANDARD_INPUT)
@@ -61,8 +61,8 @@ def run(cfg: Config, args: Namespace) -> None:
     rows, shown = [], []
     with MapWriter(out_dir, args.overlay, args.cutout, args.refine, args.background) as writer:
         pictures = iter(track(pictures, 'Predicting', total=total))
-        while batch := list(islice(pictures, args.batch_size or BATCH_SIZE)):
-            for picture, saliency in zip(batch, predict_maps(model, [each.sample for each in batch]), strict=True):
+        while batch := list(islice(pictures, predictor.batch_size)):
+            for picture, saliency in zip(batch, predictor.predict_maps(batch), strict=True):
                 rows.append(describe(picture, saliency, writer.write(picture, saliency)))
                 if len(shown) < PICTURE_ROWS:
                     shown.append((picture, saliency))

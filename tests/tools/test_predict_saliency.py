@@ -3,12 +3,14 @@
 import csv
 import io
 import os
+import shutil
 import struct
 import sys
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tools.saliency import BOXES, SIZES, write_detector, write_images
@@ -75,6 +77,28 @@ def test_folder_as_a_user_types_it(detector, data, run_tool, repository, tmp_pat
         # Pixels far from the box are unchanged.
         np.testing.assert_array_equal(tinted[:2, :2], image[:2, :2])
     assert 'maps/a.png' in result.stdout and (tmp_path / 'out' / 'predictions.png').is_file()
+
+
+@pytest.mark.parametrize(('form', 'suffix'), [('onnx', '.onnx'), ('openvino', '.xml')])
+def test_exported_file(predict, detector, data, load_tool, tmp_path, monkeypatch, form, suffix):
+    """Same maps, overlays and cut-outs as the model's, of the file and of the model in the runtime."""
+    pytest.importorskip(form, reason="needs pip install '.[openvino]'")
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    load_tool('export').main([*detector, '--format', form, '--out', f'model{suffix}', '--dynamic-batch'])
+    options, folders = ['--overlay', '--cutout'], ('maps', 'overlays', 'cutouts')
+    rows = predict(data / 'images', *options)
+    expected = {folder: {row['image']: read(tmp_path / 'out', folder, row) for row in rows} for folder in folders}
+    for model, others in (([f'model{suffix}'], ['--batch-size', '2']), (detector, ['--runtime', form])):
+        shutil.rmtree('out')
+        rows = predict(data / 'images', *options, *others, model=model)
+        for folder, images in expected.items():
+            for row in rows:
+                difference = abs(read(tmp_path / 'out', folder, row) - images[row['image']])
+                assert difference.max() <= 1  # of rounding to 8 bits
+
+
+def read(folder, kind, row):
+    return np.asarray(Image.open(folder / row[kind.removesuffix('s')])).astype(int)
 
 
 def test_test_set_beside_its_masks(predict, capsys, tmp_path):
