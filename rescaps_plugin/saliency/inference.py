@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,7 +201,9 @@ class PictureReader:
             alpha = results['alpha']
         return Picture(source, source, in_colors(results['img']), self.pack(results), alpha=alpha)
 
-    def read_files(self, paths: Sequence[Path], limit: int | None, failures: list[str]) -> Iterator[Picture]:
+    def read_files(
+        self, paths: Sequence[Path], limit: int | None, failures: list[str]
+    ) -> Generator[Picture, None, None]:
         """Read images and frames of videos.
 
         Args:
@@ -225,7 +227,7 @@ class PictureReader:
             except ImageError as error:
                 failures.append(str(error))
 
-    def read_video(self, path: Path, name: str, limit: int | None) -> Iterator[Picture]:
+    def read_video(self, path: Path, name: str, limit: int | None) -> Generator[Picture, None, None]:
         """Read the frames of a video, as :meth:`read_files` does.
 
         Raises:
@@ -263,7 +265,9 @@ class PictureReader:
         """Build the config's test set."""
         return DATASETS.build(self.dataset)
 
-    def read_dataset(self, dataset: BaseDataset, indices: Sequence[int], failures: list[str]) -> Iterator[Picture]:
+    def read_dataset(
+        self, dataset: BaseDataset, indices: Sequence[int], failures: list[str]
+    ) -> Generator[Picture, None, None]:
         """Read samples of a data set, with their masks.
 
         Args:
