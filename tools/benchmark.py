@@ -6,6 +6,7 @@
     python tools/benchmark.py 'ResidualPoseRouting({n})' 'EMRouting({n})' --input-size 17*{n} 8 8 --sweep n=8,16,32
     python tools/benchmark.py --preset deploy
     python tools/benchmark.py --preset gpu
+    python tools/benchmark.py --pipeline icon-rpr_efficientnet-lite0_ecssd
     python tools/benchmark.py --loader configs/rescaps/mnist.py --cfg-options train_dataloader.num_workers=4
 
 A NAME is a model registered in timm, a layer of rescaps_plugin.layers, or a class of a Python file, with any arguments
@@ -17,6 +18,9 @@ every quantity of every round, and benchmark.png if matplotlib is installed.
 
 --loader times the training data loader of a config on its own, in the main process and in workers, and a training step,
 and reports which of the two limits training; the last line is the speed of the loader, `N images/s`.
+
+--pipeline times a salient object detector end to end in PyTorch, ONNX Runtime and OpenVINO: the stages of an image of 1
+megapixel from file to map and cut-out, and the frames per second of a video.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
     python tools/predict.py CONFIG CHECKPOINT photo.jpg
     python tools/predict.py rescaps-small_mnist digit.png      # a published model, by name
+    python tools/predict.py model.onnx photos/                 # a file of tools/export.py (.onnx, .xml)
     python tools/predict.py CONFIG CHECKPOINT photos/ --top-k 5 --format json --out-dir results
     python tools/predict.py CONFIG CHECKPOINT --max-images 25   # the config's own test set, with true labels
     python tools/predict.py configs/icon/icon-v-rpr_duts.py CHECKPOINT photos/ clip.mp4 --overlay --cutout
@@ -19,13 +20,16 @@ from collections.abc import Sequence
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
+    from mmengine.device import get_device
+
     from rescaps_plugin.cli.arguments import (
         add_config_arguments,
-        add_device_argument,
         add_out_dir_argument,
         colour,
         positive_int,
     )
+    from rescaps_plugin.export.exported import read_config
+    from rescaps_plugin.export.formats import RUNTIMES, SUFFIXES, is_exported
     from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
     from rescaps_plugin.training.trained_model import call_by_scope
 
@@ -38,7 +42,7 @@ PREDICTORS = {
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    add_model_arguments(parser)
+    add_model_arguments(parser, exported=SUFFIXES)
     parser.add_argument(
         'inputs',
         nargs='*',
@@ -55,7 +59,15 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--batch-size', type=positive_int, help='images or clouds per batch (default: 32, for saliency maps 1)'
     )
-    add_device_argument(parser)
+    parser.add_argument(
+        '--device', help=f'cpu, cuda, cuda:1, ... (default: {get_device()}; cpu unless --runtime torch)'
+    )
+    parser.add_argument(
+        '--runtime',
+        choices=('torch', *RUNTIMES),
+        help='program that runs the network: PyTorch, ONNX Runtime or OpenVINO (default: torch; for an exported file, '
+        'the one that is installed)',
+    )
     parser.add_argument(
         '--top-k',
         type=positive_int,
@@ -82,13 +94,18 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         help='colour behind cut-outs, such as white or #00b140 (default: transparent)',
     )
     add_config_arguments(parser)
-    return parse_model_arguments(parser, argv)
+    args = parse_model_arguments(parser, argv)
+    in_torch = args.runtime in (None, 'torch') and not is_exported(args.config)
+    args.device = args.device or (get_device() if in_torch else 'cpu')
+    if is_exported(args.config) and not args.inputs:
+        parser.error(f'an INPUT must follow {args.config}: an exported file has no test set')
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     with user_errors():
         args = parse_args(argv)
-        call_by_scope(args, PREDICTORS, args.work_dir)
+        call_by_scope(args, PREDICTORS, args.work_dir, read_config)
 
 
 if __name__ == '__main__':

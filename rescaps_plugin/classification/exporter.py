@@ -10,7 +10,12 @@ from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
 from rescaps_plugin.classification.image_inputs import reads_bgr
-from rescaps_plugin.classification.inference import find_score_activation, load_classifier, predict_scores
+from rescaps_plugin.classification.inference import (
+    find_channels,
+    find_score_activation,
+    load_classifier,
+    predict_scores,
+)
 from rescaps_plugin.classification.recipe import describe_pipeline
 from rescaps_plugin.cli.config import find_test_pipeline
 from rescaps_plugin.cli.errors import UserError
@@ -60,10 +65,10 @@ class ClassifierExporter(Exporter):
         """Return ``(channels, height, width)``, with the size of ``--input-size``, or of the test set's first image."""
         if not self.args.input_size:
             return super().find_input_shape()
-        stem = next((module for module in self.model.modules() if isinstance(module, nn.Conv2d)), None)
-        if stem is None:
+        channels = find_channels(self.model)
+        if channels is None:
             raise UserError('--input-size: the model has no convolution that tells its channels; leave it out.')
-        return (stem.in_channels, *self.args.input_size)
+        return (channels, *self.args.input_size)
 
     def reference(self, inputs: Tensor) -> tuple[Tensor]:
         return (predict_scores(self.model, inputs),)

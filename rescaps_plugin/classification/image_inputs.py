@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmpretrain.registry import TRANSFORMS
 
+from rescaps_plugin.classification.inference import find_channels
 from rescaps_plugin.cli.config import find_test_pipeline, inner_datasets
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.memory_images import ImageInput, load_image
@@ -87,9 +88,8 @@ class ImageFiles(Sequence):
 
 
 def _find_color_type(model: torch.nn.Module) -> str:
-    """Return whether the first convolution of a model takes ``'grayscale'`` or ``'color'`` images."""
-    stem = next((module for module in model.modules() if isinstance(module, torch.nn.Conv2d)), None)
-    channels = 3 if stem is None else stem.in_channels
+    """Return whether a model takes ``'grayscale'`` or ``'color'`` images."""
+    channels = find_channels(model) or 3
     if channels not in (1, 3):
         raise UserError(
             f'the model takes images of {channels} channels; an image file has 1 or 3. Omit INPUT to use the '

@@ -8,26 +8,38 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
 from mmpretrain import get_model
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.transforms.utils import get_transform_idx
 from mmpretrain.models import BaseClassifier
+from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import Tensor, nn
 
 from rescaps_plugin.cli.config import inner_datasets, require, unwrap_test_set
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.export.exported import ExportedModel
+from rescaps_plugin.export.formats import is_exported
 from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.trained_model import open_trained
 
 
-def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier:
+class ExportedClassifier(ExportedModel):
+    """Classifier in an exported file."""
+
+    def __init__(self, cfg: ConfigDict) -> None:
+        super().__init__(cfg)
+        self.data_preprocessor = ClsDataPreprocessor(**cfg.data_preprocessor)
+        self._dataset_meta = dict(classes=cfg.classes)
+
+
+def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier | ExportedClassifier:
     """Build the classifier of a config and load a checkpoint of it.
 
     Args:
         cfg: The config.
-        checkpoint: Path or URL.
+        checkpoint: Path or URL; or that of an exported file, whose metadata are the config.
         device: Where the model runs.
 
     Returns:
@@ -38,12 +50,22 @@ def load_classifier(cfg: Config, checkpoint: str, device: str) -> BaseClassifier
     """
     if cfg.get('default_scope') != 'mmpretrain':
         raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it must be mmpretrain.')
+    if is_exported(checkpoint):
+        return ExportedClassifier(cfg.model)
     model = get_model(unwrap_test_set(cfg), device=device)
     if not isinstance(model, BaseClassifier):
         raise UserError(f'config {cfg.filename} has model.type {cfg.model.type}, which is not an image classifier.')
     meta = load_weights(model, checkpoint).get('meta', {})
     model._dataset_meta = {**model._dataset_meta, **meta.get('dataset_meta', {})}
     return model.eval()
+
+
+def find_channels(model: nn.Module) -> int | None:
+    """Return the number of channels of a classifier's images; None if it has no convolution that tells."""
+    if isinstance(model, ExportedClassifier):
+        return model.input_size[0]
+    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    return None if stem is None else stem.in_channels
 
 
 def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Config, BaseClassifier]:

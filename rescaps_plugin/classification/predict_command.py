@@ -25,6 +25,7 @@ from rescaps_plugin.data.folders import find_files, raise_unreadable
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, STANDARD_INPUT, ImageError
 from rescaps_plugin.data.pictures import to_picture
 from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.export.predictor import make_predictor
 
 # Images in the picture, and rows on the screen.
 PICTURE_TILES = 25
@@ -44,7 +45,7 @@ def run(cfg: Config, args: Namespace) -> None:
     """
     check_predict_options(args, classes=True)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
-    predictor = ClassPredictor(cfg, args.checkpoint, args.device, args.batch_size)
+    predictor = make_predictor(ClassPredictor, cfg, args)
     if args.inputs:
         paths = find_files(args.inputs, 'images', IMAGE_SUFFIXES, standard_input=STANDARD_INPUT)
         samples = ImageFiles(paths, predictor.reader)

@@ -51,12 +51,12 @@ class ClassPredictor(Predictor[ImageInput, dict, ClassPrediction]):
 
     Args:
         cfg: The config.
-        checkpoint: Path or URL.
+        checkpoint: Path or URL; or that of an exported file, whose metadata are the config.
         device: Where the model runs. Defaults to ``'cpu'``.
         batch_size: Maximum batch size. Images whose sizes the test pipeline leaves different are put into separate
             batches. Defaults to None: 32.
         runtime: ``'torch'``, ``'onnx'`` or ``'openvino'``; see :class:`~rescaps_plugin.export.predictor.Predictor`.
-            Defaults to ``'torch'``.
+            Defaults to None: ``'torch'``, or the one that runs the exported file.
         trust_checkpoint: Whether the checkpoint may hold Python objects, which can run any code. Defaults to False.
 
     Raises:
@@ -81,7 +81,7 @@ class ClassPredictor(Predictor[ImageInput, dict, ClassPrediction]):
         checkpoint: str,
         device: str = 'cpu',
         batch_size: int | None = None,
-        runtime: str = 'torch',
+        runtime: str | None = None,
         trust_checkpoint: bool = False,
     ) -> None:
         cfg, model = load_trained(cfg, checkpoint, load_classifier, trust_checkpoint)

@@ -139,6 +139,7 @@ class Exporter(ABC):
         return {
             'task': self.task,
             'input_size': self.input_shape,
+            'dynamic_batch': self.args.dynamic_batch,
             **self.describe(),
             'test_pipeline': find_test_pipeline(self.cfg),
             'config': Path(self.args.config).name,

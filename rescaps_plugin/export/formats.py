@@ -144,6 +144,16 @@ def _load_onnx(path: Path, device: str = 'cpu') -> Run:
     return lambda inputs: tuple(map(torch.from_numpy, session.run(None, {name: inputs.cpu().numpy()})))
 
 
+def _read_onnx_metadata(path: Path) -> str | None:
+    from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4  # errors are raised, too
+    session = InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    return session.get_modelmeta().custom_metadata_map.get(METADATA)
+
+
 def _onnx_devices() -> tuple[str, ...]:
     from onnxruntime import get_available_providers
 
@@ -182,6 +192,12 @@ def _load_openvino(path: Path, device: str = 'cpu', precision: str = 'f32') -> R
         return tuple(map(torch.from_numpy, request.infer(inputs.cpu().numpy(), share_outputs=False).to_tuple()))
 
     return run
+
+
+def _read_openvino_metadata(path: Path) -> str | None:
+    model = _openvino_core().read_model(path)
+    place = ['framework', METADATA]
+    return model.get_rt_info(place).value if model.has_rt_info(place) else None
 
 
 def _run_module(module: Callable[[Tensor], Tensor | tuple[Tensor, ...]]) -> Run:
@@ -246,40 +262,75 @@ def find_format(name: str) -> Format:
 
 
 class Runtime(NamedTuple):
-    """Program that runs ONNX files.
+    """Program that runs exported files.
 
     Args:
-        packages: Required packages, including those that write the files.
-        extra: Extra of this project that installs them.
+        package: Its package.
+        suffixes: Suffixes of the files that it runs.
+        extra: Extra of this project that installs it, and the packages that write ONNX files.
         devices: Function that returns the kinds of devices that it runs on.
         load: Function that reads a file, for a device, and returns a function that runs it. OpenVINO's also takes the
             precision, ``'f32'`` or ``'bf16'``.
+        read_metadata: Function that returns the metadata of a file as JSON; None if it has none of this project.
     """
 
-    packages: tuple[str, ...]
+    package: str
+    suffixes: tuple[str, ...]
     extra: str
     devices: Callable[[], tuple[str, ...]]
     load: Callable[..., Run]
+    read_metadata: Callable[[Path], str | None]
 
 
 RUNTIMES = {
-    'onnx': Runtime(_ONNX, 'export', _onnx_devices, _load_onnx),
-    'openvino': Runtime(_OPENVINO, 'openvino', lambda: ('cpu',), _load_openvino),
+    'onnx': Runtime('onnxruntime', ('.onnx',), 'export', _onnx_devices, _load_onnx, _read_onnx_metadata),
+    'openvino': Runtime(
+        'openvino', ('.xml', '.onnx'), 'openvino', lambda: ('cpu',), _load_openvino, _read_openvino_metadata
+    ),
 }
 
 
-def find_runtime(name: str, device: str) -> Runtime:
+# Suffixes of the files that runtimes run.
+SUFFIXES = tuple(dict.fromkeys(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes))
+
+
+def is_exported(path: str | Path) -> bool:
+    """Return whether a path is that of a file for a runtime, by its suffix."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def choose_runtime(path: Path, name: str | None = None) -> str:
+    """Return the runtime for a file: the given one, or else the first that is installed.
+
+    Args:
+        path: The file.
+        name: One of ``RUNTIMES``, or ``'torch'``. Defaults to None.
+
+    Raises:
+        UserError: The runtime does not run files of this format.
+    """
+    fitting = [each for each, runtime in RUNTIMES.items() if path.suffix.lower() in runtime.suffixes]
+    if name is None:
+        return next((each for each in fitting if find_spec(RUNTIMES[each].package)), fitting[0])
+    if name not in fitting:
+        raise UserError(f'runtime {name!r} does not run {path}; {" and ".join(map(repr, fitting))} can.')
+    return name
+
+
+def find_runtime(name: str, device: str, exports: bool = True) -> Runtime:
     """Return a runtime whose packages are installed and which runs on a device.
 
     Args:
         name: One of ``RUNTIMES``.
         device: Device of PyTorch, such as ``'cpu'`` or ``'cuda:1'``.
+        exports: Whether ONNX files are to be written for it. Defaults to True.
 
     Raises:
         UserError: Required packages are missing, or the runtime, as it is installed, does not run on the device.
     """
     runtime = RUNTIMES[name]
-    _require_packages(f'runtime {name!r}', runtime.packages, runtime.extra)
+    packages = dict.fromkeys([*(_ONNX if exports else ()), runtime.package])
+    _require_packages(f'runtime {name!r}', [*packages], runtime.extra)
     devices = runtime.devices()
     if torch.device(device).type not in devices:
         hint = '; onnxruntime-gpu has CUDA' if name == 'onnx' else ''

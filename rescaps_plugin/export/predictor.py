@@ -23,13 +23,35 @@ from torch import Tensor, nn
 from rescaps_plugin import __version__
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import check_folder_writable, replacing
-from rescaps_plugin.export.exporter import Exporter
-from rescaps_plugin.export.formats import RUNTIMES, Run, find_runtime
+from rescaps_plugin.export.exported import ExportedModel
+from rescaps_plugin.export.exporter import Exporter, shape_text
+from rescaps_plugin.export.formats import RUNTIMES, Run, choose_runtime, find_runtime
 from rescaps_plugin.layers.checks import check_choice, check_positive
 
 Input = TypeVar('Input')
 Sample = TypeVar('Sample')
 Result = TypeVar('Result')
+
+
+PredictorType = TypeVar('PredictorType', bound='Predictor')
+
+
+def make_predictor(kind: type[PredictorType], cfg: Config, args: Namespace) -> PredictorType:
+    """Return the predictor of a trained model, by the arguments of ``tools/predict.py``.
+
+    Args:
+        kind: Its class, which takes a config, a checkpoint, and the options named here.
+        cfg: The config.
+        args: The arguments.
+    """
+    return kind(
+        cfg,
+        args.checkpoint,
+        device=args.device,
+        batch_size=args.batch_size,
+        runtime=args.runtime,
+        trust_checkpoint=args.trust_checkpoint,
+    )
 
 
 class Predictor(ABC, Generic[Input, Sample, Result]):
@@ -39,12 +61,21 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
     input, into ``rescaps`` in the cache of ``torch.hub`` (``~/.cache/torch/hub``, or below ``TORCH_HOME``). Later
     predictors of the same model use the file again. The number of threads is ``torch.get_num_threads()``.
 
+    The model may also be a file of ``tools/export.py``, ONNX or OpenVINO. Then ``cfg`` is
+    ``rescaps_plugin.export.exported.read_config(FILE)``, and the path of the file takes the place of the checkpoint.
+
     Args:
         cfg: The config.
-        model: Its model, trained and in eval mode.
+        model: Its model, trained and in eval mode; or what an exported file says of it.
         device: Where the model runs: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ...
+<<<<<<< HEAD
         batch_size: Maximum batch size. None: ``default_batch_size``.
         runtime: ``'torch'``, ``'onnx'`` (ONNX Runtime) or ``'openvino'``.
+=======
+        batch_size: Maximum batch size. None: :attr:`default_batch_size`.
+        runtime: ``'torch'``, ``'onnx'`` (ONNX Runtime) or ``'openvino'``. None: ``'torch'``, and for an exported file
+            the first of the others that is installed and runs it.
+>>>>>>> deploy
 
     Raises:
         ValueError: ``batch_size`` is not positive, or the runtime is unknown.
@@ -54,23 +85,27 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
     exporter: type[Exporter]
     default_batch_size: int
 
-    def __init__(self, cfg: Config, model: nn.Module, device: str, batch_size: int | None, runtime: str) -> None:
+    def __init__(
+        self, cfg: Config, model: nn.Module, device: str, batch_size: int | None, runtime: str | None = None
+    ) -> None:
         self.cfg = cfg
         self.name = Path(cfg.filename or 'a config').name
         self.batch_size = self.default_batch_size if batch_size is None else batch_size
         check_positive(batch_size=self.batch_size)
-        check_choice('runtime', runtime, ('torch', *RUNTIMES))
-        self.runtime = runtime
+        if runtime is not None:
+            check_choice('runtime', runtime, ('torch', *RUNTIMES))
+        exported = isinstance(model, ExportedModel)
+        self.runtime = choose_runtime(model.file, runtime) if exported else runtime or 'torch'
         self.device = str(device)
         try:
             torch.device(self.device)
-            if runtime == 'torch':
+            if self.runtime == 'torch':
                 torch.empty(0, device=self.device)
         except (AssertionError, RuntimeError) as error:
             raise UserError(f'device {self.device!r} is not available: {str(error).splitlines()[0]}') from error
-        if runtime != 'torch':
-            find_runtime(runtime, self.device)
-        self.model = model.to(self.device if runtime == 'torch' else 'cpu')
+        if self.runtime != 'torch':
+            find_runtime(self.runtime, self.device, exports=not exported)
+        self.model = model.to(self.device if self.runtime == 'torch' else 'cpu')
         self._runs: dict[tuple[int, ...], Run] = {}
 
     def __repr__(self) -> str:
@@ -153,15 +188,26 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
             The outputs that ``exporter`` names, on the CPU.
 
         Raises:
-            UserError: The model cannot be exported, or the cache cannot be written.
+            UserError: The model cannot be exported, or the cache cannot be written; or the file of an exported model
+                takes inputs of another size.
         """
         shape = tuple(inputs.shape[1:])
         if shape not in self._runs:
             self._runs[shape] = RUNTIMES[self.runtime].load(self._find_file(shape), self.device)
-        return self._runs[shape](inputs)
+        run = self._runs[shape]
+        if isinstance(self.model, ExportedModel) and not self.model.dynamic_batch:
+            return tuple(map(torch.cat, zip(*map(run, inputs.split(1)), strict=True)))
+        return run(inputs)
 
     def _find_file(self, shape: tuple[int, ...]) -> Path:
-        """Return the exported model for inputs of a shape, from the cache or newly written there."""
+        """Return the exported model for inputs of a shape: the given file, or one of the cache, written if need be."""
+        if isinstance(self.model, ExportedModel):
+            if shape != self.model.input_size:
+                raise UserError(
+                    f'{self.model.file} takes {self.exporter.sample}s of {shape_text(self.model.input_size)}, not '
+                    f'{shape_text(shape)}; rescaps export --input-size writes it for another size.'
+                )
+            return self.model.file
         path = Path(torch.hub.get_dir(), 'rescaps', f'{self._digest(shape)}.onnx')
         if path.is_file():
             return path

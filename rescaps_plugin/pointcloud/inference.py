@@ -5,17 +5,21 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.dataset import BaseDataset, Compose, default_collate
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset, default_collate
+from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from rescaps_plugin.cli.config import find_test_pipeline, require, with_pipeline
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.export.exported import ExportedModel
+from rescaps_plugin.export.formats import is_exported
 from rescaps_plugin.pointcloud.drawing import capsule_colors
 from rescaps_plugin.pointcloud.files import CloudError, Geometry, read_geometry
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
@@ -23,12 +27,21 @@ from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.trained_model import open_trained
 
 
-def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE:
+class ExportedAutoencoder(ExportedModel):
+    """Point capsule autoencoder in an exported file."""
+
+    def __init__(self, cfg: ConfigDict) -> None:
+        super().__init__(cfg)
+        self.data_preprocessor = BaseDataPreprocessor()
+        self.decoder = SimpleNamespace(num_points=self.input_size[0])
+
+
+def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE | ExportedAutoencoder:
     """Build the model of a config and load a checkpoint of it.
 
     Args:
         cfg: The config.
-        checkpoint: Path or URL.
+        checkpoint: Path or URL; or that of an exported file, whose metadata are the config.
         device: Where the model runs.
 
     Returns:
@@ -37,6 +50,8 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE:
     Raises:
         UserError: The config's model is not a :class:`PointCapsAE`, or the checkpoint belongs to another model.
     """
+    if is_exported(checkpoint):
+        return ExportedAutoencoder(cfg.model)
     model = MODELS.build(cfg.model)
     if not isinstance(model, PointCapsAE):
         raise UserError(f'config {cfg.filename}: model.type must be PointCapsAE, it is {type(model).__name__}.')
@@ -76,7 +91,9 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
     return DATASETS.build(with_pipeline(dataset, find_test_pipeline(cfg)))
 
 
-def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, failures: list[str]) -> Iterator[dict]:
+def read_samples(
+    paths: Sequence[Path], prepare: Callable[[dict], dict], num_points: int, failures: list[str]
+) -> Iterator[dict]:
     """Read cloud and mesh files as samples.
 
     Clouds of up to ``num_points`` points are used unchanged; from larger ones, and from the surface of meshes,
@@ -84,7 +101,7 @@ def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, f
 
     Args:
         paths: The files.
-        pipeline: Test pipeline of a config.
+        prepare: Test pipeline of a config.
         num_points: Maximum number of points of a sample.
         failures: List that the error messages of unusable files are appended to.
 
@@ -92,7 +109,6 @@ def read_samples(paths: Sequence[Path], pipeline: list[dict], num_points: int, f
         The samples. Their data samples have ``points_of_file``, the number of points of a cloud or vertices of a mesh,
         and ``is_mesh``.
     """
-    prepare = Compose(pipeline)
     for index, path in enumerate(paths):
         try:
             sample = prepare_geometry(read_geometry(path), prepare, num_points)
@@ -129,15 +145,14 @@ def in_input_units(points: Tensor, sample: BaseDataElement) -> np.ndarray:
     return points.double().cpu().numpy() * sample.get('radius', 1.0) + sample.get('centre', 0.0)
 
 
-def write_ply(path: Path, sample: BaseDataElement, latent_capsules: int) -> None:
-    """Write a reconstruction as PLY, in the coordinates of its input, coloured by latent capsule.
+def write_ply(path: Path, points: np.ndarray, latent_capsules: int) -> None:
+    """Write a reconstruction as PLY, coloured by latent capsule.
 
     Args:
         path: PLY file to write.
-        sample: Sample from :func:`predict`.
+        points: The reconstruction, ``[n, 3]``.
         latent_capsules: Number of latent capsules of the model.
     """
-    points = in_input_units(sample.pred_points, sample)
     rows = np.empty(len(points), [('points', '<f8', 3), ('colors', 'u1', 3)])
     rows['points'], rows['colors'] = points, capsule_colors(len(points), latent_capsules)
     properties = [f'property double {axis}' for axis in 'xyz']

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from rescaps_plugin.cli.config import find_test_pipeline, require
@@ -49,11 +50,12 @@ class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
 
     Args:
         cfg: The config.
-        checkpoint: Path or URL.
+        checkpoint: Path or URL; or that of an exported file, whose metadata are the config.
         device: Where the model runs. Defaults to ``'cpu'``.
         batch_size: Maximum batch size. Clouds of different sizes are put into separate batches. Defaults to None: 32.
         runtime: ``'torch'``, ``'onnx'`` or ``'openvino'``; see :class:`~rescaps_plugin.export.predictor.Predictor`.
-            Clouds of fewer points than the model's need an export for every size. Defaults to ``'torch'``.
+            Clouds of fewer points than the model's need an export for every size. Defaults to None: ``'torch'``, or
+            the one that runs the exported file.
         trust_checkpoint: Whether the checkpoint may hold Python objects, which can run any code. Defaults to False.
 
     Raises:
@@ -78,7 +80,7 @@ class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
         checkpoint: str,
         device: str = 'cpu',
         batch_size: int | None = None,
-        runtime: str = 'torch',
+        runtime: str | None = None,
         trust_checkpoint: bool = False,
     ) -> None:
         cfg, model = load_trained(cfg, checkpoint, load_model, trust_checkpoint)
@@ -96,14 +98,32 @@ class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
     def batch_key(self, sample: dict) -> torch.Size:
         return sample['inputs'].shape
 
-    @torch.no_grad()
     def predict_batch(self, samples: Sequence[dict]) -> list[CloudPrediction]:
+        return [
+            CloudPrediction(in_input_units(points, sample), latent.numpy())
+            for _, points, latent, sample in self._reconstruct(samples)
+        ]
+
+    def reconstruct(self, samples: Iterable[dict]) -> Iterator[tuple[Tensor, Tensor, Tensor, BaseDataElement]]:
+        """Reconstruct samples.
+
+        Args:
+            samples: Samples packed by the test pipeline. Clouds of different sizes are put into separate batches.
+
+        Yields:
+            The cloud ``[n, 3]``, its reconstruction ``[n, 3]`` and its latent capsules ``[capsules, dim]``, on the CPU,
+            and its data sample, in input order.
+        """
+        for batch in self._batches(samples, self.batch_size):
+            yield from self._reconstruct(batch)
+
+    @torch.no_grad()
+    def _reconstruct(self, samples: Sequence[dict]) -> Iterator[tuple[Tensor, Tensor, Tensor, BaseDataElement]]:
         data = self.model.data_preprocessor(default_collate(samples))
         run = self.network if self.runtime == 'torch' else self.run_file
-        return [
-            CloudPrediction(in_input_units(points, sample), latent.cpu().numpy())
-            for points, latent, sample in zip(*run(data['inputs']), data['data_samples'], strict=True)
-        ]
+        points, latent = (output.cpu() for output in run(data['inputs']))
+        clouds = [sample['inputs'] for sample in samples]
+        return zip(clouds, points, latent, [sample.cpu() for sample in data['data_samples']], strict=True)
 
 
 def _check_points(points: np.ndarray | Tensor, source: str) -> np.ndarray:

@@ -120,4 +120,4 @@ class DetectorExporter(Exporter):
                 'resize float values to input_size, without regard to proportions: bilinear, with antialiasing, pixel '
                 'centres at half a pixel',
             )
-        return {**images, 'recipe': recipe}
+        return {**images, 'align_corners': self.model.align_corners, 'recipe': recipe}

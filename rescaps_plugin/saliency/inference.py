@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset, Compose, pseudo_collate
 from mmengine.registry import DATASETS
 from mmseg.models.segmentors import BaseSegmentor
@@ -28,6 +29,8 @@ from rescaps_plugin.data.images import ImageError, read_alpha, read_image
 from rescaps_plugin.data.memory_images import ImageInput, load_image
 from rescaps_plugin.data.pipelines import IMAGE_LOADERS, loads_image
 from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.export.exported import ExportedModel
+from rescaps_plugin.export.formats import is_exported
 from rescaps_plugin.saliency.data_preprocessor import SaliencyDataPreProcessor
 from rescaps_plugin.saliency.metric import saliency_of, to_grey
 from rescaps_plugin.training.checkpoint_loader import load_weights
@@ -66,12 +69,30 @@ class Picture:
     video: tuple[str, float] | None = None
 
 
-def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
+class ExportedDetector(ExportedModel):
+    """Salient object detector in an exported file."""
+
+    postprocess_result = BaseSegmentor.postprocess_result
+
+    def __init__(self, cfg: ConfigDict) -> None:
+        super().__init__(cfg)
+        options = cfg.data_preprocessor
+        self.data_preprocessor = SaliencyDataPreProcessor(
+            mean=options.mean,
+            std=options.std,
+            bgr_to_rgb=options.to_rgb,
+            test_size=self.input_size[1:] if 'resize' in cfg else None,
+        )
+        self.align_corners = cfg.align_corners
+        self.decode_head = SimpleNamespace(out_channels=1, threshold=0.5)
+
+
+def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor | ExportedDetector:
     """Build the detector of a config and load a checkpoint of it.
 
     Args:
         cfg: The config.
-        checkpoint: Path or URL.
+        checkpoint: Path or URL; or that of an exported file, whose metadata are the config.
         device: Where the model runs.
 
     Returns:
@@ -82,6 +103,8 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
     """
     if cfg.get('default_scope') != 'mmseg':
         raise UserError(f'config {cfg.filename} has default_scope {cfg.get("default_scope")!r}; it must be mmseg.')
+    if is_exported(checkpoint):
+        return ExportedDetector(cfg.model)
     model = MODELS.build(cfg.model)
     channels = getattr(getattr(model, 'decode_head', None), 'out_channels', None)
     if not isinstance(model, BaseSegmentor) or channels not in (1, 2):
@@ -93,10 +116,24 @@ def load_detector(cfg: Config, checkpoint: str, device: str) -> BaseSegmentor:
     return model.to(device).eval()
 
 
-def resizes_images(model: BaseSegmentor) -> bool:
+def resizes_images(model: BaseSegmentor | ExportedDetector) -> bool:
     """Return whether a detector resizes images, so that those of a batch may differ in size."""
     preprocessor = model.data_preprocessor
     return isinstance(preprocessor, SaliencyDataPreProcessor) and preprocessor.test_size is not None
+
+
+def check_sizes(model: BaseSegmentor | ExportedDetector, samples: Sequence[dict]) -> None:
+    """Check that samples fit into one batch.
+
+    Raises:
+        UserError: Images differ in size, and the model does not resize them.
+    """
+    shapes = {tuple(sample['inputs'].shape) for sample in samples}
+    if len(shapes) > 1 and not resizes_images(model):
+        raise UserError(
+            f'images of a batch differ in size, [channels, height, width]: {sorted(shapes)[:3]}. Set test_size of '
+            'SaliencyDataPreProcessor, or use --batch-size 1.'
+        )
 
 
 def predict_maps(model: BaseSegmentor, samples: Sequence[dict]) -> list[np.ndarray]:
@@ -112,12 +149,7 @@ def predict_maps(model: BaseSegmentor, samples: Sequence[dict]) -> list[np.ndarr
     Raises:
         UserError: Images differ in size, and the model does not resize them.
     """
-    shapes = {tuple(sample['inputs'].shape) for sample in samples}
-    if len(shapes) > 1 and not resizes_images(model):
-        raise UserError(
-            f'images of a batch differ in size, [channels, height, width]: {sorted(shapes)[:3]}. Set test_size of '
-            'SaliencyDataPreProcessor, or use --batch-size 1.'
-        )
+    check_sizes(model, samples)
     return [to_grey(saliency) for saliency in predict_saliency(model, samples)]
 
 
@@ -169,7 +201,9 @@ class PictureReader:
             alpha = results['alpha']
         return Picture(source, source, in_colors(results['img']), self.pack(results), alpha=alpha)
 
-    def read_files(self, paths: Sequence[Path], limit: int | None, failures: list[str]) -> Iterator[Picture]:
+    def read_files(
+        self, paths: Sequence[Path], limit: int | None, failures: list[str]
+    ) -> Generator[Picture, None, None]:
         """Read images and frames of videos.
 
         Args:
@@ -193,7 +227,7 @@ class PictureReader:
             except ImageError as error:
                 failures.append(str(error))
 
-    def read_video(self, path: Path, name: str, limit: int | None) -> Iterator[Picture]:
+    def read_video(self, path: Path, name: str, limit: int | None) -> Generator[Picture, None, None]:
         """Read the frames of a video, as :meth:`read_files` does.
 
         Raises:
@@ -231,7 +265,9 @@ class PictureReader:
         """Build the config's test set."""
         return DATASETS.build(self.dataset)
 
-    def read_dataset(self, dataset: BaseDataset, indices: Sequence[int], failures: list[str]) -> Iterator[Picture]:
+    def read_dataset(
+        self, dataset: BaseDataset, indices: Sequence[int], failures: list[str]
+    ) -> Generator[Picture, None, None]:
         """Read samples of a data set, with their masks.
 
         Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -14,24 +15,30 @@ from rich.progress import track
 
 from rescaps_plugin.cli.arguments import check_predict_options
 from rescaps_plugin.cli.extras import import_extra
-from rescaps_plugin.cli.outputs import choose_out_dir
+from rescaps_plugin.cli.outputs import choose_out_dir, replacing
 from rescaps_plugin.cli.tables import show, write_table
 from rescaps_plugin.data.folders import find_files, raise_unreadable
 from rescaps_plugin.data.images import IMAGE_SUFFIXES, STANDARD_INPUT
 from rescaps_plugin.data.pictures import to_picture
+from rescaps_plugin.data.prefetch import prefetch
 from rescaps_plugin.data.subset import evenly_spaced
+from rescaps_plugin.export.predictor import make_predictor
 from rescaps_plugin.saliency.cutouts import blend, cutout
 from rescaps_plugin.saliency.drawing import draw_grid, overlay
-from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture, PictureReader, load_detector, predict_maps
+from rescaps_plugin.saliency.inference import VIDEO_SUFFIXES, Picture
 from rescaps_plugin.saliency.masks import SALIENT
 from rescaps_plugin.saliency.metric import score_map
+from rescaps_plugin.saliency.predictor import SaliencyPredictor
 from rescaps_plugin.saliency.video import VideoFile, has_ffmpeg
 
-# Default batch size: MMSegmentation warns about every batch whose images differ in size.
-BATCH_SIZE = 1
 # Images in the picture, and rows on the screen.
 PICTURE_ROWS = 8
 SCREEN_ROWS = 10
+# Pictures that are read ahead of the network, and maps that are predicted ahead of the writer.
+PICTURES_AHEAD = 4
+
+Pictures = Generator[Picture, None, None]
+Predictions = Generator[tuple[Picture, np.ndarray], None, None]
 
 
 def run(cfg: Config, args: Namespace) -> None:
@@ -47,8 +54,8 @@ def run(cfg: Config, args: Namespace) -> None:
     """
     check_predict_options(args, maps=True)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'predictions')
-    reader, failures = PictureReader(cfg), []
-    model = load_detector(cfg, args.checkpoint, args.device)
+    predictor, failures = make_predictor(SaliencyPredictor, cfg, args), []
+    reader = predictor.reader
     if args.inputs:
         suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
         paths = find_files(args.inputs, 'images or videos', suffixes, standard_input=STANDARD_INPUT)
@@ -60,9 +67,8 @@ def run(cfg: Config, args: Namespace) -> None:
 
     rows, shown = [], []
     with MapWriter(out_dir, args.overlay, args.cutout, args.refine, args.background) as writer:
-        pictures = iter(track(pictures, 'Predicting', total=total))
-        while batch := list(islice(pictures, args.batch_size or BATCH_SIZE)):
-            for picture, saliency in zip(batch, predict_maps(model, [each.sample for each in batch]), strict=True):
+        with closing(predict_ahead(predictor, pictures)) as predictions:
+            for picture, saliency in track(predictions, 'Predicting', total=total):
                 rows.append(describe(picture, saliency, writer.write(picture, saliency)))
                 if len(shown) < PICTURE_ROWS:
                     shown.append((picture, saliency))
@@ -74,11 +80,35 @@ def run(cfg: Config, args: Namespace) -> None:
     raise_unreadable(failures)
 
 
+def predict_pictures(predictor: SaliencyPredictor, pictures: Pictures) -> Predictions:
+    """Predict pictures, batch by batch.
+
+    Args:
+        predictor: The predictor.
+        pictures: The pictures.
+
+    Yields:
+        The pictures and their maps, uint8 ``[height, width]``, in input order.
+    """
+    with closing(pictures):
+        while batch := list(islice(pictures, predictor.batch_size)):
+            yield from zip(batch, predictor.predict_maps(batch), strict=True)
+
+
+def predict_ahead(predictor: SaliencyPredictor, pictures: Pictures) -> Predictions:
+    """Predict pictures as :func:`predict_pictures`, where reading, the network and the consumer overlap in threads.
+
+    At most :data:`PICTURES_AHEAD` pictures wait for the network, and as many for the consumer.
+    """
+    return prefetch(predict_pictures(predictor, prefetch(pictures, PICTURES_AHEAD)), PICTURES_AHEAD)
+
+
 class MapWriter:
     """Writer of the files of pictures: maps always, overlays and cut-outs on demand.
 
     All are PNG files at the picture's size, except for the overlays and cut-outs of a video, which form videos. Without
-    imageio-ffmpeg, which encodes alpha channels, the frames of transparent cut-outs are PNG files, too.
+    imageio-ffmpeg, which encodes alpha channels, the frames of transparent cut-outs are PNG files, too. Files appear
+    when they are complete: videos at the end of the block, unless it raises.
 
     Args:
         folder: Folder for ``maps``, ``overlays`` and ``cutouts``.
@@ -111,9 +141,9 @@ class MapWriter:
     def __enter__(self) -> MapWriter:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         for video in self.videos.values():
-            video.close()
+            video.close(keep=kind is None)
 
     def write(self, picture: Picture, saliency: np.ndarray) -> dict[str, str]:
         """Write the files of a picture.
@@ -151,8 +181,8 @@ class MapWriter:
 
     def _write_png(self, kind: str, name: str, image: np.ndarray) -> str:
         path = self.folder / kind / f'{name}.png'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode('.png', image)[1].tobytes())
+        with replacing(path) as draft:
+            draft.write_bytes(cv2.imencode('.png', image)[1].tobytes())
         return str(path.relative_to(self.folder))
 
 

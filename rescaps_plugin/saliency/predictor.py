@@ -19,6 +19,7 @@ from rescaps_plugin.saliency.exporter import DetectorExporter
 from rescaps_plugin.saliency.inference import (
     Picture,
     PictureReader,
+    check_sizes,
     load_detector,
     predict_saliency,
     resizes_images,
@@ -69,12 +70,12 @@ class SaliencyPredictor(Predictor[ImageInput, Picture, SaliencyPrediction]):
 
     Args:
         cfg: The config.
-        checkpoint: Path or URL.
+        checkpoint: Path or URL; or that of an exported file, whose metadata are the config.
         device: Where the model runs. Defaults to ``'cpu'``.
         batch_size: Maximum batch size. If the model does not resize images, those of different sizes are put into
             separate batches. Defaults to None: 1.
         runtime: ``'torch'``, ``'onnx'`` or ``'openvino'``; see :class:`~rescaps_plugin.export.predictor.Predictor`.
-            Defaults to ``'torch'``.
+            Defaults to None: ``'torch'``, or the one that runs the exported file.
         trust_checkpoint: Whether the checkpoint may hold Python objects, which can run any code. Defaults to False.
 
     Raises:
@@ -99,7 +100,7 @@ class SaliencyPredictor(Predictor[ImageInput, Picture, SaliencyPrediction]):
         checkpoint: str,
         device: str = 'cpu',
         batch_size: int | None = None,
-        runtime: str = 'torch',
+        runtime: str | None = None,
         trust_checkpoint: bool = False,
     ) -> None:
         cfg, model = load_trained(cfg, checkpoint, load_detector, trust_checkpoint)
@@ -114,14 +115,25 @@ class SaliencyPredictor(Predictor[ImageInput, Picture, SaliencyPrediction]):
         return None if resizes_images(self.model) else sample.sample['inputs'].shape
 
     def predict_batch(self, samples: Sequence[Picture]) -> list[SaliencyPrediction]:
-        packed = [each.sample for each in samples]
-        maps = predict_saliency(self.model, packed) if self.runtime == 'torch' else self._run(packed)
+        maps = self._predict_saliency([each.sample for each in samples])
         return [
             SaliencyPrediction(saliency.cpu().numpy(), np.ascontiguousarray(each.image[..., ::-1]), each.alpha)
             for saliency, each in zip(maps, samples, strict=True)
         ]
 
-    def _run(self, samples: Sequence[dict]) -> list[Tensor]:
+    def predict_maps(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+        """Predict maps, uint8 ``[height, width]``, of a batch.
+
+        Raises:
+            UserError: Images differ in size, and the model does not resize them.
+        """
+        samples = [each.sample for each in pictures]
+        check_sizes(self.model, samples)
+        return [to_grey(saliency) for saliency in self._predict_saliency(samples)]
+
+    def _predict_saliency(self, samples: Sequence[dict]) -> list[Tensor]:
+        if self.runtime == 'torch':
+            return predict_saliency(self.model, samples)
         data = self.model.data_preprocessor(pseudo_collate(samples))
         _, logits = self.run_file(data['inputs'])
         if self.model.decode_head.out_channels == 2:  # the file returns the difference of the channels

@@ -22,7 +22,7 @@ class VideoFile:
 
     With imageio-ffmpeg, frames are encoded as H.264 in MP4, and those with an alpha channel as VP9 in WebM; else as VP8
     in WebM by OpenCV, whose wheels have no encoder for H.264 or alpha channels. All formats subsample colours and need
-    even sides: an odd last row or column is repeated.
+    even sides: an odd last row or column is repeated. The file appears when it is closed.
 
     Args:
         stem: Path of the file without its suffix, ``.mp4`` or ``.webm``; its folder must exist.
@@ -37,20 +37,23 @@ class VideoFile:
         self.odd = [side % 2 for side in shape[:2]]
         height, width = (side + odd for side, odd in zip(shape, self.odd, strict=False))
         self.frames = self.writer = None
+        suffix = '.mp4' if has_ffmpeg() and shape[2] == 3 else '.webm'
+        self.path = stem.with_name(f'{stem.name}{suffix}')
+        # The suffix tells encoders the format.
+        self.draft = self.path.with_name(f'.{stem.name}.part{suffix}')
         if has_ffmpeg():
             import imageio_ffmpeg
 
             if shape[2] == 4:
-                suffix, formats = '.webm', dict(pix_fmt_in='bgra', pix_fmt_out='yuva420p', codec='libvpx-vp9')
+                formats = dict(pix_fmt_in='bgra', pix_fmt_out='yuva420p', codec='libvpx-vp9')
                 # Constant quality; alternate reference frames cannot have an alpha channel.
                 options = ['-crf', '24', '-b:v', '0', '-auto-alt-ref', '0', '-row-mt', '1', '-cpu-used', '4']
             else:
-                suffix, formats = '.mp4', dict(pix_fmt_in='bgr24', codec='libx264')
+                formats = dict(pix_fmt_in='bgr24', codec='libx264')
                 # High quality; faststart puts the index first, so that players can start before the download ends.
                 options = ['-crf', '18', '-movflags', '+faststart']
-            self.path = stem.with_name(f'{stem.name}{suffix}')
             self.frames = imageio_ffmpeg.write_frames(
-                str(self.path.resolve()),
+                str(self.draft.resolve()),
                 (width, height),
                 fps=rate,
                 macro_block_size=2,
@@ -60,8 +63,7 @@ class VideoFile:
             )
             self.frames.send(None)
         else:
-            self.path = stem.with_name(f'{stem.name}.webm')
-            self.writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*'VP80'), rate, (width, height))
+            self.writer = cv2.VideoWriter(str(self.draft), cv2.VideoWriter_fourcc(*'VP80'), rate, (width, height))
             if not self.writer.isOpened():
                 raise UserError(
                     f'OpenCV cannot write the video {self.path}: {describe_install("video")} brings an encoder; or '
@@ -80,9 +82,17 @@ class VideoFile:
         except OSError as error:
             raise UserError(f'the video {self.path} cannot be written: {error}') from error
 
-    def close(self) -> None:
-        """Finish the file."""
+    def close(self, keep: bool = True) -> None:
+        """Finish the file.
+
+        Args:
+            keep: Whether it is kept, or removed as incomplete. Defaults to True.
+        """
         if self.frames is None:
             self.writer.release()
         else:
             self.frames.close()
+        if keep:
+            self.draft.replace(self.path)
+        else:
+            self.draft.unlink(missing_ok=True)

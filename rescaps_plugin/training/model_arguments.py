@@ -9,20 +9,23 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models.published import PublishedWeightsError, find_published
 
 
-def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
+def find_model(words: Sequence[str], exported: Sequence[str] = ()) -> tuple[str, str, list[str]]:
     """Split the words of a command line after the model that they begin with.
 
     Args:
-        words: ``CONFIG CHECKPOINT ...`` or ``NAME ...``.
+        words: ``CONFIG CHECKPOINT ...``, ``NAME ...`` or ``FILE ...``.
+        exported: Suffixes of exported files that can be the model. Defaults to none.
 
     Returns:
         Config, checkpoint, and the other words; of a published model its
-        :attr:`~rescaps_plugin.models.published.PublishedModel.arguments`.
+        :attr:`~rescaps_plugin.models.published.PublishedModel.arguments`; of an exported file twice the file.
 
     Raises:
         UserError: The first word is neither a config nor a published model, or no checkpoint follows a config.
     """
     first, *rest = words
+    if Path(first).suffix.lower() in exported:
+        return first, first, rest
     if '::' in first or Path(first).suffix == '.py' or Path(first).exists():
         if not rest:
             raise UserError(f'a CHECKPOINT must follow the config {first}.')
@@ -33,17 +36,20 @@ def find_model(words: Sequence[str]) -> tuple[str, str, list[str]]:
         raise UserError(f'{first} is no config, and {error}') from error
 
 
-def add_model_arguments(parser: ArgumentParser, required: bool = True) -> None:
-    """Add the positional arguments CONFIG and CHECKPOINT, or NAME; for :func:`parse_model_arguments`.
+def add_model_arguments(parser: ArgumentParser, required: bool = True, exported: Sequence[str] = ()) -> None:
+    """Add the positional arguments CONFIG and CHECKPOINT, or NAME, or FILE; for :func:`parse_model_arguments`.
 
     Args:
         parser: The tool's parser.
         required: Whether there must be a model. Defaults to True.
+        exported: Suffixes of exported files that can be the model. Defaults to none.
     """
+    file = f' or an exported file ({", ".join(exported)}),' if exported else ','
+    parser.set_defaults(exported=exported)
     parser.add_argument(
         'config',
         nargs=None if required else '?',
-        help='path of the config, or package::path; or the name of a published model, without CHECKPOINT',
+        help=f'path of the config, or package::path; or the name of a published model{file} without CHECKPOINT',
     )
     parser.add_argument('checkpoint', nargs='?', help='path or URL of the checkpoint')
 
@@ -64,7 +70,7 @@ def parse_model_arguments(parser: ArgumentParser, argv: Sequence[str] | None) ->
         return args
     inputs = getattr(args, 'inputs', [])
     words = [args.config, *([] if args.checkpoint is None else [args.checkpoint]), *inputs]
-    args.config, args.checkpoint, rest = _parse(parser, words)
+    args.config, args.checkpoint, rest = _parse(parser, words, args.exported)
     if 'inputs' in args:
         args.inputs = rest
     elif rest:
@@ -72,9 +78,9 @@ def parse_model_arguments(parser: ArgumentParser, argv: Sequence[str] | None) ->
     return args
 
 
-def _parse(parser: ArgumentParser, words: Sequence[str]) -> tuple[str, str, list[str]]:
+def _parse(parser: ArgumentParser, words: Sequence[str], exported: Sequence[str] = ()) -> tuple[str, str, list[str]]:
     try:
-        return find_model(words)
+        return find_model(words, exported)
     except UserError as error:
         parser.error(str(error))
 

@@ -4,6 +4,7 @@ from rescaps_plugin import zoo
 
 zoo.list_models(task='saliency')
 result = zoo.load('icon-rpr_efficientnet-lite0_ecssd').predict('photo.jpg')
+result = zoo.load('model.onnx').predict('photo.jpg')  # a file of tools/export.py
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.export.formats import is_exported
 from rescaps_plugin.models.published import find_published as find
 from rescaps_plugin.models.published import read_index
 from rescaps_plugin.zoo.tasks import TASKS
@@ -36,14 +38,14 @@ def list_models(task: str | None = None) -> list[str]:
     return [model.name for model in read_index() if task in (None, model.task)]
 
 
-def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime: str = 'torch') -> Predictor:
-    """Load a published model for prediction.
+def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime: str | None = None) -> Predictor:
+    """Load a published model, or a file of ``tools/export.py``, for prediction.
 
     Args:
-        name: Its name, or its name in timm.
+        name: Name of the model, or its name in timm; or path of an ONNX or OpenVINO file.
         device: Where it runs. Defaults to ``'cpu'``.
         batch_size: Images or clouds per batch; None is the default of the task. Defaults to None.
-        runtime: ``'torch'``, ``'onnx'`` or ``'openvino'``. Defaults to ``'torch'``.
+        runtime: ``'torch'``, ``'onnx'`` or ``'openvino'``. Defaults to None: PyTorch, or what runs the file.
 
     Returns:
         An object with a method ``predict``.
@@ -53,12 +55,14 @@ def load(name: str, device: str = 'cpu', batch_size: int | None = None, runtime:
         UserError: Its file is missing or damaged, or a package or the device is missing.
         ValueError: ``batch_size`` is not positive, or the runtime is unknown.
     """
-    model = find(name)
-    task = TASKS[model.task]
-    import_extra(task.scope, model.task)
+    model = None if is_exported(name) else find(name)
+    import_extra('mmengine', model.task if model else 'classification')
     # Imported here, so that the other functions need no extra.
-    from rescaps_plugin.cli.config import load_config
+    from rescaps_plugin.export.exported import read_config
 
-    config, checkpoint = model.arguments
+    config, checkpoint = model.arguments if model else (str(name), str(name))
+    cfg = read_config(config)
+    title, task = next(item for item in TASKS.items() if item[1].scope == cfg.default_scope)
+    import_extra(task.scope, title)
     predictor = resolve_name(task.predictor)
-    return predictor(load_config(config), checkpoint, device=device, batch_size=batch_size, runtime=runtime)
+    return predictor(cfg, checkpoint, device=device, batch_size=batch_size, runtime=runtime)

@@ -13,6 +13,7 @@ from rescaps_plugin.classification.predictor import ClassPredictor
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.images import ImageError
+from rescaps_plugin.export.exported import read_config
 from rescaps_plugin.training.checkpoint_reader import CheckpointError, UntrustedCheckpointError
 from tests.tools.colors import FILES, RESIZE, write_classifier
 
@@ -155,6 +156,62 @@ def test_runtimes_equal_pytorch(digits, runtime, tmp_path, monkeypatch):
     results = ClassPredictor(cfg, checkpoint, runtime=runtime, batch_size=2).predict(images, topk=10)
     expected = ClassPredictor(cfg, checkpoint).predict(images, topk=10)
     np.testing.assert_allclose(scores_of(results), scores_of(expected), rtol=0, atol=1e-5)
+
+
+FORMS = [('onnx', '.onnx', []), ('openvino', '.xml', []), ('openvino', '.xml', ['--half'])]
+
+
+@pytest.fixture
+def export(load_tool, tmp_path):
+    """Export a model of this file and return the path."""
+
+    def call(config, checkpoint, form='onnx', suffix='.onnx', options=(), size=()):
+        pytest.importorskip(form, reason="needs pip install '.[openvino]'")
+        path = tmp_path / f'exported{suffix}'
+        size = ['--input-size', *size] if size else []
+        load_tool('export').main([str(config), str(checkpoint), '--format', form, '--out', str(path), *options, *size])
+        return str(path)
+
+    return call
+
+
+@pytest.mark.parametrize(('form', 'suffix', 'options'), FORMS)
+@pytest.mark.parametrize('dynamic', [[], ['--dynamic-batch']])
+def test_exported_file_equals_pytorch(digits, export, repository, form, suffix, options, dynamic):
+    cfg, checkpoint, images = digits
+    config = repository / 'configs/rescaps/digits.py'
+    path = export(config, checkpoint, form, suffix, [*options, *dynamic])
+    expected = scores_of(ClassPredictor(cfg, checkpoint).predict(images, topk=10))
+    for runtime in ('onnx', 'openvino') if form == 'onnx' else ('openvino',):
+        predictor = ClassPredictor(read_config(path), path, batch_size=2, runtime=runtime)
+        atol = 1e-2 if options else 1e-5
+        np.testing.assert_allclose(scores_of(predictor.predict(images, topk=10)), expected, rtol=0, atol=atol)
+    assert ClassPredictor(read_config(path), path).runtime == form
+
+
+@pytest.mark.parametrize(('pipeline', 'to_rgb'), [(FILES, True), (FILES, False), (RESIZE, True), (RESIZE, False)])
+def test_exported_file_keeps_the_order_of_channels(make_predictor, export, image, tmp_path, pipeline, to_rgb):
+    expected = make_predictor(pipeline, to_rgb=to_rgb).predict(image)
+    path = export(tmp_path / 'config.py', tmp_path / 'model.pth', size=['8', '8'])
+    result = ClassPredictor(read_config(path), path).predict(image)
+    assert result.classes == expected.classes and result.scores == pytest.approx(expected.scores, abs=1e-5)
+
+
+def test_exported_grey_model(make_predictor, export, image, tmp_path):
+    weight, bias = torch.tensor([[-1.0], [1.0]]), torch.tensor([8.0, -8.0])
+    predictor = make_predictor(RESIZE, channels=1, to_rgb=False, weight=weight, bias=bias, classes=None)
+    path = export(tmp_path / 'config.py', tmp_path / 'model.pth', size=['8', '8'])
+    result, expected = ClassPredictor(read_config(path), path).predict(image), predictor.predict(image)
+    assert result.classes == expected.classes and result.scores == pytest.approx(expected.scores, abs=1e-5)
+
+
+def test_images_of_another_size_than_the_file(make_predictor, export, image, tmp_path):
+    make_predictor([FILES[0], dict(type='PackInputs')])
+    path = export(tmp_path / 'config.py', tmp_path / 'model.pth', size=['8', '8'])
+    with pytest.raises(
+        UserError, match='exported.onnx takes images of 3x8x8, not 3x12x20; rescaps export --input-size'
+    ):
+        ClassPredictor(read_config(path), path).predict(image)
 
 
 def test_broken_images_are_named(make_predictor, image):

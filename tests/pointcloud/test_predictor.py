@@ -7,6 +7,7 @@ from mmengine.registry import DefaultScope
 
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.export.exported import read_config
 from rescaps_plugin.pointcloud.files import CloudError, read_points
 from rescaps_plugin.pointcloud.predictor import CloudPredictor
 from tests.tools.pointcaps import write_config
@@ -85,6 +86,18 @@ def test_runtimes_equal_pytorch(make_predictor, runtime):
     pytest.importorskip(runtime, reason="needs pip install '.[openvino]'")
     clouds = [CLOUD, CLOUD**3, CLOUD**2]
     assert_same(make_predictor(runtime=runtime).predict(clouds), make_predictor().predict(clouds), atol=1e-4)
+
+
+@pytest.mark.parametrize(('form', 'suffix'), [('onnx', '.onnx'), ('openvino', '.xml')])
+def test_exported_file_equals_pytorch(make_predictor, model, load_tool, tmp_path, form, suffix):
+    pytest.importorskip(form, reason="needs pip install '.[openvino]'")
+    path, clouds = str(tmp_path / f'model{suffix}'), [CLOUD, 100 * CLOUD**3 + 50, np.tile(CLOUD, (4, 1))]
+    load_tool('export').main([*model, '--format', form, '--out', path, '--dynamic-batch'])
+    predictor = CloudPredictor(read_config(path), path, batch_size=2)
+    assert predictor.runtime == form
+    assert_same(predictor.predict(clouds), make_predictor().predict(clouds), atol=1e-2)
+    with pytest.raises(UserError, match=f'model{suffix} takes clouds of 64x3, not 9x3'):
+        predictor.predict(CLOUD[:9])
 
 
 @pytest.mark.parametrize(

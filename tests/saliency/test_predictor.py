@@ -11,6 +11,7 @@ from PIL import Image
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.images import ImageError
+from rescaps_plugin.export.exported import read_config
 from rescaps_plugin.saliency.predictor import SaliencyPredictor
 from tests.tools.saliency import BOXES, SIZES, write_detector, write_images
 
@@ -123,6 +124,30 @@ def test_runtimes_equal_pytorch(make_predictor, detector, images, channels, runt
     results = make_predictor(options, runtime=runtime, batch_size=2).predict(images)
     assert all(np.ptp(each.saliency) > 0.9 for each in results)
     assert_same(results, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('size', [32, None])
+@pytest.mark.parametrize(('form', 'suffix'), [('onnx', '.onnx'), ('openvino', '.xml')])
+def test_exported_file_equals_pytorch(make_predictor, detector, data, load_tool, tmp_path, form, suffix, size):
+    """With images that the model resizes, and that the test pipeline does."""
+    pytest.importorskip(form, reason="needs pip install '.[openvino]'")
+    path, images = str(tmp_path / f'model{suffix}'), sorted(data.glob('*.png'))
+    options = {'model.data_preprocessor.test_size': size}
+    if size is None:
+        path_of_config = tmp_path / 'resized.py'
+        path_of_config.write_text(
+            f'_base_ = {detector[0]!r}\n'
+            "pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 32)), {{_base_.pack}}]\n"
+            'test_dataloader = dict(dataset=dict(pipeline=pipeline))\n'
+        )
+        detector = (str(path_of_config), detector[1])
+    changes = [f'{key}={value}' for key, value in options.items()]
+    arguments = ['--input-size', '32', '32', '--cfg-options', *changes]
+    load_tool('export').main([*detector, '--format', form, '--out', path, '--dynamic-batch', *arguments])
+    expected = SaliencyPredictor(load_config(detector[0], options), detector[1]).predict(images)
+    predictor = SaliencyPredictor(read_config(path), path, batch_size=2)
+    assert predictor.runtime == form and all(np.ptp(each.saliency) > 0.9 for each in expected)
+    assert_same(predictor.predict(images), expected, atol=1e-5)
 
 
 def test_scope_stays(make_predictor, images):

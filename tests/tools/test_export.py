@@ -116,6 +116,7 @@ def test_command_line(run_tool, config, checkpoint, model, digits, tmp_path):
         'task': 'classification',
         'classes': [f'digit {number}' for number in range(10)],
         'input_size': [1, 16, 16],
+        'dynamic_batch': True,
         'channel_order': None,
         'mean': [79.78],
         'std': [90.52],

@@ -78,6 +78,74 @@ def test_folder_as_a_user_types_it(files_model, images, run_tool, repository, tm
     assert shown['blue'] == pytest.approx(2 * shown['red'], rel=0.1)
 
 
+def test_exported_file_as_a_user_types_it(files_model, images, run_tool, load_tool, predict, repository, tmp_path):
+    """Same table as of the model; with either runtime, any batch size, and images of each."""
+    pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
+    expected = predict(*files_model, images, '--top-k', 3)
+    options = ['--input-size', '8', '8', '--dynamic-batch', '--out', 'colors.onnx']
+    load_tool('export').main([*map(str, files_model), *options])
+    path = f'{repository}{os.pathsep}{tmp_path}'
+    result = run_tool('predict', 'colors.onnx', images, '--top-k', 3, '--format', 'json', PYTHONPATH=path)
+    assert result.returncode == 0, result.stderr
+    assert f'{images / "red/1.jpg"}: red (1.000)' in result.stdout
+    out = tmp_path / 'work_dirs/colors/predictions'
+    assert (out / 'predictions.png').is_file()
+    rows = {None: json.loads((out / 'predictions.json').read_text())}
+    for runtime, size in (('onnx', 3), ('openvino', 1)):
+        pytest.importorskip('openvino', reason="needs pip install '.[openvino]'")
+        options = ['--top-k', '3', '--format', 'json', '--runtime', runtime, '--batch-size', str(size)]
+        load_tool('predict').main(['colors.onnx', str(images), *options])
+        rows[runtime] = json.loads((out / 'predictions.json').read_text())
+    for found in rows.values():
+        assert [row['class'] for row in found] == [row['class'] for row in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert one.keys() == other.keys() and one['score_3'] == pytest.approx(other['score_3'], abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['a.onnx'], 'an INPUT must follow a.onnx: an exported file has no test set'),
+        (['a.onnx', 'b.png'], 'error: a.onnx does not exist.'),
+        (['broken.onnx', 'b.png'], 'error: broken.onnx cannot be read by onnxruntime: '),
+        (['broken.xml', 'b.png'], 'error: broken.xml: the file of its weights, broken.bin, is missing beside it.'),
+    ],
+)
+def test_exported_files_that_cannot_be_used(load_tool, tmp_path, monkeypatch, capsys, arguments, message):
+    pytest.importorskip('onnxruntime', reason="needs pip install '.[export]'")
+    monkeypatch.chdir(tmp_path)
+    for suffix in ('.onnx', '.xml'):
+        (tmp_path / f'broken{suffix}').write_bytes(b'not a network')
+    with pytest.raises(SystemExit) as stop:
+        load_tool('predict').main(arguments)
+    assert message in str(stop.value.code) + capsys.readouterr().err
+
+
+def test_runtimes_that_do_not_run_a_file_or_on_a_device(files_model, images, load_tool, tmp_path, monkeypatch):
+    pytest.importorskip('openvino', reason="needs pip install '.[openvino]'")
+    monkeypatch.chdir(tmp_path)
+    options = ['--input-size', '8', '8', '--format', 'openvino', '--out', 'colors.xml']
+    load_tool('export').main([*map(str, files_model), *options])
+    for options, message in [
+        (['--runtime', 'onnx'], "runtime 'onnx' does not run colors.xml; 'openvino' can"),
+        (['--runtime', 'torch'], "runtime 'torch' does not run colors.xml; 'openvino' can"),
+        (['--device', 'cuda'], "runtime 'openvino' as installed here runs on cpu, not on 'cuda'"),
+    ]:
+        with pytest.raises(SystemExit, match=message):
+            load_tool('predict').main(['colors.xml', str(images), *options])
+
+
+@pytest.mark.parametrize('runtime', ['onnx', 'openvino'])
+def test_runtime_of_a_checkpoint(files_model, images, predict, tmp_path, monkeypatch, runtime):
+    pytest.importorskip(runtime, reason="needs pip install '.[openvino]'")
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    expected = predict(*files_model, images)
+    rows = predict(*files_model, images, '--runtime', runtime)
+    assert [row['class'] for row in rows] == [row['class'] for row in expected]
+    np.testing.assert_allclose([row['score'] for row in rows], [row['score'] for row in expected], atol=2e-6)
+    assert len([*(tmp_path / 'hub').rglob('*.onnx')]) == 1
+
+
 def test_figure_of_a_network_with_bgr_input(make_model, tmp_path, predict):
     Image.new('RGB', (9, 9), (230, 30, 10)).save(tmp_path / 'red.png')
     predict(*make_model(FILES, to_rgb=False), tmp_path / 'red.png')

@@ -52,6 +52,24 @@ def test_clouds_come_back_in_their_units(predict, tmp_path):
     assert (tmp_path / 'out' / 'predictions.png').is_file()
 
 
+@pytest.mark.parametrize(('form', 'suffix'), [('onnx', '.onnx'), ('openvino', '.xml')])
+def test_exported_file(tmp_path, repository, load_tool, monkeypatch, form, suffix):
+    pytest.importorskip(form, reason="needs pip install '.[openvino]'")
+    monkeypatch.chdir(tmp_path)
+    model = write_config(tmp_path, repository)
+    load_tool('export').main([*model, '--format', form, '--out', f'model{suffix}'])  # for one cloud at a time
+    np.save('a.npy', np.random.RandomState(0).randn(200, 3))
+    np.save('b.npy', 100 * np.random.RandomState(1).randn(64, 3) + 5000)
+    for out, source in (('out', model), ('exported', [f'model{suffix}'])):
+        load_tool('predict').main([*source, 'a.npy', 'b.npy', '--out-dir', out])
+    ours, theirs = ((tmp_path / out / 'predictions.csv').read_text() for out in ('exported', 'out'))
+    assert [line.split(',')[:2] for line in ours.split()] == [line.split(',')[:2] for line in theirs.split()]
+    for file in ('0000_a.ply', '0001_b.ply'):
+        clouds = [trimesh.load(tmp_path / out / file) for out in ('exported', 'out')]
+        np.testing.assert_allclose(clouds[0].vertices, clouds[1].vertices, rtol=0, atol=1e-2)
+        np.testing.assert_array_equal(clouds[0].colors, clouds[1].colors)
+
+
 def far(cloud):
     return cloud + np.array([500_000.0, 4_500_000.0, 100.0])
 

@@ -3,18 +3,27 @@
 import csv
 import io
 import os
+import re
+import shutil
 import struct
 import sys
+import threading
+import time
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tools.saliency import BOXES, SIZES, write_detector, write_images
 
 pytest.importorskip('mmseg')
 pytest.importorskip('py_sod_metrics')
+
+from rescaps_plugin.cli.errors import UserError  # noqa: E402
+from rescaps_plugin.saliency import predict_command  # noqa: E402
+from rescaps_plugin.saliency.inference import PictureReader  # noqa: E402
 
 
 @pytest.fixture
@@ -77,6 +86,28 @@ def test_folder_as_a_user_types_it(detector, data, run_tool, repository, tmp_pat
     assert 'maps/a.png' in result.stdout and (tmp_path / 'out' / 'predictions.png').is_file()
 
 
+@pytest.mark.parametrize(('form', 'suffix'), [('onnx', '.onnx'), ('openvino', '.xml')])
+def test_exported_file(predict, detector, data, load_tool, tmp_path, monkeypatch, form, suffix):
+    """Same maps, overlays and cut-outs as the model's, of the file and of the model in the runtime."""
+    pytest.importorskip(form, reason="needs pip install '.[openvino]'")
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    load_tool('export').main([*detector, '--format', form, '--out', f'model{suffix}', '--dynamic-batch'])
+    options, folders = ['--overlay', '--cutout'], ('maps', 'overlays', 'cutouts')
+    rows = predict(data / 'images', *options)
+    expected = {folder: {row['image']: read(tmp_path / 'out', folder, row) for row in rows} for folder in folders}
+    for model, others in (([f'model{suffix}'], ['--batch-size', '2']), (detector, ['--runtime', form])):
+        shutil.rmtree('out')
+        rows = predict(data / 'images', *options, *others, model=model)
+        for folder, images in expected.items():
+            for row in rows:
+                difference = abs(read(tmp_path / 'out', folder, row) - images[row['image']])
+                assert difference.max() <= 1  # of rounding to 8 bits
+
+
+def read(folder, kind, row):
+    return np.asarray(Image.open(folder / row[kind.removesuffix('s')])).astype(int)
+
+
 def test_test_set_beside_its_masks(predict, capsys, tmp_path):
     rows = predict()
     picture = np.asarray(Image.open(tmp_path / 'out/predictions.png').convert('RGB')).astype(int)
@@ -133,6 +164,84 @@ def test_video(predict, tmp_path, monkeypatch, ffmpeg, size, encoder):
     # An odd last row or column is repeated.
     assert frames[0].shape[1::-1] == tuple(side + side % 2 for side in size)
     assert abs(frames[0][-1, -1].astype(int) - 40).max() < 12
+
+
+@pytest.mark.parametrize('size', [1, 2])
+def test_stages_that_overlap_have_the_same_results(predict, data, tmp_path, monkeypatch, size):
+    """Bit for bit those of stages in turn: rows, maps, and the videos of overlays and cut-outs."""
+    write_video(tmp_path / 'clip.avi', frames=12)
+    results = []
+    for predict_in in (predict_command.predict_ahead, predict_command.predict_pictures):
+        monkeypatch.setattr(predict_command, 'predict_ahead', predict_in)
+        options = ['--overlay', '--cutout', '--batch-size', size]
+        rows = predict(tmp_path / 'clip.avi', data / 'images', *options)
+        files = sorted(path for path in (tmp_path / 'out').rglob('*') if path.suffix in ('.png', '.mp4', '.webm'))
+        contents = [path.read_bytes() for path in files if path.suffix == '.png']
+        frames = [frame for path in files if path.suffix != '.png' for frame in read_frames(path)]
+        results.append((rows, [path.name for path in files], contents, frames))
+        shutil.rmtree(tmp_path / 'out')
+    assert results[0][:3] == results[1][:3] and len(results[0][0]) == 15 and len(results[0][3]) >= 12
+    for one, other in zip(results[0][3], results[1][3], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def read_frames(path):
+    video = cv2.VideoCapture(str(path))
+    while (read := video.read())[0]:
+        yield read[1]
+
+
+@pytest.mark.parametrize(
+    ('owner', 'method', 'error', 'message'),
+    [
+        ('PictureReader', 'pack_image', UserError('no frame'), 'error: no frame'),
+        ('SaliencyPredictor', 'predict_maps', UserError('no map'), 'error: no map'),
+        ('MapWriter', 'write', OSError(28, 'No space left on device'), r'error: \[Errno 28\] No space'),
+        ('MapWriter', 'write', KeyboardInterrupt(), '130'),
+    ],
+)
+def test_a_run_that_ends_early_leaves_no_partial_file(predict, tmp_path, monkeypatch, owner, method, error, message):
+    """Whichever stage fails, and on Ctrl-C: maps of the frames before are complete, videos are not there."""
+    write_video(tmp_path / 'clip.avi', frames=12)
+    owner, calls = getattr(predict_command, owner, PictureReader), []
+    call = getattr(owner, method)
+
+    def fail(*args):
+        calls.append(args)
+        if len(calls) > 4:
+            raise error
+        return call(*args)
+
+    threads = threading.active_count()
+    monkeypatch.setattr(owner, method, fail)
+    with pytest.raises(SystemExit) as stop:
+        predict(tmp_path / 'clip.avi', '--overlay')
+    assert re.match(message, str(stop.value.code))
+    names = sorted(path.name for path in (tmp_path / 'out').rglob('*') if path.is_file())
+    assert names == [f'{number:06d}.png' for number in range(4)]
+    assert threading.active_count() == threads
+
+
+def test_few_frames_are_in_memory(predict, tmp_path, monkeypatch):
+    write_video(tmp_path / 'clip.avi', frames=40)
+    read, written, ahead = [], [], []
+    pack, write = PictureReader.pack_image, predict_command.MapWriter.write
+
+    def watch_pack(self, *args):
+        read.append(args)
+        ahead.append(len(read) - len(written))
+        return pack(self, *args)
+
+    def watch_write(self, *args):
+        written.append(args)
+        time.sleep(0.01)  # the slowest stage
+        return write(self, *args)
+
+    monkeypatch.setattr(PictureReader, 'pack_image', watch_pack)
+    monkeypatch.setattr(predict_command.MapWriter, 'write', watch_write)
+    predict(tmp_path / 'clip.avi')
+    # As many before the network and before the writer, and one in each stage.
+    assert len(written) == 40 and 4 < max(ahead) <= 2 * predict_command.PICTURES_AHEAD + 3
 
 
 def read_rgba(ffmpeg, path):

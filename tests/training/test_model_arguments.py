@@ -60,6 +60,20 @@ def test_unknown_models_are_refused(parser, typed, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_exported_files_take_the_place_of_both(parser, capsys):
+    """In tools that take them; in others they are configs without a checkpoint."""
+    exported = ArgumentParser()
+    add_model_arguments(exported, exported=('.onnx', '.xml'))
+    exported.add_argument('inputs', nargs='*')
+    for file in ('a.onnx', 'b/a.XML'):
+        args = parse_model_arguments(exported, [file, 'b', 'c'])
+        assert (args.config, args.checkpoint, args.inputs) == (file, file, ['b', 'c'])
+    assert parse_model_arguments(exported, ['a.py', 'a.pth']).checkpoint == 'a.pth'
+    with pytest.raises(SystemExit):
+        parse_model_arguments(parser, ['a.onnx', 'b'])
+    assert "a.onnx is no config, and no published model is named 'a.onnx'" in capsys.readouterr().err
+
+
 def test_words_after_the_model_need_inputs(capsys):
     parser = ArgumentParser()
     add_model_arguments(parser)

@@ -37,6 +37,19 @@ def test_clouds_by_name():
     assert np.abs(result.points.mean(axis=0) - cloud.mean(axis=0)).max() < 1
 
 
+@pytest.mark.usefixtures('offline')
+def test_exported_files_load_by_path(tmp_path, load_tool):
+    pytest.importorskip('onnxruntime')
+    images, _ = digits('test')
+    path = tmp_path / 'digits.onnx'
+    load_tool('export').main(['rescaps-tiny_digits', '--out', str(path), '--dynamic-batch', '--input-size', '16', '16'])
+    predictor = zoo.load(path)
+    assert predictor.runtime == 'onnx'
+    results, expected = predictor.predict(list(images[:20])), zoo.load('rescaps-tiny_digits').predict(list(images[:20]))
+    for result, other in zip(results, expected, strict=True):
+        assert result.classes == other.classes and result.scores == pytest.approx(other.scores, abs=1e-5)
+
+
 def test_unknown_names():
     with pytest.raises(PublishedWeightsError, match='Close: rescaps-tiny_digits'):
         zoo.load('rescaps-tiny-digits')

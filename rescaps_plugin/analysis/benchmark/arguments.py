@@ -71,6 +71,9 @@ def _make_parser(description: str | None) -> ArgumentParser:
     parser.add_argument('names', nargs='*', metavar='NAME', help='candidates to compare')
     parser.add_argument('--preset', choices=PRESETS, help='predefined comparison')
     parser.add_argument('--loader', metavar='CONFIG', help="time a config's data loader; takes --cfg-options")
+    parser.add_argument(
+        '--pipeline', nargs='+', metavar='MODEL', help='time a detector end to end: CONFIG CHECKPOINT, NAME or FILE'
+    )
     parser.add_argument('--reference', metavar='NAME', help='base of the ratios; default: the first NAME')
     parser.add_argument(
         '--input-size',
@@ -121,9 +124,10 @@ def _make_parser(description: str | None) -> ArgumentParser:
 
 def _check(parser: ArgumentParser, args: Namespace) -> None:
     """Exit with a message if arguments conflict with each other or do not suit the machine."""
-    if args.loader and (args.names or args.preset):
-        parser.error('--loader cannot be combined with a NAME or a --preset')
-    if not args.names and not args.loader:
+    for option in ('loader', 'pipeline'):
+        if getattr(args, option) and (args.names or args.preset):
+            parser.error(f'--{option} cannot be combined with a NAME or a --preset')
+    if not args.names and not args.loader and not args.pipeline:
         parser.error('give a NAME, a --preset or a --loader')
     keys = [key for key, _ in args.sweep or []]
     for text in [*args.names, *args.input_size]:

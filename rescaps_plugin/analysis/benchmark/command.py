@@ -3,6 +3,8 @@
 import time
 from argparse import Namespace
 
+import torch
+
 from rescaps_plugin.analysis.benchmark.comparison import run_comparison
 from rescaps_plugin.analysis.benchmark.report import save
 from rescaps_plugin.analysis.benchmark.sweep import run_sweep
@@ -11,7 +13,7 @@ from rescaps_plugin.cli.outputs import check_folder_writable
 
 
 def run(args: Namespace, command: str) -> None:
-    """Time a data loader, measure the growth of cost, or compare candidates.
+    """Time a data loader or a detector end to end, measure the growth of cost, or compare candidates.
 
     Args:
         args: Arguments of ``tools/benchmark.py``.
@@ -25,6 +27,9 @@ def run(args: Namespace, command: str) -> None:
     check_folder_writable(args.out, '--out')
     if args.loader:
         _run_loader(args, command)
+        return
+    if args.pipeline:
+        _run_pipeline(args, command)
         return
     forms = ('+channels_last' if args.channels_last else '') + (f'+{args.amp}' if args.amp else '')
     names = [name + forms for name in args.names]
@@ -44,4 +49,15 @@ def _run_loader(args: Namespace, command: str) -> None:
     speed = measure_loader(args.loader, args.cfg_options, str(args.out), args.min_time)
     page = make_loader_page(args.loader, speed)
     save(args.out, {**describe_run(speed.device, args.threads, command), **speed._asdict()}, page)
+    print(page, end='')
+
+
+def _run_pipeline(args: Namespace, command: str) -> None:
+    # Imported here, so that a comparison of timm models does not need mmsegmentation.
+    from rescaps_plugin.analysis.pipeline import make_pipeline_page, measure_pipeline
+
+    torch.set_num_threads(args.threads)
+    speed = measure_pipeline(args.pipeline, args.repeats)
+    page = make_pipeline_page(args.pipeline, speed)
+    save(args.out, {**describe_run('cpu', args.threads, command), **speed._asdict()}, page)
     print(page, end='')
