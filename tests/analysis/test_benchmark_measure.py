@@ -14,6 +14,7 @@ from rescaps_plugin.analysis.benchmark import measure
 from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Bench, Conditions, Quantity, shares_of_time
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.layers.fusion import Deployable
+from rescaps_plugin.models.prepack import PrepackedConv2d
 from rescaps_plugin.models.published import find_published
 from tests.analysis import measured
 from tests.tools.colors import FILES, write_classifier
@@ -97,6 +98,18 @@ def test_share_of_the_peak(modules, monkeypatch):
     seconds = min(bench.measure(Quantity('time', 'infer', 1024)) for _ in range(5))
     peak = max(bench.measure(Quantity('peak')) for _ in range(5))
     assert 0.3 < 2 * macs * 1024 / seconds / peak < 1.2
+
+
+def test_prepacked_candidate():
+    conditions = Conditions((3, 32, 32), min_time=0.001)
+    deployed, packed = (Bench(f'rescaps_tiny+{form}', conditions) for form in ('deploy', 'prepack'))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(packed.network(x), deployed.network(x), rtol=0, atol=1e-5)
+    assert any(isinstance(module, PrepackedConv2d) for module in packed.network.modules())
+    for quantity in (Quantity('parameters'), Quantity('MACs')):
+        assert packed.measure(quantity) == deployed.measure(quantity)
+    assert packed.measure(Quantity('time', 'infer', 2)) > 0
 
 
 def test_forms_and_steps(modules):

@@ -153,6 +153,8 @@ def test_unknown_names(error, modules):
     )
     assert '+int8 goes with +onnxruntime or +openvino' in error('resnet18+int8')
     assert '+compile does not go with +openvino' in error('resnet18+openvino+compile')
+    assert '+prepack does not go with +openvino' in error('resnet18+openvino+prepack')
+    assert '+prepack does not go with +compile' in error('resnet18+compile+prepack')
     assert '+bf16 does not go with +onnxruntime' in error('resnet18+onnxruntime+bf16')
     assert '+onnxruntime does not go with +openvino' in error('resnet18+openvino+onnxruntime')
     assert 'Close matches: rescaps-small_mnist' in error('rescaps-small_mnst')

@@ -32,7 +32,7 @@ PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 COMPILED = ('compile', 'cudagraphs')
 # Names of the runtimes of exported files.
 EXPORTED = {'onnxruntime': 'onnx', 'openvino': 'openvino'}
-FORMS = ('deploy', 'channels_last', *COMPILED, 'tf32', *PRECISIONS, *EXPORTED, 'int8')
+FORMS = ('deploy', 'prepack', 'channels_last', *COMPILED, 'tf32', *PRECISIONS, *EXPORTED, 'int8')
 
 
 class Candidate(NamedTuple):
@@ -109,6 +109,8 @@ def _find_trained(target: str) -> tuple[str, str] | None:
 
 
 def _check_forms(name: str, forms: Sequence[str]) -> None:
+    if 'prepack' in forms and is_compiled(forms):
+        raise UserError(f'{name}: +prepack does not go with +{" or +".join(COMPILED)}.')
     runtimes = [form for form in forms if form in EXPORTED]
     if not runtimes:
         if 'int8' in forms:
@@ -127,6 +129,11 @@ def _load_file(path: str) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return vars(module)
+
+
+def is_deployed(forms: Sequence[str]) -> bool:
+    """Return whether a candidate of these forms is in its deploy form, which is not trained."""
+    return 'deploy' in forms or 'prepack' in forms
 
 
 def is_compiled(forms: Sequence[str]) -> bool:

@@ -25,6 +25,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.export.formats import FORMATS, RUNTIMES, Export, Run, find_runtime
 from rescaps_plugin.export.quantization import quantize
+from rescaps_plugin.models.prepack import prepack
 
 # Kinds of operations, by the names of PyTorch's operators.
 OPERATIONS = {
@@ -102,9 +103,10 @@ class Bench:
 
     float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
     is :func:`torch.compile` of the whole module as one graph, compiled for each batch size; ``cudagraphs`` is the same
-    in its mode ``reduce-overhead``, which replays CUDA graphs. The forms ``onnxruntime`` and ``openvino`` export the
-    module to ONNX, for batches of any size, and run the file; ``int8`` quantises it, calibrated on training samples of
-    a trained model, and on noise for others.
+    in its mode ``reduce-overhead``, which replays CUDA graphs. The form ``prepack`` is that of
+    :func:`~rescaps_plugin.models.prepack.prepack`. The forms ``onnxruntime`` and ``openvino`` export the module to
+    ONNX, for batches of any size, and run the file; ``int8`` quantises it, calibrated on training samples of a trained
+    model, and on noise for others.
 
     Args:
         name: Name of the candidate.
@@ -139,7 +141,7 @@ class Bench:
                 # It fuses the children of what it is given.
                 (self.module,) = reparameterize_model(nn.Sequential(self.module))
             self.module.to(conditions.device, memory_format=self.layout)
-            self.network = self.module
+            self.network = prepack(self.module) if 'prepack' in forms else self.module
             with self.settings():
                 self.step('infer', 1)()
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:

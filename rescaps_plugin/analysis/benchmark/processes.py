@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from rescaps_plugin.analysis.benchmark.candidates import is_compiled, parse_candidate
+from rescaps_plugin.analysis.benchmark.candidates import is_compiled, is_deployed, parse_candidate
 from rescaps_plugin.analysis.benchmark.measure import CONSTANT, Bench, Conditions, Quantity
 
 
@@ -180,7 +180,7 @@ def measure_all(
         [
             quantity
             for quantity in quantities
-            if (quantity.mode != 'train' or 'deploy' not in candidate.forms)
+            if (quantity.mode != 'train' or not is_deployed(candidate.forms))
             and (quantity.kind != 'metrics' or candidate.trained)
         ]
         for candidate in candidates
@@ -232,7 +232,7 @@ def profile_all(
     with _Processes(names, conditions) as processes:
         for index, name in enumerate(names):
             for mode in modes:
-                if mode == 'train' and 'deploy' in parse_candidate(name).forms:
+                if mode == 'train' and is_deployed(parse_candidate(name).forms):
                     continue
                 share, error = processes.call(index, 'profile', mode, batch)
                 if error is None:
