@@ -18,7 +18,7 @@ from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from rescaps_plugin.analysis.benchmark.candidates import EXPORTED, PRECISIONS, is_compiled, parse_candidate
+from rescaps_plugin.analysis.benchmark.candidates import EXPORTED, PRECISIONS, is_compiled, is_deployed, parse_candidate
 from rescaps_plugin.analysis.benchmark.trained import open_exporter
 from rescaps_plugin.analysis.memory import PeakMemory
 from rescaps_plugin.cli.errors import UserError
@@ -137,7 +137,7 @@ class Bench:
                 self.module = self.exporter.build_network(self.exporter.model).eval()
             else:
                 self.module = build().eval()
-            if 'deploy' in forms:
+            if is_deployed(forms):
                 # It fuses the children of what it is given.
                 (self.module,) = reparameterize_model(nn.Sequential(self.module))
             self.module.to(conditions.device, memory_format=self.layout)
