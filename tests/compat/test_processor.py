@@ -1,4 +1,4 @@
-"""Descriptions of the machine."""
+"""Instructions of the processor."""
 
 import platform
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rescaps_plugin.analysis.machine import describe_machine, find_instructions
+from rescaps_plugin.analysis.machine import describe_machine
+from rescaps_plugin.compat.processor import find_instructions
 
 CPUINFO = Path('/proc/cpuinfo')
 
