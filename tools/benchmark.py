@@ -5,14 +5,22 @@
     python tools/benchmark.py 'ResidualPoseRouting(32)' path/to/file.py:MyLayer --input-size 512 16 16 --input-grad
     python tools/benchmark.py 'ResidualPoseRouting({n})' 'EMRouting({n})' --input-size 17*{n} 8 8 --sweep n=8,16,32
     python tools/benchmark.py --preset deploy
+    python tools/benchmark.py rescaps-small_mnist{,+prepack,+deploy+openvino+int8} --accuracy --modes infer
+    python tools/benchmark.py configs/rescaps/mnist.py:work_dirs/mnist/epoch_300.pth+prepack+bf16 --accuracy 1000
     python tools/benchmark.py --preset gpu
     python tools/benchmark.py --pipeline icon-rpr_efficientnet-lite0_ecssd
     python tools/benchmark.py --loader configs/rescaps/mnist.py --cfg-options train_dataloader.num_workers=4
 
 A NAME is a model registered in timm, a layer of rescaps_plugin.layers, or a class of a Python file, with any arguments
-that it needs. Suffixes select the form that it runs in: +deploy, +channels_last, +compile (torch.compile, as one
-graph), +bf16 and +fp16 (autocast), +tf32 (float32 with products rounded to TensorFloat-32 on a GPU; off by default),
-+onnxruntime and +openvino (exported, inference alone), both with +int8, and +openvino+bf16.
+that it needs; or a trained model, which runs on inputs of its test set's size: the name of a published one, or
+CONFIG:CHECKPOINT. Suffixes select the form that it runs in: +deploy, +prepack (the deploy form with weights packed for
+the processor), +channels_last, +compile (torch.compile, as one graph), +bf16 and +fp16 (autocast), +tf32 (float32 with
+products rounded to TensorFloat-32 on a GPU; off by default), +onnxruntime and +openvino (exported, inference alone),
+both with +int8, and +openvino+bf16. --accuracy evaluates trained models in these forms.
+
+Besides times there are speeds, in FLOP/s, and their share of the machine's peak: the speed of a large matrix product
+in the same precision.
+
 Candidates that fail or run out of memory are left out, with the reason. Writes benchmark.json and benchmark.md after
 every quantity of every round, and benchmark.png if matplotlib is installed.
 

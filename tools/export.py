@@ -33,14 +33,10 @@ from rescaps_plugin.cli.reporting import user_errors
 with user_errors():
     from rescaps_plugin.cli.arguments import add_config_arguments, positive_int
     from rescaps_plugin.export.formats import FORMATS
+    from rescaps_plugin.export.quantization import CALIBRATION_SAMPLES
     from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
     from rescaps_plugin.training.trained_model import call_by_scope
-
-EXPORTERS = {
-    'mmpretrain': 'rescaps_plugin.classification.exporter:ClassifierExporter',
-    'mmseg': 'rescaps_plugin.saliency.exporter:DetectorExporter',
-    'mmengine': 'rescaps_plugin.pointcloud.exporter:AutoencoderExporter',
-}
+    from rescaps_plugin.zoo.tasks import EXPORTERS
 
 # Options that not every format has.
 OPTIONS = {'int8': ('onnx', 'openvino'), 'opset': ('onnx',), 'half': ('openvino',)}
@@ -72,9 +68,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--calibration-images',
         type=positive_int,
-        default=512,
+        default=CALIBRATION_SAMPLES,
         metavar='N',
-        help='number of training images or clouds that --int8 calibrates activation ranges on; default: 512',
+        help='number of training images or clouds that --int8 calibrates activation ranges on; default: %(default)s',
     )
     parser.add_argument('--opset', type=positive_int, metavar='N', help="ONNX opset version; default: PyTorch's")
     parser.add_argument(

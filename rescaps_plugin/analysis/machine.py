@@ -10,6 +10,7 @@ import timm
 import torch
 
 import rescaps_plugin
+from rescaps_plugin.compat.processor import find_instructions
 
 
 def describe_machine(device: str, threads: int) -> dict[str, str | int]:
@@ -28,6 +29,7 @@ def describe_machine(device: str, threads: int) -> dict[str, str | int]:
         cpu = platform.processor() or platform.machine()
     machine = {
         'CPU': f'{cpu} ({torch.backends.cpu.get_cpu_capability()})',
+        'instructions': ' '.join(find_instructions()) or 'unknown',
         'threads': threads,
         'system': platform.platform(),
         'Python': platform.python_version(),

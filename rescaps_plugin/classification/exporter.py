@@ -82,8 +82,11 @@ class ClassifierExporter(Exporter):
         labels = outputs[0].argmax(1)
         return [label in annotation.gt_label for label, annotation in zip(labels, annotations, strict=True)]
 
+    def metrics(self, scores: Sequence[bool]) -> dict[str, float]:
+        return {'accuracy/top1': 100 * sum(scores) / len(scores)}
+
     def summarise(self, scores: Sequence[bool]) -> str:
-        return f'accuracy {100 * sum(scores) / len(scores):.2f} %'
+        return f'accuracy {self.metrics(scores)["accuracy/top1"]:.2f} %'
 
     def describe(self) -> dict[str, Any]:
         rgb = reads_bgr(self.cfg) == preprocessor_options(self.cfg).get('to_rgb', False)

@@ -1,1 +1,1 @@
-"""Compatibility of OpenMMLab's libraries with current releases of PyTorch and with mmcv-lite."""
+"""Compatibility of OpenMMLab with current releases of PyTorch and with mmcv-lite, and with older PyTorch."""

@@ -25,7 +25,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import check_writable, replacing
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.export.formats import FORMATS, Export, Run, find_format
-from rescaps_plugin.export.quantization import quantize
+from rescaps_plugin.export.quantization import CALIBRATION_SAMPLES, quantize
 
 # Number of test samples compared by --check, and the largest allowed difference.
 CHECK_SAMPLES = 64
@@ -122,8 +122,12 @@ class Exporter(ABC):
         """Score the outputs of each sample of a batch."""
 
     @abstractmethod
+    def metrics(self, scores: Sequence) -> dict[str, float]:
+        """Return the metrics of a test set from its scores, by the names and in the units of ``tools/test.py``."""
+
+    @abstractmethod
     def summarise(self, scores: Sequence) -> str:
-        """Format the metrics of a test set from its scores."""
+        """Format :meth:`metrics`."""
 
     def describe(self) -> dict[str, Any]:
         """Return the part of :attr:`metadata` that is specific to the kind of model."""
@@ -188,7 +192,7 @@ class Exporter(ABC):
                     )
             yield torch.cat([sample for sample, _ in pairs]), [annotation for _, annotation in pairs]
 
-    def calibration_inputs(self, count: int) -> Iterator[Tensor]:
+    def calibration_inputs(self, count: int = CALIBRATION_SAMPLES) -> Iterator[Tensor]:
         """Iterate over batches of training samples, drawn with a fixed seed."""
         indices = torch.randperm(len(self.calibration_set), generator=torch.Generator().manual_seed(0))[:count].tolist()
         return (inputs for inputs, _ in self.batches(self.calibration_set, indices, self.batch_size))

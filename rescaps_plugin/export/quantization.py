@@ -6,6 +6,9 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+# Training samples that activation ranges are calibrated on.
+CALIBRATION_SAMPLES = 512
+
 
 class _CalibrationBatches:
     """Calibration data reader of ONNX Runtime."""

@@ -77,5 +77,8 @@ class AutoencoderExporter(Exporter):
         pairs = zip(outputs[0], inputs, strict=True)
         return [chamfer_distance(reconstruction[None], points[None]).item() for reconstruction, points in pairs]
 
+    def metrics(self, scores: Sequence[float]) -> dict[str, float]:
+        return {'chamfer/mean': 1000 * sum(scores) / len(scores)}
+
     def summarise(self, scores: Sequence[float]) -> str:
-        return f'Chamfer distance {1000 * sum(scores) / len(scores):.3f}e-3'
+        return f'Chamfer distance {self.metrics(scores)["chamfer/mean"]:.3f}e-3'

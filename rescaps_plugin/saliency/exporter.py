@@ -93,9 +93,12 @@ class DetectorExporter(Exporter):
             scores.append(score_map(to_grey(resized[0, 0].sigmoid()), mask.numpy() == 1))
         return scores
 
-    def summarise(self, scores: Sequence[MapScores]) -> str:
+    def metrics(self, scores: Sequence[MapScores]) -> dict[str, float]:
         metrics, _ = summarise(scores)
-        return f'MAE {metrics["MAE"]:.4f}, maxF {metrics["maxF"]:.4f}'
+        return {name: metrics[name] for name in ('MAE', 'maxF')}
+
+    def summarise(self, scores: Sequence[MapScores]) -> str:
+        return ', '.join(f'{name} {value:.4f}' for name, value in self.metrics(scores).items())
 
     def describe(self) -> dict[str, Any]:
         # Images are loaded as BGR.

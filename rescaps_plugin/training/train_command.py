@@ -8,6 +8,7 @@ from rescaps_plugin.cli.arguments import set_precision
 from rescaps_plugin.cli.config import load_config, require, set_work_dir
 from rescaps_plugin.cli.config_errors import config_errors
 from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, open_safely
+from rescaps_plugin.training.precision import suggest_precision
 from rescaps_plugin.training.resume import configure_resume
 from rescaps_plugin.training.runner import build_runner
 from rescaps_plugin.training.work_dir import check_work_dir
@@ -29,6 +30,9 @@ def run(args: Namespace) -> None:
     with open_safely(start, trust=args.trust_checkpoint), config_errors(cfg):
         runner = build_runner(cfg, *hooks)
         runner.logger.info(f'Random seed: {runner.seed}')
+        advice = suggest_precision(cfg)
+        if advice:
+            runner.logger.info(advice)
         runner.train()
     saved = {name: runner.message_hub.get_info(key) for name, key in (('last', 'last_ckpt'), ('best', 'best_ckpt'))}
     checkpoints = ', '.join(f'{path} ({name})' for name, path in saved.items() if path) or 'none saved'

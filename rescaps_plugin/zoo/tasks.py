@@ -11,12 +11,14 @@ class Task(NamedTuple):
         title: Name in metafiles.
         pipeline: ``pipeline_tag`` of model cards on Hugging Face's hub.
         predictor: Class that predicts with its models, as ``'package.module:name'``.
+        exporter: Class that exports them, in the same form.
     """
 
     scope: str
     title: str
     pipeline: str
     predictor: str
+    exporter: str
 
 
 TASKS = {
@@ -25,20 +27,26 @@ TASKS = {
         'Image Classification',
         'image-classification',
         'rescaps_plugin.classification.predictor:ClassPredictor',
+        'rescaps_plugin.classification.exporter:ClassifierExporter',
     ),
     'saliency': Task(
         'mmseg',
         'Salient Object Detection',
         'image-segmentation',
         'rescaps_plugin.saliency.predictor:SaliencyPredictor',
+        'rescaps_plugin.saliency.exporter:DetectorExporter',
     ),
     'pointcloud': Task(
         'mmengine',
         'Point Cloud Reconstruction',
         'feature-extraction',
         'rescaps_plugin.pointcloud.predictor:CloudPredictor',
+        'rescaps_plugin.pointcloud.exporter:AutoencoderExporter',
     ),
 }
+
+# Exporters by the ``default_scope`` of configs.
+EXPORTERS = {task.scope: task.exporter for task in TASKS.values()}
 
 
 def describe_metric(name: str, value: float) -> tuple[str, str]:

@@ -87,6 +87,11 @@ class Counts(nn.Module):
         return self.linear(x)
 
 
+class Multiplies(nn.Sequential):
+    def __init__(self, size=8):
+        super().__init__(nn.Linear(size, size, bias=False))
+
+
 class Branches(nn.Module):
     def forward(self, x):
         return x if x.sum() > 0 else x + 1

@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from PIL import Image
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 
+from rescaps_plugin.analysis.benchmark import measure
 from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Bench, Conditions, Quantity, shares_of_time
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.layers.fusion import Deployable
+from rescaps_plugin.models.prepack import PrepackedConv2d
+from rescaps_plugin.models.published import find_published
 from tests.analysis import measured
+from tests.tools.colors import FILES, write_classifier
 
 CONDITIONS = Conditions((3, 8, 8), min_time=0.001)
 
@@ -60,6 +66,50 @@ def test_parameters_and_macs():
     activations, outputs = 9 * 2, 3 * 17
     macs = 20 * (9 * 32 * (activations + outputs) + activations * outputs)
     assert layer.measure(Quantity('MACs')) == macs
+
+
+def test_macs_are_those_of_the_deploy_form(modules):
+    assert Bench(f'{modules}:Notes', CONDITIONS).measure(Quantity('MACs')) == 8 * 8 * 5 * 3 * 9
+    network = 'rescaps_tiny'
+    training, deployed = (Bench(name, Conditions((3, 32, 32))) for name in (network, f'{network}+deploy'))
+    assert training.measure(Quantity('MACs')) == deployed.measure(Quantity('MACs'))
+    assert not any(module.deployed for module in training.module.modules() if isinstance(module, Deployable))
+
+
+@pytest.mark.parametrize(('form', 'dtype'), [('', torch.float32), ('+bf16', torch.bfloat16), ('int8', torch.int32)])
+def test_peak_is_that_of_a_matrix_product(modules, monkeypatch, form, dtype):
+    if form == 'int8':
+        pytest.importorskip('onnxruntime')
+        form = '+onnxruntime+int8'
+    products = []
+    monkeypatch.setattr(measure, 'PEAK_SIDES', {'cpu': 64})
+    monkeypatch.setattr(measure, 'time_step', lambda step, *_: products.append(step()) or 0.5)
+    assert Bench(f'{modules}:Multiplies{form}', Conditions((8,))).measure(Quantity('peak')) == 2 * 64**3 / 0.5
+    assert products[0].shape == (64, 64) and products[0].dtype == dtype
+
+
+def test_share_of_the_peak(modules, monkeypatch):
+    """A layer that is a large matrix product is as fast as one."""
+    monkeypatch.setattr(measure, 'PEAK_SIDES', {'cpu': 1024})
+    bench = Bench(f'{modules}:Multiplies(size=1024)', Conditions((1024,), min_time=0.001))
+    macs = bench.measure(Quantity('MACs'))
+    assert macs == 1024**2
+    # The fastest of several, as other processes may be running.
+    seconds = min(bench.measure(Quantity('time', 'infer', 1024)) for _ in range(5))
+    peak = max(bench.measure(Quantity('peak')) for _ in range(5))
+    assert 0.3 < 2 * macs * 1024 / seconds / peak < 1.2
+
+
+def test_prepacked_candidate():
+    conditions = Conditions((3, 32, 32), min_time=0.001)
+    deployed, packed = (Bench(f'rescaps_tiny+{form}', conditions) for form in ('deploy', 'prepack'))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(packed.network(x), deployed.network(x), rtol=0, atol=1e-5)
+    assert any(isinstance(module, PrepackedConv2d) for module in packed.network.modules())
+    for quantity in (Quantity('parameters'), Quantity('MACs')):
+        assert packed.measure(quantity) == deployed.measure(quantity)
+    assert packed.measure(Quantity('time', 'infer', 2)) > 0
 
 
 def test_forms_and_steps(modules):
@@ -148,3 +198,45 @@ def test_exported_candidates(runtime):
     assert differences.pop('') < 1e-5
     # bfloat16 is float32 on processors without it.
     assert 1e-4 < differences['+int8'] < 0.1 and max(differences.values()) < 0.1
+
+
+@pytest.mark.parametrize('form', ['', '+deploy+bf16', '+deploy+openvino'])
+def test_metrics_are_those_of_the_test(form):
+    if 'openvino' in form:
+        pytest.importorskip('openvino')
+    bench = Bench(f'rescaps-tiny_digits{form}', Conditions((1, 1, 1)))
+    assert bench.measure(Quantity('metrics')) == pytest.approx(find_published('rescaps-tiny_digits').metrics)
+    assert bench.measure(Quantity('metrics', batch=7)) == {'accuracy/top1': 100}
+    step = bench.step('infer', 2)
+    assert step() is None and bench.input_size == bench.exporter.input_shape != (1, 1, 1)
+
+
+def test_metrics_of_a_checkpoint(tmp_path, monkeypatch):
+    """A red, a blue and two green images, of which one is called blue."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (folder, colour) in enumerate([('red', 'red'), ('green', 'lime'), ('blue', 'blue'), ('blue', 'lime')]):
+        path = tmp_path / 'images' / folder / f'{number}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (9, 9), colour).save(path)
+    # Classes of folders are in alphabetical order.
+    weight, classes = torch.eye(3)[[2, 1, 0]], ('blue', 'green', 'red')
+    options = dict(to_rgb=True, weight=weight, classes=classes)
+    config, checkpoint = write_classifier(tmp_path, tmp_path / 'images', FILES, **options)
+    bench = Bench(f'{config}:{checkpoint}', CONDITIONS)
+    assert bench.measure(Quantity('metrics')) == {'accuracy/top1': 75}
+
+
+def test_int8_is_calibrated_on_training_samples(monkeypatch):
+    pytest.importorskip('onnxruntime')
+    batches = []
+    quantize = measure.quantize
+
+    def record(source, target, inputs):
+        batches.extend(inputs)
+        quantize(source, target, batches)
+
+    monkeypatch.setattr(measure, 'quantize', record)
+    bench = Bench('rescaps-tiny_digits+deploy+onnxruntime+int8', CONDITIONS)
+    torch.testing.assert_close(torch.cat(batches), torch.cat(list(bench.exporter.calibration_inputs())))
+    assert len(torch.cat(batches)) == 512
+    assert bench.measure(Quantity('metrics'))['accuracy/top1'] > 98

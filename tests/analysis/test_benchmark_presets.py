@@ -15,7 +15,7 @@ def test_preset_literal_is_the_same_arithmetic(repository, monkeypatch):
     monkeypatch.chdir(repository)
     names = parse_args(['--preset', 'literal']).names
     torch.manual_seed(0)
-    literal, network = (parse_candidate(name)[0]().eval().double() for name in names[:2])
+    literal, network = (parse_candidate(name).build().eval().double() for name in names[:2])
     network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
     assert names[2] == f'{names[1]}+deploy'
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
@@ -40,8 +40,7 @@ def test_preset_deploy_compares_the_same_convolutions(repository, monkeypatch):
 def test_candidates_of_presets_exist(preset):
     args = parse_args(['--preset', preset])
     for name in args.names:
-        build, _ = parse_candidate(name.replace('{types}', '2'))
-        assert build().training
+        assert parse_candidate(name.replace('{types}', '2')).build().training
 
 
 @pytest.mark.parametrize('preset', ['gpu', 'gpu-compiled', 'gpu-layers'])
@@ -51,7 +50,7 @@ def test_presets_for_a_gpu(preset, repository, monkeypatch):
     assert args.time_limit < {'gpu': 240, 'gpu-compiled': 240, 'gpu-layers': 60}[preset]
     forms = {}
     for name in args.names:
-        build, form = parse_candidate(name)
+        form = parse_candidate(name).forms
         forms.setdefault(name.partition('+')[0], set()).add(frozenset(form))
     assert len(args.names) == len(set(args.names)) == sum(map(len, forms.values()))
     quantities = choose_quantities(args, memory=True)
@@ -77,7 +76,7 @@ def test_preset_gpu_compares_the_same_arithmetic(repository, monkeypatch):
     literal, stack = (next(name for name in bare if kind in name) for kind in ('Literal', 'ConvStack'))
     assert Bench(stack, conditions).count_macs() == Bench('rescaps_cifar+deploy', conditions).count_macs()
     torch.manual_seed(0)
-    literal, network = (parse_candidate(name)[0]().eval().double() for name in (literal, 'rescaps_cifar'))
+    literal, network = (parse_candidate(name).build().eval().double() for name in (literal, 'rescaps_cifar'))
     network.load_state_dict(checkpoint_filter_fn(literal.state_dict(), network))
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.no_grad():

@@ -55,8 +55,13 @@ def test_command(run_tool, modules, tmp_path):
     assert (saves['name'], tiny['name']) == (reference, name)
     for kind, quantity in saves['quantities'].items():
         assert quantity['low'] <= quantity['median'] <= quantity['high']
-        if kind != 'MACs':
+        if kind not in ('MACs', 'peak'):
             assert set(quantity['ratio'].values()) == {1}
+    for batch in (1, 2):
+        seconds, speed = (tiny['quantities'][f'{kind}inference, batch {batch}']['repeats'] for kind in ('', 'speed, '))
+        macs = tiny['quantities']['MACs']['median']
+        assert speed == [pytest.approx(2 * macs * batch / each) for each in seconds]
+    assert result['machine']['instructions']
     assert saves['quantities']['MACs']['ratio'] is None and tiny['quantities']['MACs']['ratio'] is None
 
     deployed = reparameterize_model(timm.create_model('rescaps_tiny'))
@@ -67,12 +72,15 @@ def test_command(run_tool, modules, tmp_path):
     # The deploy form is not trained, and no candidate is trained with a batch of 1.
     trained = {kind for kind in saves['quantities'] if 'training' in kind}
     assert set(saves['quantities']) - set(tiny['quantities']) == trained
+    # Sigmoids are not counted.
+    speeds = set(tiny['quantities']) - set(saves['quantities'])
+    assert speeds == {'speed, inference, batch 1', 'speed, inference, batch 2'}
     assert trained - {'added memory, training step, batch 4'} == {'training step, batch 2'}
 
     page = (tmp_path / 'out/benchmark.md').read_text()
     assert page in finished.stdout
     assert f'| parameters | 1.00, **1.00x** | {parameters / 1e3:.0f} k, **{parameters:.2f}x** |' in page
-    assert page.count('| – |') == len(trained)
+    assert page.count('| – |') == len(trained) + len(speeds)
     assert result['machine']['CPU'] in page and result['command'] in page
     with Image.open(tmp_path / 'out/benchmark.png') as plot:
         assert len(plot.convert('RGB').getcolors(1 << 24)) > 10
@@ -146,8 +154,12 @@ def test_unknown_names(error, modules):
     )
     assert '+int8 goes with +onnxruntime or +openvino' in error('resnet18+int8')
     assert '+compile does not go with +openvino' in error('resnet18+openvino+compile')
+    assert '+prepack does not go with +openvino' in error('resnet18+openvino+prepack')
+    assert '+prepack does not go with +compile' in error('resnet18+compile+prepack')
     assert '+bf16 does not go with +onnxruntime' in error('resnet18+onnxruntime+bf16')
     assert '+onnxruntime does not go with +openvino' in error('resnet18+openvino+onnxruntime')
+    assert 'Close matches: rescaps-small_mnist' in error('rescaps-small_mnst')
+    assert 'a trained model has its arguments from its config' in error('rescaps-small_mnist(num_classes=3)')
     for arguments in ('(num_classes=)', '(num_classes=classes)'):
         assert 'arguments must be Python literals' in error('resnet18' + arguments)
 
@@ -169,6 +181,8 @@ def test_bad_arguments(error):
     assert "with two or more positive integers, not 'n=4'" in error('resnet18', '--sweep', 'n=4')
     assert '--sweep does not define {n}' in error('ResidualPoseRouting({n})')
     assert '{n} is neither in a NAME' in error('resnet18', '--sweep', 'n=4,8')
+    assert '--accuracy: no NAME is a trained model' in error('resnet18', '--accuracy')
+    assert 'must be at least 1, not 0' in error('rescaps-tiny_digits', '--accuracy', 0)
     if not torch.cuda.is_available():
         assert 'finds no GPU' in error('resnet18', '--device', 'cuda')
 

@@ -22,6 +22,8 @@ pytest.importorskip('mmpretrain')
 from mmengine import load
 from mmengine.logging import HistoryBuffer
 
+from rescaps_plugin.models.prepack import PrepackedConv2d, prepack
+from rescaps_plugin.training import test_command
 from tests.training.test_checkpoints import Exploit
 
 CONFIG = """
@@ -338,6 +340,22 @@ class TestTest:
         results = re.search(r'Results: (\S+)\. Logs', capsys.readouterr().out.rsplit('Testing is done', 1)[1])[1]
         assert json.loads(Path(results).read_text())['accuracy/top1'] == pytest.approx(accuracy, abs=100 / 13)
 
+    def test_prepacked_weights(self, config, test, train, monkeypatch):
+        # Its weights are not those of the model, but averages that it exchanges before a test.
+        extra = "custom_hooks = [dict(type='EMAHook', momentum=0.1)]\n"
+        train([config('averaged', extra), '--work-dir', 'averaged', '--no-validate'])
+        scores, prepared = [], []
+        monkeypatch.setattr(test_command, 'prepack', lambda model: prepared.append(prepack(model)) or prepared[-1])
+        for options in ([], ['--prepack'], ['--prepack', '--amp']):
+            test([config(f'plain{len(scores)}', extra), 'averaged/epoch_1.pth', '--out', 'scores.pkl', *options])
+            scores.append(torch.stack([each['pred_score'] for each in load('scores.pkl')]))
+        torch.testing.assert_close(scores[1], scores[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(scores[2].float(), scores[0], rtol=0, atol=1e-2)
+        assert any(isinstance(module, PrepackedConv2d) for module in prepared[0].modules()) and len(prepared) == 2
+        monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
+        with pytest.raises(SystemExit, match='--prepack needs a CPU and a PyTorch with oneDNN; the device is cpu'):
+            test([config('without'), 'averaged/epoch_1.pth', '--prepack'])
+
     def test_time_augmentation(self, config, test, checkpoint):
         extra = """
 tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
@@ -368,6 +386,7 @@ tta_pipeline = [pipeline[0], dict(type='TestTimeAug', transforms=flips)]
         ('arguments', 'message'),
         [
             (['--out-item', 'metrics'], '--out-item needs --out'),
+            (['--prepack', '--compile'], '--prepack does not go with --compile'),
             (['--out', 'a.json'], r'--out a\.json: pred can be saved as \.pkl'),
             (['--out', 'a.txt', '--out-item', 'metrics'], r'metrics can be saved as \.json'),
         ],

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -13,7 +15,13 @@ from torch import nn
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.training import precision
 from rescaps_plugin.training import runner as engine_runner
-from rescaps_plugin.training.precision import BFloat16OptimWrapper, compile_network, configure_amp, evaluation_dtype
+from rescaps_plugin.training.precision import (
+    BFloat16OptimWrapper,
+    compile_network,
+    configure_amp,
+    evaluation_dtype,
+    suggest_precision,
+)
 from rescaps_plugin.training.runner import build_runner
 
 
@@ -101,6 +109,30 @@ def test_full_precision_by_default(device, fields):
     configure_amp(cfg)
     assert cfg.to_dict() == config(**fields).to_dict()
     configure_amp(Config(dict()))
+
+
+@pytest.mark.parametrize(
+    ('instructions', 'cfg', 'advice'),
+    [
+        (['avx2', 'avx512_bf16'], config(), 'training with --amp takes'),
+        (['amx_bf16'], config(), 'training with --amp takes'),
+        (['amx_bf16'], config(type='ApexOptimWrapper'), None),
+        (['avx2', 'avx512_bf16'], config('auto'), None),
+        (['avx2', 'avx512_bf16'], config(type='AmpOptimWrapper'), None),
+        (['avx2'], config('auto'), 'faster without --amp'),
+        (['avx2'], config(type='AmpOptimWrapper'), 'faster without --amp'),
+        (['avx2'], config(), None),
+        ([], config('auto'), None),
+    ],
+)
+def test_advice_for_the_processor(device, monkeypatch, instructions, cfg, advice):
+    monkeypatch.setattr(precision, 'find_instructions', lambda: instructions)
+    cfg = copy.deepcopy(cfg)
+    configure_amp(cfg)
+    found = suggest_precision(cfg)
+    assert (found is None) if advice is None else advice in found
+    device('cuda')
+    assert suggest_precision(cfg) is None
 
 
 def test_without_training(device):

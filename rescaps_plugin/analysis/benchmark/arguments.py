@@ -93,6 +93,14 @@ def _make_parser(description: str | None) -> ArgumentParser:
     parser.add_argument(
         '--profile', type=positive_int, metavar='BATCH', help='also show the shares of time by kind of operation'
     )
+    parser.add_argument(
+        '--accuracy',
+        nargs='?',
+        const=0,
+        type=positive_int,
+        metavar='N',
+        help='also measure the metrics of trained models, on N evenly spaced samples of their test sets; default: all',
+    )
     parser.add_argument('--modes', nargs='+', choices=('infer', 'train'), default=['infer', 'train'])
     parser.add_argument('--batch-sizes', nargs='+', **count, default=[1, 16], help='batch sizes to time; default: 1 16')
     parser.add_argument(

@@ -3,9 +3,19 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
+from rescaps_plugin.analysis.benchmark.candidates import parse_candidate
 from rescaps_plugin.analysis.benchmark.measure import Quantity
 from rescaps_plugin.analysis.benchmark.processes import Measurements, measure_all, profile_all
-from rescaps_plugin.analysis.benchmark.report import NO_MEMORY, NOTES, compare, draw, make_page, save, save_plot
+from rescaps_plugin.analysis.benchmark.report import (
+    NO_MEMORY,
+    NOTES,
+    compare,
+    draw,
+    make_page,
+    save,
+    save_plot,
+    with_speeds,
+)
 from rescaps_plugin.analysis.benchmark.sweep import make_conditions
 from rescaps_plugin.analysis.machine import describe_run
 from rescaps_plugin.cli.errors import UserError
@@ -25,7 +35,11 @@ def run_comparison(args: Namespace, names: Sequence[str], reference: str, comman
         UserError: A candidate is unknown, or nothing could be measured.
     """
     conditions = make_conditions(args, {})
+    if args.accuracy is not None and not any(parse_candidate(name).trained for name in names):
+        raise UserError('--accuracy: no NAME is a trained model, such as rescaps-small_mnist or CONFIG:CHECKPOINT.')
     quantities = choose_quantities(args, conditions.measures_memory)
+    shown = with_speeds(quantities)
+    drawn = [quantity for quantity in quantities if quantity.kind not in ('peak', 'metrics')]
     notes = NOTES.format(
         repeats=args.repeats, reference=reference, input_size='x'.join(map(str, conditions.input_size))
     )
@@ -38,7 +52,7 @@ def run_comparison(args: Namespace, names: Sequence[str], reference: str, comman
 
     def report(measured: Measurements, profiles: Sequence[dict]) -> dict:
         result = {**described, **compare(names, measured, reference, profiles, args.targets)}
-        save(args.out, result, make_page(result, quantities))
+        save(args.out, result, make_page(result, shown))
         return result
 
     none = [{} for _ in names]
@@ -48,8 +62,8 @@ def run_comparison(args: Namespace, names: Sequence[str], reference: str, comman
     if not any(measured.values):
         raise UserError('nothing could be measured: ' + '; '.join(measured.left_out))
     result = report(measured, profile_all(names, args.modes, args.profile, conditions) if args.profile else none)
-    save_plot(args.out, lambda path: draw(result, quantities, path))
-    print(make_page(result, quantities, short=len(names) > len(quantities)))
+    save_plot(args.out, lambda path: draw(result, drawn, path))
+    print(make_page(result, shown, short=len(names) > len(shown)))
 
 
 def choose_quantities(args: Namespace, memory: bool) -> list[Quantity]:
@@ -73,4 +87,6 @@ def choose_quantities(args: Namespace, memory: bool) -> list[Quantity]:
     modes = {'time': args.modes, 'memory': args.memory_modes if memory else []}
     steps = [(kind, mode) for kind in modes for mode in modes[kind]]
     quantities = [Quantity(*step, batch) for step in steps for batch in batches[step]]
-    return [Quantity('parameters'), Quantity('MACs'), *quantities]
+    peak = [Quantity('peak')] if 'infer' in args.modes else []
+    metrics = [] if args.accuracy is None else [Quantity('metrics', batch=args.accuracy)]
+    return [Quantity('parameters'), Quantity('MACs'), *peak, *quantities, *metrics]

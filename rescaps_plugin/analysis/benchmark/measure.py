@@ -18,11 +18,14 @@ from torch.autograd.profiler_util import FunctionEvent, FunctionEventAvg
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from rescaps_plugin.analysis.benchmark.candidates import EXPORTED, PRECISIONS, is_compiled, parse_candidate
+from rescaps_plugin.analysis.benchmark.candidates import EXPORTED, PRECISIONS, is_compiled, is_deployed, parse_candidate
+from rescaps_plugin.analysis.benchmark.trained import open_exporter
 from rescaps_plugin.analysis.memory import PeakMemory
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.export.formats import FORMATS, RUNTIMES, Export, Run, find_runtime
 from rescaps_plugin.export.quantization import quantize
+from rescaps_plugin.models.prepack import prepack
 
 # Kinds of operations, by the names of PyTorch's operators.
 OPERATIONS = {
@@ -31,6 +34,12 @@ OPERATIONS = {
     'normalisation': r'^aten::\w*norm',
     'copies': r'^aten::(copy_|cat|clone|im2col|col2im)$',
 }
+
+# Kinds of quantities that do not vary from round to round.
+CONSTANT = ('parameters', 'MACs', 'metrics')
+
+# Side of the matrices whose product measures the peak of the machine.
+PEAK_SIDES = {'cpu': 2048, 'cuda': 8192}
 
 # Steps in one measurement on a GPU.
 MIN_STEPS, MAX_STEPS = 2, 1000
@@ -63,10 +72,11 @@ class Quantity(NamedTuple):
     """Something to measure.
 
     Args:
-        kind: ``'parameters'``, ``'MACs'`` (multiply-adds), ``'time'`` in seconds, ``'memory'`` in bytes, or ``'share'``
-            of time, see :meth:`Bench.profile`.
-        mode: ``'infer'`` or ``'train'``, for time and memory.
-        batch: Batch size, for time and memory.
+        kind: ``'parameters'``, ``'MACs'`` (multiply-adds), ``'peak'`` and ``'speed'`` in operations per second, two for
+            a multiply-add, ``'time'`` in seconds, ``'memory'`` in bytes, ``'metrics'``, see :meth:`Bench.evaluate`, or
+            ``'share'`` of time, see :meth:`Bench.profile`.
+        mode: ``'infer'`` or ``'train'``, for speed, time and memory.
+        batch: Batch size, for speed, time and memory; the most test samples, for metrics, 0 for all.
     """
 
     kind: str
@@ -79,7 +89,7 @@ class Quantity(NamedTuple):
         if not self.mode:
             return self.kind
         step = {'infer': 'inference', 'train': 'training step'}[self.mode]
-        return f'added memory, {step}' if self.kind == 'memory' else step
+        return {'memory': 'added memory, ', 'speed': 'speed, '}.get(self.kind, '') + step
 
     def __str__(self) -> str:
         return f'{self.label}, batch {self.batch}' if self.mode else self.label
@@ -93,8 +103,10 @@ class Bench:
 
     float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
     is :func:`torch.compile` of the whole module as one graph, compiled for each batch size; ``cudagraphs`` is the same
-    in its mode ``reduce-overhead``, which replays CUDA graphs. The forms ``onnxruntime`` and ``openvino`` export the
-    module to ONNX, for batches of any size, and run the file; ``int8`` quantises it, calibrated on noise.
+    in its mode ``reduce-overhead``, which replays CUDA graphs. The form ``prepack`` is that of
+    :func:`~rescaps_plugin.models.prepack.prepack`. The forms ``onnxruntime`` and ``openvino`` export the module to
+    ONNX, for batches of any size, and run the file; ``int8`` quantises it, calibrated on training samples of a trained
+    model, and on noise for others.
 
     Args:
         name: Name of the candidate.
@@ -107,32 +119,39 @@ class Bench:
     def __init__(self, name: str, conditions: Conditions) -> None:
         torch.set_num_threads(conditions.threads)
         torch.manual_seed(0)
-        build, forms = parse_candidate(name)
+        build, forms, trained = parse_candidate(name)
         self.conditions = conditions
+        self.input_size = conditions.input_size
         self.layout = torch.channels_last if 'channels_last' in forms else torch.contiguous_format
         self.dtype = next((PRECISIONS[form] for form in forms if form in PRECISIONS), None)
         self.tf32 = 'tf32' in forms
+        self.int8 = 'int8' in forms
         self.compiled = is_compiled(forms)
         self.runtime = next((EXPORTED[form] for form in forms if form in EXPORTED), None)
         if self.runtime:
             find_runtime(self.runtime, conditions.device)
+        self.exporter = open_exporter(*trained, conditions.device) if trained else None
         try:
-            self.module = build().eval()
-            if 'deploy' in forms:
+            if self.exporter:
+                self.input_size = self.exporter.input_shape
+                self.module = self.exporter.build_network(self.exporter.model).eval()
+            else:
+                self.module = build().eval()
+            if is_deployed(forms):
                 # It fuses the children of what it is given.
                 (self.module,) = reparameterize_model(nn.Sequential(self.module))
             self.module.to(conditions.device, memory_format=self.layout)
-            self.network = self.module
+            self.network = prepack(self.module) if 'prepack' in forms else self.module
             with self.settings():
                 self.step('infer', 1)()
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            size = 'x'.join(map(str, conditions.input_size))
+            size = 'x'.join(map(str, self.input_size))
             raise UserError(f'{name} cannot be built or run on inputs of {size}: {error}') from error
         if self.compiled:
             mode = 'reduce-overhead' if 'cudagraphs' in forms else 'default'
             self.network = torch.compile(self.module, fullgraph=True, dynamic=False, mode=mode)
         if self.runtime:
-            self.network = self._run_exported('int8' in forms)
+            self.network = self._run_exported()
 
     def prepare(self, quantities: Iterable[Quantity]) -> None:
         """Compile for the steps that are to be measured, if the candidate is a compiled one."""
@@ -142,17 +161,18 @@ class Bench:
             with self.settings():
                 self.step(mode, batch)()
 
-    def _run_exported(self, int8: bool) -> Run:
-        example = torch.randn(1, *self.conditions.input_size)
+    def _run_exported(self) -> Run:
+        example = torch.randn(1, *self.input_size, device=self.conditions.device)
         with torch.no_grad():
             outputs = tuple(f'output{number}' for number, _ in enumerate(_tensors(self.module(example))))
         with TemporaryDirectory() as folder:
             path, quantized = Path(folder, 'model.onnx'), Path(folder, 'model_int8.onnx')
             FORMATS['onnx'].save(Export(self.module, example, 'input', outputs, {}, dynamic_batch=True), path)
-            if int8:
-                quantize(path, quantized, [torch.randn(16, *self.conditions.input_size)])
+            if self.int8:
+                noise = [torch.randn(16, *self.input_size)]
+                quantize(path, quantized, self.exporter.calibration_inputs() if self.exporter else noise)
             precision = [] if self.dtype is None else ['bf16']
-            return RUNTIMES[self.runtime].load(quantized if int8 else path, self.conditions.device, *precision)
+            return RUNTIMES[self.runtime].load(quantized if self.int8 else path, self.conditions.device, *precision)
 
     @contextmanager
     def settings(self) -> Iterator[None]:
@@ -168,13 +188,17 @@ class Bench:
         finally:
             cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
-    def measure(self, quantity: Quantity) -> float:
+    def measure(self, quantity: Quantity) -> float | dict[str, float]:
         """Measure once."""
         if quantity.kind == 'parameters':
             return sum(parameter.numel() for parameter in self.module.parameters())
         if quantity.kind == 'MACs':
             return self.count_macs()
+        if quantity.kind == 'metrics':
+            return self.evaluate(quantity.batch or None)
         with self.settings():
+            if quantity.kind == 'peak':
+                return self.measure_peak()
             step = self.step(quantity.mode, quantity.batch)
             if quantity.kind == 'memory':
                 return self.peak_memory(step)
@@ -195,19 +219,15 @@ class Bench:
             raise UserError('an exported file cannot be trained')
         network = network or self.network
         self.module.train(mode == 'train')
-        x = torch.randn(batch, *self.conditions.input_size, generator=torch.Generator().manual_seed(0))
+        x = torch.randn(batch, *self.input_size, generator=torch.Generator().manual_seed(0))
         x = x.to(self.conditions.device, memory_format=self.layout)
-
-        def forward() -> list[Tensor]:
-            with torch.autocast(self.conditions.device, self.dtype, enabled=self.dtype is not None):
-                return list(_tensors(network(x)))
 
         def infer() -> None:
             with torch.no_grad():
-                forward()
+                self._forward(network, x)
 
         def train() -> None:
-            outputs = forward()
+            outputs = self._forward(network, x)
             torch.autograd.backward(outputs, [output.detach() for output in outputs])
             self.module.zero_grad()
             x.grad = None
@@ -215,13 +235,53 @@ class Bench:
         x.requires_grad_(mode == 'train' and self.conditions.input_grad)
         return train if mode == 'train' else infer
 
+    def _forward(self, network: Callable[[Tensor], Any], x: Tensor) -> list[Tensor]:
+        with torch.autocast(self.conditions.device, self.dtype, enabled=self.dtype is not None):
+            return list(_tensors(network(x)))
+
     def count_macs(self) -> int:
-        """Count the multiply-adds of convolutions and matrix products in the inference of one input."""
+        """Count the multiply-adds of convolutions and matrix products in the inference of one input.
+
+        They are those of the deploy form, in which nothing is composed: a training form composes its kernels once for
+        all inputs.
+        """
         # Operators inside a compiled graph are not seen.
-        step = self.step('infer', 1, self.module)
+        step = self.step('infer', 1, reparameterize_model(nn.Sequential(self.module.eval())))
         with FlopCounterMode(display=False) as counter:
             step()
         return counter.get_total_flops() // 2
+
+    def measure_peak(self) -> float:
+        """Measure a large product of square matrices in the candidate's precision, in operations per second."""
+        device = self.conditions.device
+        side = PEAK_SIDES[device]
+        matrix = torch.randn(side, side, device=device)
+        if self.int8:
+            matrix, multiply = matrix.mul(32).clamp(-127, 127).to(torch.int8), torch._int_mm
+        else:
+            matrix, multiply = matrix.to(self.dtype), torch.mm
+        seconds = time_step(lambda: multiply(matrix, matrix), device, self.conditions.min_time, self.conditions.threads)
+        return 2 * side**3 / seconds
+
+    @torch.no_grad()
+    def evaluate(self, limit: int | None) -> dict[str, float]:
+        """Evaluate a trained model, in the candidate's form, on its test set.
+
+        Args:
+            limit: The most test samples, evenly spaced; None for all.
+
+        Returns:
+            The metrics, by the names of ``tools/test.py``.
+        """
+        exporter = self.exporter
+        self.module.eval()
+        scores = []
+        with self.settings():
+            indices = evenly_spaced(len(exporter.test_set), limit)
+            for inputs, annotations in exporter.batches(exporter.test_set, indices, exporter.batch_size):
+                outputs = self._forward(self.network, inputs.to(self.conditions.device, memory_format=self.layout))
+                scores += exporter.score(inputs.cpu(), [output.float().cpu() for output in outputs], annotations)
+        return exporter.metrics(scores)
 
     def profile(self, mode: str, batch: int) -> dict[str, float]:
         """Measure the shares of time of :data:`OPERATIONS`, and of the rest, in a step after the first."""

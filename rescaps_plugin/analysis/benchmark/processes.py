@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from rescaps_plugin.analysis.benchmark.candidates import is_compiled, parse_candidate
-from rescaps_plugin.analysis.benchmark.measure import Bench, Conditions, Quantity
+from rescaps_plugin.analysis.benchmark.candidates import is_compiled, is_deployed, parse_candidate
+from rescaps_plugin.analysis.benchmark.measure import CONSTANT, Bench, Conditions, Quantity
 
 
 def _serve(connection: Connection, name: str, conditions: Conditions, compile_threads: int) -> None:
@@ -51,7 +51,7 @@ class _Processes:
     """A process for each candidate, started at its first call; all end when the block is left."""
 
     def __init__(self, names: Sequence[str], conditions: Conditions) -> None:
-        self.compiled = [is_compiled(parse_candidate(name)[1]) for name in names]
+        self.compiled = [is_compiled(parse_candidate(name).forms) for name in names]
         self.cores = os.cpu_count() or 1
         compile_threads = max(1, self.cores // max(1, sum(self.compiled)))
         self.arguments = [(name, conditions, compile_threads) for name in names]
@@ -137,7 +137,7 @@ class Measurements:
         left_out: Messages on what could not be measured, with the reasons.
     """
 
-    values: list[dict[Quantity, list[float]]]
+    values: list[dict[Quantity, list[Any]]]
     left_out: list[str] = field(default_factory=list)
 
     def leave_out(self, message: str) -> None:
@@ -160,9 +160,9 @@ def measure_all(
 
     Args:
         names: The candidates.
-        quantities: Quantities to measure; a deploy form is not trained.
+        quantities: Quantities to measure; a deploy form is not trained, and only trained models have metrics.
         conditions: Conditions of all measurements.
-        repeats: Rounds; parameters, MACs and a GPU's memory do not vary, and are measured in the first alone.
+        repeats: Rounds; what does not vary, :data:`CONSTANT` and a GPU's memory, is measured in the first alone.
         deadline: When to start no further measurement, in seconds of :func:`time.monotonic`. Building and compiling
             may take two thirds of the time until then. Defaults to infinity.
         progress: Called with the measurements after each quantity of a round. Does nothing by default.
@@ -173,11 +173,17 @@ def measure_all(
     Raises:
         UserError: If a candidate is unknown.
     """
-    forms = [parse_candidate(name)[1] for name in names]
+    candidates = [parse_candidate(name) for name in names]
     measured = Measurements([{} for _ in names])
     failed: set[tuple[int, Quantity]] = set()
     wanted = [
-        [quantity for quantity in quantities if quantity.mode != 'train' or 'deploy' not in form] for form in forms
+        [
+            quantity
+            for quantity in quantities
+            if (quantity.mode != 'train' or not is_deployed(candidate.forms))
+            and (quantity.kind != 'metrics' or candidate.trained)
+        ]
+        for candidate in candidates
     ]
     with _Processes(names, conditions) as processes:
         print(f'building {len(names)} candidates', file=sys.stderr)
@@ -188,7 +194,7 @@ def measure_all(
                 failed.update((index, quantity) for quantity in quantities)
         for turn in range(repeats):
             for quantity in quantities:
-                if turn and (not quantity.mode or quantity.kind == 'memory' and conditions.device == 'cuda'):
+                if turn and (quantity.kind in CONSTANT or quantity.kind == 'memory' and conditions.device == 'cuda'):
                     continue
                 print(f'round {turn + 1} of {repeats}: {quantity}', file=sys.stderr)
                 for index in range(len(names))[:: -1 if turn % 2 else 1]:
@@ -226,7 +232,7 @@ def profile_all(
     with _Processes(names, conditions) as processes:
         for index, name in enumerate(names):
             for mode in modes:
-                if mode == 'train' and 'deploy' in parse_candidate(name)[1]:
+                if mode == 'train' and is_deployed(parse_candidate(name).forms):
                     continue
                 share, error = processes.call(index, 'profile', mode, batch)
                 if error is None:

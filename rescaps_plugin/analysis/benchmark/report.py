@@ -9,14 +9,18 @@ from typing import Any, NamedTuple
 from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Quantity
 from rescaps_plugin.analysis.benchmark.processes import Measurements
 from rescaps_plugin.analysis.benchmark.summary import summarise
+from rescaps_plugin.zoo.tasks import describe_metric
 
-UNITS = {'parameters': '', 'MACs': '', 'time': 's', 'memory': 'B'}
+UNITS = {'parameters': '', 'MACs': '', 'peak': 'FLOP/s', 'speed': 'FLOP/s', 'time': 's', 'memory': 'B'}
 
 NOTES = """\
 Medians [quartiles] of {repeats} rounds over all candidates, each in a process of its own. Ratios, in bold, are to
-`{reference}` in the same round; less is better. Inputs are {input_size}. MACs are those of convolutions and matrix
-products in one inference. A training step is forward, backward and the release of the gradients, without loss and
-optimiser. Added memory is the peak during a step above what was in use before it, gradients included.
+`{reference}` in the same round; less is better. Inputs are {input_size}; those of trained models are as in their tests.
+MACs are those of convolutions and matrix products in one inference, in the deploy form. Speed is two operations for
+each of them, over the time; its percentage, in bold, is of the peak: the speed of a large matrix product in the same
+precision (int8 operations with +int8), process and round. A training step is forward, backward and the release of the
+gradients, without loss and optimiser. Added memory is the peak during a step above what was in use before it, gradients
+included.
 """
 
 NO_MEMORY = 'Memory was not measured: that takes a GPU, or a Linux where /proc/self/clear_refs can be written.\n'
@@ -24,7 +28,7 @@ NO_MEMORY = 'Memory was not measured: that takes a GPU, or a Linux where /proc/s
 
 def si(value: float, unit: str = '') -> str:
     """Write a value with three digits and an SI prefix."""
-    for factor, prefix in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k'), (1, ''), (1e-3, 'm'), (1e-6, 'µ')):
+    for factor, prefix in ((1e12, 'T'), (1e9, 'G'), (1e6, 'M'), (1e3, 'k'), (1, ''), (1e-3, 'm'), (1e-6, 'µ')):
         if value >= 0.9995 * factor:
             return f'{value / factor:#.3g}'.rstrip('.') + f' {prefix}{unit}'.rstrip()
     return f'{value:.3g} {unit}'.rstrip()
@@ -49,7 +53,10 @@ class Target(NamedTuple):
 
 
 def describe(quantity: Quantity, summary: dict[str, Any] | None, short: bool = False) -> str:
-    """Write the cell of one candidate: median, quartiles unless it is to be short, throughput of a batch, ratio."""
+    """Write the cell of one candidate: median, quartiles unless it is to be short, throughput of a batch, ratio.
+
+    The ratio of a speed is its share of the peak.
+    """
     if summary is None:
         return '–'
     unit = UNITS[quantity.kind]
@@ -58,7 +65,36 @@ def describe(quantity: Quantity, summary: dict[str, Any] | None, short: bool = F
         text += f' [{si(summary["low"], unit)}, {si(summary["high"], unit)}]'
     if quantity.kind == 'time' and quantity.batch > 1:
         text += f', {si(quantity.batch / summary["median"])}/s'
+    if quantity.kind == 'speed':
+        return f'{text}, **{summary["ratio"]["median"]:.0%}**'
     return f'{text}, **{summary["ratio"]["median"]:.2f}x**' if summary['ratio'] else text
+
+
+def with_speeds(quantities: Iterable[Quantity]) -> list[Quantity]:
+    """List the quantities of a table: those that are measured, without metrics, and a speed after every inference."""
+    shown = []
+    for quantity in quantities:
+        if quantity.kind != 'metrics':
+            shown.append(quantity)
+        if quantity.kind == 'time' and quantity.mode == 'infer':
+            shown.append(quantity._replace(kind='speed'))
+    return shown
+
+
+def _summarise_all(values: dict[Quantity, list[Any]], base: dict[Quantity, list[Any]]) -> dict[str, dict[str, Any]]:
+    """Summarise the quantities of a candidate, relative to those of the reference, and its speeds, to its peak."""
+    (macs,), peak = values.get(Quantity('MACs'), [0]), values.get(Quantity('peak'))
+    summaries = {}
+    for quantity in with_speeds(values):
+        if quantity.kind == 'speed':
+            if not macs or not peak:
+                continue
+            speeds = [2 * macs * quantity.batch / seconds for seconds in values[quantity._replace(kind='time')]]
+            summary = summarise(speeds, peak)
+        else:
+            summary = summarise(values[quantity], [] if quantity.kind == 'peak' else base.get(quantity, []))
+        summaries[str(quantity)] = {'unit': UNITS[quantity.kind], **summary}
+    return summaries
 
 
 def compare(
@@ -97,10 +133,8 @@ def compare(
         'candidates': [
             {
                 'name': name,
-                'quantities': {
-                    str(quantity): {'unit': UNITS[quantity.kind], **summarise(repeats, base.get(quantity, []))}
-                    for quantity, repeats in values.items()
-                },
+                'quantities': _summarise_all(values, base),
+                'metrics': next((found for kind, (found, *_) in values.items() if kind.kind == 'metrics'), {}),
                 'profile': profile,
             }
             for name, values, profile in zip(names, measured.values, profiles, strict=True)
@@ -115,7 +149,7 @@ def make_table(result: dict[str, Any], quantities: Sequence[Quantity], short: bo
 
     Args:
         result: Return value of :func:`compare`, and ``'profile batch'``.
-        quantities: The quantities that are measured.
+        quantities: The quantities that are shown.
         short: Whether to leave out quartiles, and quantities other than time and memory.
 
     Returns:
@@ -127,6 +161,10 @@ def make_table(result: dict[str, Any], quantities: Sequence[Quantity], short: bo
         if quantity.mode or not short:
             cells = [describe(quantity, candidate['quantities'].get(str(quantity)), short) for candidate in candidates]
             rows.append([str(quantity), *cells])
+    for metric in dict.fromkeys(metric for candidate in candidates for metric in candidate['metrics']):
+        found = [candidate['metrics'].get(metric) for candidate in candidates]
+        cells = ['–' if value is None else describe_metric(metric, value)[1] for value in found]
+        rows.append([describe_metric(metric, 0)[0], *cells])
     modes = dict.fromkeys(mode for candidate in candidates for mode in candidate['profile'])
     for mode in modes:
         step = Quantity('share', mode, result['profile batch'])
