@@ -68,14 +68,9 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
         cfg: The config.
         model: Its model, trained and in eval mode; or what an exported file says of it.
         device: Where the model runs: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, ...
-<<<<<<< HEAD
         batch_size: Maximum batch size. None: ``default_batch_size``.
-        runtime: ``'torch'``, ``'onnx'`` (ONNX Runtime) or ``'openvino'``.
-=======
-        batch_size: Maximum batch size. None: :attr:`default_batch_size`.
         runtime: ``'torch'``, ``'onnx'`` (ONNX Runtime) or ``'openvino'``. None: ``'torch'``, and for an exported file
             the first of the others that is installed and runs it.
->>>>>>> deploy
 
     Raises:
         ValueError: ``batch_size`` is not positive, or the runtime is unknown.
