@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from rescaps_plugin.cli.arguments import add_device_argument, positive_int
+    from rescaps_plugin.cli.arguments import positive_int
     from rescaps_plugin.demo.command import run
 
 
@@ -21,7 +21,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('--port', type=positive_int, help='port (default: the first free one from 7860)')
     parser.add_argument('--host', default='127.0.0.1', help='address (default: 127.0.0.1, this machine only)')
-    add_device_argument(parser)
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: an accelerator if there is one, else cpu)')
     return parser.parse_args(argv)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import tempfile
 import threading
 from argparse import Namespace
@@ -24,42 +25,52 @@ def run(args: Namespace) -> None:
         args: Arguments of ``tools/demo.py``.
 
     Raises:
-        UserError: Packages are missing, or the port is taken.
+        UserError: Packages are missing, or the port is taken or not allowed.
     """
+    _check_address(args.host, args.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix='rescaps-demo-') as home:
         # Before the imports, which read these.
-        files = dict(GRADIO_TEMP_DIR=str(Path(home, 'files')), HOME=home, USERPROFILE=home)
-        os.environ.update(files, GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1')
+        tempfile.tempdir = home
+        folders = dict(GRADIO_TEMP_DIR=str(Path(home, 'files')), HOME=home, USERPROFILE=home, TMPDIR=home)
+        os.environ.update(folders, GRADIO_ANALYTICS_ENABLED='False', HF_HUB_OFFLINE='1')
         try:
             _serve(args)
         except KeyboardInterrupt:
             print('stopped.')
 
 
+def _check_address(host: str, port: int | None) -> None:
+    """Check that a port can be listened on, before imports that take seconds; None is any port."""
+    try:
+        socket.create_server((host, port or 0), family=socket.AF_INET6 if ':' in host else socket.AF_INET).close()
+    except (OSError, OverflowError) as error:
+        where = f'--host {host}' if port is None else f'--host {host} --port {port}'
+        raise UserError(f'{where}: {getattr(error, "strerror", None) or error}.') from error
+
+
 def _serve(args: Namespace) -> None:
     for package in ('gradio', 'plotly', 'skimage'):
         import_extra(package, 'demo')
+    from mmengine.device import get_device
+
     from rescaps_plugin.demo.models import Models
     from rescaps_plugin.demo.page import CSS, create_page, create_theme
 
-    page = create_page(Models(args.device))
-    try:
-        _, url, _ = page.launch(
-            server_name=args.host,
-            server_port=args.port,
-            share=False,
-            prevent_thread_lock=True,
-            quiet=True,
-            show_error=True,
-            ssr_mode=False,
-            footer_links=[],
-            max_file_size=MAX_FILE_SIZE,
-            theme=create_theme(),
-            css=CSS,
-        )
-    except OSError as error:
-        raise UserError(f'--host {args.host}, --port {args.port}: taken, or not of this machine ({error}).') from error
+    page = create_page(Models(args.device or get_device()))
+    _, url, _ = page.launch(
+        server_name=args.host,
+        server_port=args.port,
+        share=False,
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=True,
+        ssr_mode=False,
+        footer_links=[],
+        max_file_size=MAX_FILE_SIZE,
+        theme=create_theme(),
+        css=CSS,
+    )
     try:
         print(f'rescaps demo: open {url} in a browser. Ctrl-C ends it.', flush=True)
         threading.Event().wait()

@@ -51,7 +51,12 @@ def list_images(data: str) -> list[Example]:
 def list_photographs() -> dict[str, np.ndarray]:
     """Return photographs in the public domain, uint8 ``[height, width, 3]``, by title."""
     pictures = import_extra('skimage.data', 'demo')
-    return {name: getattr(pictures, name)() for name in ('coffee', 'astronaut', 'chelsea', 'rocket')}
+    return {
+        'coffee': pictures.coffee(),
+        'astronaut': pictures.astronaut(),
+        'cat': pictures.chelsea(),
+        'rocket': pictures.rocket(),
+    }
 
 
 @cache

@@ -41,20 +41,16 @@ def _without_folder(message: str) -> str:
     return re.sub(re.escape(os.environ['GRADIO_TEMP_DIR']) + r'/\w+/', '', message)
 
 
-class UploadedImage(gr.Image):
-    """An image whose value is the path of the uploaded file, as it is: handlers check it, and name what is wrong."""
+def make_upload(label: str, **options: Any) -> gr.Image:
+    """Create a component to upload, paste or take a picture.
 
-    def get_block_name(self) -> str:
-        return 'image'
-
-    def preprocess(self, payload: Any) -> str | None:
-        return payload.path if payload and payload.path else super().preprocess(payload)
-
-
-def make_upload(label: str, **options: Any) -> UploadedImage:
-    """Create a component to upload, paste or take a picture."""
+    Its value is the path of the file as it was uploaded: handlers check it, and name what is wrong.
+    """
     sources = ['upload', 'clipboard', 'webcam']
-    return UploadedImage(label=label, type='filepath', sources=sources, buttons=[], height=300, **options)
+    upload = gr.Image(label=label, type='filepath', sources=sources, buttons=[], height=300, **options)
+    # Gradio would open the file, and fail with a message of its own. It writes a file beside a subclass.
+    upload.preprocess = lambda payload: payload.path if payload else None
+    return upload
 
 
 def make_gallery(images: Sequence[tuple[np.ndarray, str]], **options: Any) -> gr.Gallery:
@@ -72,12 +68,12 @@ def make_gallery(images: Sequence[tuple[np.ndarray, str]], **options: Any) -> gr
     )
 
 
-def show_pictures(pictures: Mapping[str, np.ndarray], width: int = 200) -> str:
+def show_pictures(pictures: Mapping[str, np.ndarray], width: int) -> str:
     """Return HTML of pictures with captions, side by side as far as there is room.
 
     Args:
         pictures: uint8 pictures ``[h, w]`` or ``[h, w, 3]``, RGB, by caption.
-        width: Least width of one, in pixels. Defaults to 200.
+        width: Least width of one, in pixels.
     """
     figures = []
     for caption, picture in pictures.items():
@@ -88,4 +84,5 @@ def show_pictures(pictures: Mapping[str, np.ndarray], width: int = 200) -> str:
         figures.append(
             f'<figure><img src="data:image/png;base64,{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
         )
-    return f'<div class="pictures" style="--least: {width}px">{"".join(figures)}</div>'
+    style = f'--least: {width}px; max-width: {round(1.6 * width * len(figures))}px'
+    return f'<div class="pictures" style="{style}">{"".join(figures)}</div>'

@@ -27,14 +27,14 @@ def build(models: Models) -> tuple:
     """
     groups = {data: names for data, names in list_by_data('classification').items() if list_images(data)}
     first = [*groups][-1]
-    chosen = gr.State(3)
+    chosen = gr.State(0)
 
     gr.Markdown(
         'Change every pixel by at most epsilon, so that the model errs: by one step along the gradient (FGSM), by '
         f'{STEPS} steps (PGD), or at random for comparison.'
     )
     with gr.Row():
-        data = gr.Radio([*groups], value=first, label='Models trained on')
+        data = gr.Radio([*groups], value=first, label='Models trained on', min_width=300)
         model = gr.Dropdown(groups[first], value=groups[first][0], label='Model to attack', min_width=200)
     with gr.Row():
         with gr.Column(min_width=300):
@@ -48,15 +48,13 @@ def build(models: Models) -> tuple:
         after = gr.Plot(show_label=False, min_width=280, elem_id='attack-after')
 
     @handler
-    def show(data: str, model: str, chosen: int | None, method: str, epsilon: float) -> tuple:
-        if chosen is None:
-            return (None,) * 3
+    def show(data: str, model: str, chosen: int, method: str, epsilon: float) -> tuple:
         example = list_images(data)[chosen]
         result = attack(models, model, example.image, example.label, method, epsilon)
         classes = name_classes(models[model], len(result.before[model]))
         captions = 'before', 'after', 'change (grey: none)'
         return (
-            show_pictures(dict(zip(captions, result.pictures, strict=True)), 150),
+            show_pictures(dict(zip(captions, result.pictures, strict=True)), 90),
             draw_bars(classes, result.before, 'Scores before'),
             draw_bars(classes, result.after, 'Scores after'),
         )
@@ -66,7 +64,7 @@ def build(models: Models) -> tuple:
 
     def change_data(data: str) -> tuple:
         names = groups[data]
-        return _gallery(data), gr.update(choices=names, value=names[0]), None
+        return _gallery(data), gr.update(choices=names, value=names[0]), 0
 
     inputs = [data, model, chosen, method, epsilon]
     results = [pictures, before, after]

@@ -24,6 +24,14 @@ from rescaps_plugin.demo.saliency import check_size
 
 # Classes in the figure of curves.
 SHOWN_CLASSES = 3
+# Gradio has no option for the tool that is chosen at the start.
+TAKE_BRUSH = """() => {
+    const take = () => {
+        const brush = document.querySelector('#sketch button[aria-label="Brush"]');
+        brush ? brush.click() : setTimeout(take, 200);
+    };
+    take();
+}"""
 
 
 def build(models: Models) -> tuple:
@@ -37,14 +45,13 @@ def build(models: Models) -> tuple:
     """
     groups = list_by_data('classification')
     first = next((data for data in INK_SIZES if data in groups), next(iter(groups)))
-    start = next((example.image for example in list_images(first)[3:]), None)
-    image, axis = gr.State(start), gr.State('turn')
+    image, axis = gr.State(_start(first)), gr.State('turn')
 
     gr.Markdown('Draw a digit, choose an example or upload a picture; then turn, shift and scale it.')
     data = gr.Radio(list(groups), value=first, label='Models trained on')
     with gr.Row():
         with gr.Column(min_width=300):
-            with gr.Column(visible=first in INK_SIZES) as drawing:
+            with gr.Column(visible=_show(first in INK_SIZES)) as drawing:
                 sketch = gr.Sketchpad(
                     label='Draw a digit',
                     type='numpy',
@@ -106,7 +113,7 @@ def build(models: Models) -> tuple:
             AXES[axis][0],
         )
         return (
-            show_pictures({'What the network reads': show_input(predictor, image, view)}),
+            show_pictures({'What the network reads': show_input(predictor, image, view)}, 140),
             draw_bars(classes, scores, 'Class activations'),
             figure,
             show_pictures(draw_capsule_maps(predictor, image, view), 300),
@@ -114,7 +121,7 @@ def build(models: Models) -> tuple:
 
     @handler
     def take_drawing(data: str, drawn: dict | None) -> np.ndarray:
-        if drawn is None:
+        if drawn is None or drawn['composite'] is None:
             raise UserError('Nothing is drawn: draw a digit first.')
         return place_ink(255 - drawn['composite'], data)
 
@@ -130,10 +137,10 @@ def build(models: Models) -> tuple:
         drawn = data in INK_SIZES
         gallery = _gallery(data)
         return (
-            gr.update(visible=drawn),
+            gr.update(visible=_show(drawn)),
             gr.update(visible=not drawn, value=None),
             gr.update(value=gallery, visible=bool(gallery)),
-            None,
+            _start(data),
         )
 
     def go_back() -> list[float]:
@@ -148,12 +155,23 @@ def build(models: Models) -> tuple:
     data.input(change_data, data, [drawing, upload, examples, image]).then(go_back, None, sliders).then(
         show, inputs, results
     )
+    sketch.clear(js=TAKE_BRUSH)
     reset.click(go_back, None, sliders).then(show, inputs, results)
     for name, slider in zip(AXES, sliders, strict=True):
         slider.input(lambda name=name: name, None, axis, show_progress='hidden').then(
             show, inputs, results, trigger_mode='always_last', show_progress='hidden'
         )
     return show, inputs, results
+
+
+def _show(visible: bool) -> bool | str:
+    """Return the visibility of a component that keeps its state while it is hidden."""
+    return visible or 'hidden'
+
+
+def _start(data: str) -> np.ndarray | None:
+    """Return the image that is shown before the user chooses one."""
+    return next((example.image for example in list_images(data)), None)
 
 
 def _gallery(data: str) -> list[tuple[np.ndarray, str]]:

@@ -65,7 +65,7 @@ def build(models: Models) -> None:
                 found.overlay,
                 shrink(np.asarray(found.cutout)),
                 gr.update(value=file, interactive=True),
-                show_pictures(found.sides, 160),
+                show_pictures(found.sides, 140),
             ]
         return shown
 
