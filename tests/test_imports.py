@@ -16,7 +16,8 @@ RANKS = {
     'training': 3, 'export': 3,
     'classification': 4, 'saliency': 4, 'pointcloud': 4, 'swap': 4, 'engine': 4,
     'zoo': 5,
-    'analysis': 6, 'demo': 6,
+    'analysis': 6,
+    'demo': 7,
 }  # fmt: skip
 # Folders that need only PyTorch and timm, which needs safetensors, and the packages that they may import.
 BARE = {

@@ -148,6 +148,22 @@ def recording(network: nn.Module) -> Iterator[dict[str, Recording]]:
             handle.remove()
 
 
+@torch.no_grad()
+def record_capsules(classifier: nn.Module, images: Tensor) -> dict[str, Recording]:
+    """Run a classifier of mmpretrain on images, and record every capsule layer.
+
+    Args:
+        classifier: The classifier, with a data preprocessor.
+        images: Images ``[b, c, h, w]`` as the test pipeline packs them.
+
+    Returns:
+        The recordings of :func:`recording`.
+    """
+    with recording(classifier) as records:
+        classifier(classifier.data_preprocessor({'inputs': images})['inputs'])
+    return records
+
+
 def activation_maps(records: Mapping[str, Recording]) -> dict[str, Tensor]:
     """Return the activation maps ``[b, n, h, w]`` of every layer that has activations, by name."""
     return {

@@ -21,7 +21,7 @@ from rescaps_plugin.analysis.capsule_views import (
     measure_equivariance,
     part_whole_by_input,
     part_whole_by_weight,
-    recording,
+    record_capsules,
     shares,
     warp_images,
     whole_poses,
@@ -58,7 +58,7 @@ def run(args: Namespace) -> None:
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'capsules')
     samples = ImageFiles(paths, ImageReader(cfg, classifier)) if paths else build_dataset(cfg.test_dataloader.dataset)
     batch = load_images(samples, evenly_spaced(len(samples), args.images))
-    maps = activation_maps(_record(classifier, batch['inputs']))
+    maps = activation_maps(record_capsules(classifier, batch['inputs']))
     if not maps:
         raise UserError(f'config {args.config}: the model has no capsule layers of rescaps_plugin.layers.')
 
@@ -82,7 +82,7 @@ def run(args: Namespace) -> None:
     }
     draw_equivariance(followed, out_dir / 'equivariance.png')
 
-    parts = _find_parts(_record(classifier, many))
+    parts = _find_parts(record_capsules(classifier, many))
     draw_matrices(parts, out_dir / 'part_whole.png')
     numbers = {
         'config': args.config,
@@ -94,14 +94,6 @@ def run(args: Namespace) -> None:
     with whole_files():
         dump(numbers, str(out_dir / 'capsules.json'), indent=2)
     print(f'wrote activations.png, equivariance.png, part_whole.png and capsules.json to {out_dir}')
-
-
-@torch.no_grad()
-def _record(classifier: BaseClassifier, images: Tensor) -> dict[str, Recording]:
-    """Run a classifier on images ``[b, c, h, w]`` as the test pipeline packs them, and record every capsule layer."""
-    with recording(classifier) as records:
-        classifier(classifier.data_preprocessor({'inputs': images})['inputs'])
-    return records
 
 
 def _measure_transforms(
@@ -122,7 +114,7 @@ def _measure_transforms(
     """
     activations, poses = {}, {}
     for warp in warps:
-        records = _record(classifier, warp_images(images, fill, **warp))
+        records = record_capsules(classifier, warp_images(images, fill, **warp))
         for name, maps in activation_maps(records).items():
             activations.setdefault(name, []).append(maps.mean(dim=(2, 3)).cpu())
         for name, pose in whole_poses(records).items():

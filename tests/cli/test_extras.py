@@ -52,7 +52,7 @@ def test_other_import_errors_keep_their_traceback(code):
 
 
 def test_tools_without_mmengine_name_the_extra(repository):
-    tools = {path.stem for path in repository.glob('tools/*.py')} - {'benchmark', 'eval_sod', 'launch', 'zoo'}
+    tools = {path.stem for path in repository.glob('tools/*.py')} - {'benchmark', 'demo', 'eval_sod', 'launch', 'zoo'}
     code = f"""
 import runpy, sys
 

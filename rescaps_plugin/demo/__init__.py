@@ -1,0 +1,1 @@
+"""The page of ``rescaps demo``: published models in a browser, by Gradio."""

@@ -1,0 +1,65 @@
+"""``tools/demo.py`` as a process: address, port, end, and what it writes. tests/demo tests the page itself."""
+
+import os
+import signal
+import socket
+import sys
+import urllib.request
+
+import pytest
+
+for package in ('gradio', 'plotly', 'skimage', 'mmpretrain', 'mmseg'):
+    pytest.importorskip(package)
+
+from tests.demo.server import Server  # noqa: E402
+
+
+def test_help(run_tool):
+    result = run_tool('demo', '--help')
+    assert result.returncode == 0 and '--port' in result.stdout
+
+
+@pytest.mark.parametrize('arguments', [('--port', '0'), ('--port', 'x')])
+def test_bad_port_is_a_usage_error(run_tool, arguments):
+    result = run_tool('demo', *arguments)
+    assert result.returncode == 2 and 'argument --port' in result.stderr
+
+
+def test_busy_port_is_one_line(run_tool):
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        result = run_tool('demo', '--port', port)
+    assert result.returncode == 1 and result.stderr.count('\n') == 1
+    assert result.stderr.startswith(f'error: --host 127.0.0.1 --port {port}: Address already in use')
+
+
+@pytest.mark.parametrize('arguments', [('--port', '99999'), ('--host', '203.0.113.1'), ('--host', 'no such host')])
+def test_address_that_cannot_be_listened_on_is_one_line(load_tool, arguments):
+    with pytest.raises(SystemExit, match=r'^error: --host .*: .+\.$'):
+        load_tool('demo').main([*arguments])
+
+
+def test_missing_gradio_names_the_extra(load_tool, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'gradio', None)
+    # What the tool sets is for a process of its own.
+    monkeypatch.setattr(os, 'environ', {**os.environ})
+    monkeypatch.setattr(signal, 'signal', lambda *args: None)
+    with pytest.raises(SystemExit) as error:
+        load_tool('demo').main([])
+    assert str(error.value) == "error: gradio is not installed: pip install '.[demo]' in a clone of rescaps brings it."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_serves_on_this_machine_until_a_signal(tmp_path, number):
+    server = Server(tmp_path)
+    assert server.url.startswith('http://127.0.0.1:')
+    with urllib.request.urlopen(server.url) as answer:
+        page = answer.read().decode()
+    assert 'window.gradio_config' in page and 'fonts.googleapis.com' not in page
+    assert server.stop(number) == 0
+    assert server.log.read_text().endswith('stopped.\n') and 'Traceback' not in server.log.read_text()
+    left = [*server.home.iterdir(), *server.temporary.iterdir()]
+    assert [path for path in left if not path.name.startswith('torchinductor_')] == []  # made by import torch
