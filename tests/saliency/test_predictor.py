@@ -1,13 +1,17 @@
 """Predicted saliency maps of images from files and memory."""
 
+import logging
 import os
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from rescaps_plugin import zoo
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.images import ImageError
@@ -154,6 +158,19 @@ def test_scope_stays(make_predictor, images):
     DefaultScope.get_instance('other', scope_name='mmpretrain')
     make_predictor().predict(images)
     assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
+
+
+def test_loading_prints_no_messages_of_openmmlab(monkeypatch):
+    """Its logger reports the outputs of backbones of timm, and mmsegmentation warns of a function of its own."""
+    logger = MMLogger.get_current_instance()
+    level, records = logger.level, []
+    monkeypatch.setattr(logger, 'handle', records.append)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        zoo.load('icon-rpr_efficientnet-lite0_ecssd')
+    assert logger.level == level
+    logger.info('later')
+    assert [record.getMessage() for record in records if record.levelno >= logging.INFO] == ['later']
 
 
 def test_broken_images_are_named(make_predictor, data):
