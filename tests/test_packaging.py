@@ -289,6 +289,47 @@ def test_setup_refuses_an_old_python(clone, environment, message):
     assert not (clone / '.venv').exists()
 
 
+@pytest.mark.parametrize(
+    ('script', 'expected'),
+    [
+        (
+            'quickstart.sh',
+            [
+                '--constraint requirements/tested.txt setuptools',
+                '--constraint requirements/tested.txt --no-build-isolation -e .[classification]',
+            ],
+        ),
+        ('run_tests.sh', ['-r requirements/tested.txt', '--no-deps --no-build-isolation -e .']),
+    ],
+)
+@pytest.mark.parametrize('has_opencv', [True, False])
+def test_first_command_installs_one_extra_and_second_everything(
+    repository, tested, clone, script, expected, has_opencv
+):
+    """A mock of Python records what pip is to install; OpenCV may fail to load, as without a desktop's libraries."""
+    shutil.copy(repository / 'tools' / script, clone / 'tools')
+    shutil.copytree(repository / 'requirements', clone / 'requirements')
+    programs = clone.parent / 'programs'
+    programs.mkdir()
+    for name in ('dirname', 'grep'):
+        (programs / name).symlink_to(shutil.which(name))
+    (programs / 'python').write_text(
+        '#!/bin/sh\n'
+        'case "$*" in\n'
+        '*"pip install"*) echo "$*" >>installed ;;\n'
+        f'*"import cv2"*) exit {int(not has_opencv)} ;;\n'
+        'esac\n'
+    )
+    (programs / 'python').chmod(0o755)
+    environment = {'PATH': str(programs), 'VIRTUAL_ENV': '/active'}
+    subprocess.run([shutil.which('bash'), clone / 'tools' / script], env=environment, capture_output=True)
+    installed = [line.split(' --progress-bar off ')[1] for line in (clone / 'installed').read_text().splitlines()]
+    if not has_opencv:
+        headless = f'opencv-python-headless=={tested["opencv-python-headless"]}'
+        expected = [*expected, f'--force-reinstall --no-deps {headless}']
+    assert installed == expected
+
+
 @pytest.mark.parametrize('script', ['quickstart.sh', 'run_tests.sh'])
 def test_scripts_can_be_started(repository, script):
     path = Path(repository, 'tools', script)

@@ -1,11 +1,14 @@
 """Open a trained model for a tool: its config, and the model with the weights of a checkpoint."""
 
+import warnings
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pkgutil import resolve_name
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
@@ -59,9 +62,23 @@ def load_trained(
     require(cfg, 'model')
     check_exists(checkpoint)
     scope = cfg.get('default_scope')
-    with DefaultScope.overwrite_default_scope(scope), open_safely(checkpoint, trust=trust):
+    with DefaultScope.overwrite_default_scope(scope), open_safely(checkpoint, trust=trust), _without_build_messages():
         cfg = check_images(cfg)
         return cfg, load(cfg, checkpoint, 'cpu')
+
+
+@contextmanager
+def _without_build_messages() -> Iterator[None]:
+    """Leave out what OpenMMLab reports while it builds a model, which belongs into the log of a training."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '``build_loss`` would be deprecated', UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def call_by_scope(args: Namespace, commands: Mapping[str, str], work_dir: str | None = None) -> Any:

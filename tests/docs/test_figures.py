@@ -15,7 +15,6 @@ def test_figure_is_the_one_in_the_repository(name, repository, tmp_path):
     draw = runpy.run_path(str(repository / 'docs/figures.py'))['FIGURES'][name]
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        warnings.filterwarnings('ignore', '``build_loss`` would be deprecated', UserWarning)  # mmsegmentation
         draw(tmp_path / name)
     drawn, stored = (Image.open(folder / name) for folder in (tmp_path, repository / 'docs/images'))
     assert drawn.mode == stored.mode == 'RGBA' and drawn.size == stored.size
