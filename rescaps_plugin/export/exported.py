@@ -16,8 +16,13 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.data.pictures import leaves_bgr
 from rescaps_plugin.export.formats import choose_runtime, find_runtime, is_exported
 
-# Scopes of the test pipelines by the task in a file's metadata.
-SCOPES = {'classification': 'mmpretrain', 'saliency': 'mmseg', 'reconstruction': 'mmengine'}
+# Scope of the test pipeline, and the fields of the metadata beside those of all files, by task.
+_IMAGES = ('channel_order', 'mean', 'std')
+_TASKS = {
+    'classification': ('mmpretrain', (*_IMAGES, 'classes')),
+    'saliency': ('mmseg', (*_IMAGES, 'align_corners')),
+    'reconstruction': ('mmengine', ()),
+}
 
 
 def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
@@ -42,14 +47,18 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
     path = Path(config)
     metadata = _read_metadata(path)
     try:
-        pipeline, order = metadata['test_pipeline'], metadata.get('channel_order')
-        model = dict(metadata, type='ExportedModel', file=config, input_size=tuple(metadata['input_size']))
-        if 'mean' in metadata:
+        scope, fields = _TASKS[metadata['task']]
+        model = {name: metadata[name] for name in ('input_size', 'dynamic_batch', 'test_pipeline', *fields)}
+        model |= dict(type='ExportedModel', file=config, input_size=tuple(model['input_size']))
+        pipeline = model['test_pipeline']
+        if 'channel_order' in fields:
+            order = model['channel_order']
             to_rgb = order is not None and leaves_bgr(pipeline, False) == (order == 'RGB')
-            model['data_preprocessor'] = dict(mean=metadata['mean'], std=metadata['std'], to_rgb=to_rgb)
+            model['data_preprocessor'] = dict(mean=model['mean'], std=model['std'], to_rgb=to_rgb)
+            model['resizes'] = 'resize' in metadata
         return Config(
             dict(
-                default_scope=SCOPES[metadata['task']],
+                default_scope=scope,
                 model=model,
                 test_dataloader=dict(dataset=dict(pipeline=pipeline)),
             ),

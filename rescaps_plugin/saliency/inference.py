@@ -81,7 +81,7 @@ class ExportedDetector(ExportedModel):
             mean=options.mean,
             std=options.std,
             bgr_to_rgb=options.to_rgb,
-            test_size=self.input_size[1:] if 'resize' in cfg else None,
+            test_size=self.input_size[1:] if cfg.resizes else None,
         )
         self.align_corners = cfg.align_corners
         self.decode_head = SimpleNamespace(out_channels=1, threshold=0.5)

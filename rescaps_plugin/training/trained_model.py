@@ -85,7 +85,7 @@ def call_by_scope(
     args: Namespace,
     commands: Mapping[str, str],
     work_dir: str | None = None,
-    read: Callable[[str, dict[str, Any] | None], Config] = load_config,
+    read: Callable[[str, dict[str, Any] | None], Config] | None = None,
 ) -> Any:
     """Call the command of a tool for the domain of a trained model, by the config's ``default_scope``.
 
@@ -94,7 +94,8 @@ def call_by_scope(
             :func:`~rescaps_plugin.cli.arguments.add_config_arguments`.
         commands: Commands as ``'package.module:name'``, by ``default_scope``. They take the config and the arguments.
         work_dir: The user's choice of the config's ``work_dir``, if any.
-        read: Function that reads the config. Defaults to :func:`~rescaps_plugin.cli.config.load_config`.
+        read: Function that reads the config. Defaults to None:
+            :func:`~rescaps_plugin.cli.config.load_config`.
 
     Returns:
         What the command returns.
@@ -102,7 +103,7 @@ def call_by_scope(
     Raises:
         UserError: The config or checkpoint does not exist, or there is no command for its scope; or from the command.
     """
-    cfg = read(args.config, args.cfg_options)
+    cfg = (read or load_config)(args.config, args.cfg_options)
     require(cfg, 'model', 'test_dataloader')
     scope = cfg.get('default_scope')
     if scope not in commands:

@@ -120,6 +120,9 @@ def test_files_of_others(write, monkeypatch, form, metadata):
         ({'task': 'detection'}, "KeyError: 'detection'"),
         ({'input_size': 8}, 'TypeError: '),
         ({'std': ...}, "KeyError: 'std'"),
+        ({'dynamic_batch': ...}, "KeyError: 'dynamic_batch'"),
+        ({'classes': ...}, "KeyError: 'classes'"),
+        ({'task': 'saliency'}, "KeyError: 'align_corners'"),
         ({'test_pipeline': ['Resize']}, 'TypeError: |AttributeError: '),
     ],
 )

@@ -50,6 +50,17 @@ def test_exported_files_load_by_path(tmp_path, load_tool):
         assert result.classes == other.classes and result.scores == pytest.approx(other.scores, abs=1e-5)
 
 
+@pytest.mark.usefixtures('offline')
+@pytest.mark.parametrize(('form', 'suffix'), [('onnx', '.onnx'), ('openvino', '.xml')])
+def test_quantised_files_load_by_path(tmp_path, load_tool, form, suffix):
+    pytest.importorskip(form)
+    images, labels = digits('test')
+    arguments = ['--format', form, '--int8', '--calibration-images', '64', '--input-size', '16', '16']
+    load_tool('export').main(['rescaps-tiny_digits', '--out', str(tmp_path / f'digits{suffix}'), *arguments])
+    results = zoo.load(tmp_path / f'digits_int8{suffix}').predict(list(images[:50]))
+    assert sum(result.labels[0] == label for result, label in zip(results, labels, strict=False)) >= 48
+
+
 def test_unknown_names():
     with pytest.raises(PublishedWeightsError, match='Close: rescaps-tiny_digits'):
         zoo.load('rescaps-tiny-digits')
