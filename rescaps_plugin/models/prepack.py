@@ -51,8 +51,8 @@ def prepack(model: nn.Module) -> nn.Module:
         model: The model, on a CPU.
 
     Returns:
-        The copy, in eval mode and without gradients. Convolutions in float32 and bfloat16, padded with zeros, are packed;
-        others stay.
+        The copy, in eval mode and without gradients. Convolutions in float32 and bfloat16, padded with zeros, are
+        packed; others stay.
 
     Raises:
         RuntimeError: The model is not on a CPU, or PyTorch was built without oneDNN.
@@ -71,4 +71,5 @@ def prepack(model: nn.Module) -> nn.Module:
                 and child.weight.dtype in (torch.float32, torch.bfloat16)
             ):
                 setattr(parent, name, PrepackedConv2d(child))
-    return root[0]
+    (packed,) = root.children()
+    return packed
