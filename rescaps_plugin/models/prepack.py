@@ -4,6 +4,8 @@ PyTorch's convolutions on a CPU, which oneDNN computes, copy their weights into 
 every call. Packed weights have it already. The operators are those that ``torch.compile`` packs weights with.
 """
 
+from typing import Any
+
 import torch
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
@@ -37,6 +39,9 @@ class PrepackedConv2d(nn.Module):
         bias = None if conv.bias is None else conv.bias.to(dtype)
         return torch.ops.mkldnn._convolution_pointwise(x.to(dtype), self._weight, bias, *geometry, 'none', [], '')
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_weight': None}
+
 
 @torch.no_grad()
 def prepack(model: nn.Module) -> nn.Module:
@@ -46,7 +51,8 @@ def prepack(model: nn.Module) -> nn.Module:
         model: The model, on a CPU.
 
     Returns:
-        The copy, in eval mode. Convolutions in float32 and bfloat16, padded with zeros, are packed; others stay.
+        The copy, in eval mode and without gradients. Convolutions in float32 and bfloat16, padded with zeros, are
+        packed; others stay.
 
     Raises:
         RuntimeError: The model is not on a CPU, or PyTorch was built without oneDNN.
@@ -54,8 +60,8 @@ def prepack(model: nn.Module) -> nn.Module:
     devices = {parameter.device.type for parameter in model.parameters()}
     if devices - {'cpu'} or not torch.backends.mkldnn.is_available():
         raise RuntimeError(f'prepacked weights need a CPU and a PyTorch with oneDNN; the model is on {devices}')
-    # It replaces the children of what it is given, and so does the loop below.
-    root = reparameterize_model(nn.Sequential(model)).eval()
+    # It and the loop replace the children of what they are given.
+    root = reparameterize_model(nn.Sequential(model)).eval().requires_grad_(False)
     for parent in list(root.modules()):
         for name, child in parent.named_children():
             if (
@@ -65,4 +71,5 @@ def prepack(model: nn.Module) -> nn.Module:
                 and child.weight.dtype in (torch.float32, torch.bfloat16)
             ):
                 setattr(parent, name, PrepackedConv2d(child))
-    return root[0]
+    (packed,) = root.children()
+    return packed

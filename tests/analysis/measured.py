@@ -89,7 +89,7 @@ class Counts(nn.Module):
 
 class Multiplies(nn.Sequential):
     def __init__(self, size=8):
-        super().__init__(nn.Linear(size, size, bias=False))
+        super().__init__(nn.Conv2d(size, size, 1, bias=False))
 
 
 class Branches(nn.Module):

@@ -1,6 +1,7 @@
 """Prepacked weights."""
 
 import copy
+import pickle
 
 import pytest
 import timm
@@ -59,6 +60,17 @@ def test_the_model_is_copied(network):
     prepack(network)
     torch.testing.assert_close(network.state_dict(), before)
     assert not any(isinstance(module, PrepackedConv2d) for module in network.modules())
+
+
+def test_packed_model_is_copied_and_saved(network):
+    packed = prepack(network)
+    x = torch.randn(2, 3, 32, 32)
+    size = len(pickle.dumps(packed))
+    wanted = packed(x)
+    assert not wanted.requires_grad
+    assert len(pickle.dumps(packed)) == size
+    for other in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        torch.testing.assert_close(other(x), wanted, rtol=0, atol=0)
 
 
 CONVOLUTIONS = [
