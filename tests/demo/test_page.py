@@ -24,7 +24,10 @@ pytestmark = [
 TABS = ('Classify', 'Salient objects', 'Point clouds', 'Attack')
 TETRAHEDRON = 'OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n'
 # Values of a figure, or null while it is not drawn.
-FIGURE = 'name => document.querySelector(`#${name} .js-plotly-plot`)?.data?.map(each => each.y ?? null) ?? null'
+FIGURE = """name => document.querySelector(`#${name} .js-plotly-plot`)?.data?.map(each => {
+    const y = each.y?._inputArray ?? each.y;
+    return y ? Array.from(y) : null;
+}) ?? null"""
 
 
 @pytest.fixture(scope='module')
@@ -185,7 +188,7 @@ def test_own_mesh_is_reconstructed_and_swapped(open_page, tmp_path):
     page = open_page()
     open_tab(page, 'Point clouds')
     digit = read_figure(page, 'cloud-input')
-    upload = page.locator('#cloud-upload input[type="file"]')
+    upload = page.locator('input[type="file"][accept*=".off"]')
     for name, text, fault in (('empty.ply', '', 'not a valid .ply file'), ('none.off', 'OFF\n0 0 0\n', 'no vertices')):
         (tmp_path / name).write_text(text)
         upload.set_input_files(tmp_path / name)
