@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-LIMIT = 60
+LIMIT = 180
 
 
 class Server:

@@ -71,7 +71,9 @@ def build(models: Models) -> tuple:
         with gr.Column(min_width=300):
             shown = gr.HTML(elem_classes='pixels', elem_id='classify-input')
             bars = gr.Plot(show_label=False, elem_id='classify-bars')
-    gr.Markdown('### Equivariance\nMove a slider: activations stay while the pose of the class capsule changes.')
+    gr.Markdown(
+        '### Equivariance\nNear the start the activation of the class stays, while the pose of its capsule follows.'
+    )
     with gr.Row():
         with gr.Column(min_width=300):
             starts = View()
@@ -173,7 +175,8 @@ def _show(visible: bool) -> bool | str:
 
 def _start(data: str) -> np.ndarray | None:
     """Return the image that is shown before the user chooses one."""
-    return next((example.image for example in list_images(data)), None)
+    examples = list_images(data)
+    return examples[len(examples) // 3].image if examples else None
 
 
 def _gallery(data: str) -> list[tuple[np.ndarray, str]]:
