@@ -48,7 +48,8 @@ def make_upload(label: str, **options: Any) -> gr.Image:
     """
     sources = ['upload', 'clipboard', 'webcam']
     upload = gr.Image(label=label, type='filepath', sources=sources, buttons=[], height=300, **options)
-    # Gradio would open the file, and fail with a message of its own. It writes a file beside a subclass.
+    # Gradio would open the file, and fail with a message of its own. Not in a subclass, beside which it writes a .pyi
+    # file; lost when an event changes other properties than the value, of which it makes a copy.
     upload.preprocess = lambda payload: payload.path if payload else None
     return upload
 

@@ -63,6 +63,11 @@ def test_tool_runs_with_hyphens_and_underscores(rescaps):
     assert result.returncode == 2 and 'rescaps eval-sod: error: the following arguments are required' in result.stderr
 
 
+def test_demo_prints_its_help(rescaps):
+    result = rescaps('demo', '--help')
+    assert result.returncode == 0 and result.stdout.startswith('usage: rescaps demo [-h] [--port PORT]')
+
+
 def test_errors_of_a_tool_are_its_own(rescaps):
     result = rescaps('test', 'missing.py', 'missing.pth')
     assert result.returncode == 1 and result.stderr == 'error: config missing.py does not exist.\n'

@@ -65,12 +65,15 @@ def build(models: Models) -> tuple:
                     elem_id='sketch',
                 )
                 draw = gr.Button('Classify the drawing', variant='primary')
-            upload = make_upload('A picture', visible=first not in INK_SIZES, elem_id='classify-upload')
+            with gr.Column(visible=first not in INK_SIZES) as picture:
+                upload = make_upload('A picture', elem_id='classify-upload')
             examples = make_gallery(_gallery(first), elem_classes=['examples', 'small'], elem_id='classify-examples')
         with gr.Column(min_width=300):
             shown = gr.HTML(elem_classes='pixels', elem_id='classify-input')
             bars = gr.Plot(show_label=False, elem_id='classify-bars')
-    gr.Markdown('### Equivariance\nMove a slider: activations stay while the pose of the class capsule changes.')
+    gr.Markdown(
+        '### Equivariance\nNear the start the activation of the class stays, while the pose of its capsule follows.'
+    )
     with gr.Row():
         with gr.Column(min_width=300):
             starts = View()
@@ -138,7 +141,8 @@ def build(models: Models) -> tuple:
         gallery = _gallery(data)
         return (
             gr.update(visible=_show(drawn)),
-            gr.update(visible=not drawn, value=None),
+            gr.update(visible=not drawn),
+            None,
             gr.update(value=gallery, visible=bool(gallery)),
             _start(data),
         )
@@ -152,7 +156,7 @@ def build(models: Models) -> tuple:
         examples.select(take_example, data, image),
     ):
         taken.success(go_back, None, sliders).success(show, inputs, results)
-    data.input(change_data, data, [drawing, upload, examples, image]).then(go_back, None, sliders).then(
+    data.input(change_data, data, [drawing, picture, upload, examples, image]).then(go_back, None, sliders).then(
         show, inputs, results
     )
     sketch.clear(js=TAKE_BRUSH)
@@ -171,7 +175,8 @@ def _show(visible: bool) -> bool | str:
 
 def _start(data: str) -> np.ndarray | None:
     """Return the image that is shown before the user chooses one."""
-    return next((example.image for example in list_images(data)), None)
+    examples = list_images(data)
+    return examples[len(examples) // 3].image if examples else None
 
 
 def _gallery(data: str) -> list[tuple[np.ndarray, str]]:
