@@ -86,7 +86,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / 'bin').mkdir()
     (tmp_path / 'tools').mkdir()
     scripts = [tmp_path / 'tools' / script.name for script in (ROOT / 'tools').glob('*.sh')]
-    for script in (*(tmp_path / 'bin' / name for name in ('python', 'pip', 'rescaps')), *scripts):
+    for script in (*(tmp_path / 'bin' / name for name in ('python', 'pip', 'rescaps', 'sphinx-build')), *scripts):
         script.write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" "" >>commands\n')
         script.chmod(0o755)
     counts = {'train': 12, 'test': 3}
