@@ -216,12 +216,18 @@ def clone(repository, tmp_path):
         shutil.copy(repository / script, tmp_path / 'clone' / script)
     started = tmp_path / 'clone/tools/run_tests.sh'
     started.write_text('#!/bin/sh\necho tests start in "$PWD"\n')
-    started.chmod(0o755)
+    # The script must not install anything here.
+    (tmp_path / 'programs').mkdir()
+    shutil.copy(started, tmp_path / 'programs/apt-get')
+    for script in (started, tmp_path / 'programs/apt-get'):
+        script.chmod(0o755)
     return tmp_path / 'clone'
 
 
 def run_ci(clone):
-    return subprocess.run([clone / '.ci/run'], cwd='/', check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, 'PATH': f'{clone.parent / "programs"}:{os.environ["PATH"]}'}
+    command = [clone / '.ci/run']
+    return subprocess.run(command, cwd='/', env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def test_ci_links_and_unpacks_shared_data(clone):
@@ -272,7 +278,6 @@ def test_ci_runs_without_shared_data(clone):
 )
 def test_setup_refuses_an_old_python(clone, environment, message):
     programs = clone.parent / 'programs'
-    programs.mkdir()
     (programs / 'dirname').symlink_to(shutil.which('dirname'))
     for name in ('python', 'python3'):
         (programs / name).write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.8.18\n')

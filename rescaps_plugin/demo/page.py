@@ -18,10 +18,10 @@ TABS = {
 DAY = 24 * 3600
 CSS = """
 .gradio-container {width: 100%; max-width: 1100px !important; margin: 0 auto !important}
-@media (max-width: 640px) {.gradio-container .main {padding: 12px !important}}
 .examples .grid-wrap {min-height: 0 !important; max-height: none !important; overflow: visible !important}
-.examples .grid-container {grid-template-columns: repeat(5, minmax(0, 1fr)) !important; padding-top: 0 !important}
-.photos .grid-container {grid-template-columns: repeat(2, minmax(0, 1fr)) !important}
+.examples .grid-container {grid-template: none / repeat(5, minmax(0, 1fr)) !important; grid-auto-rows: auto !important}
+.examples .grid-container {padding-top: 0 !important}
+.photos .grid-container {grid-template: none / repeat(2, minmax(0, 1fr)) !important}
 .examples .thumbnail-item {width: 100%; min-width: 0; height: auto; aspect-ratio: 1}
 .small .caption-label {display: none}
 .small img, .pixels img {image-rendering: pixelated}

@@ -119,7 +119,7 @@ def build(models: Models) -> tuple:
             show_pictures({'What the network reads': show_input(predictor, image, view)}, 140),
             draw_bars(classes, scores, 'Class activations'),
             figure,
-            show_pictures(draw_capsule_maps(predictor, image, view), 300),
+            show_pictures(draw_capsule_maps(predictor, image, view), 380),
         )
 
     @handler
