@@ -69,6 +69,9 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         'the one that is installed)',
     )
     parser.add_argument(
+        '--prepack', action='store_true', help='pack weights for the processor: faster in PyTorch on a CPU'
+    )
+    parser.add_argument(
         '--top-k',
         type=positive_int,
         default=1,

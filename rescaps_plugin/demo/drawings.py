@@ -7,7 +7,7 @@ from rescaps_plugin.cli.errors import UserError
 
 DIGITS = 'Digits (scikit-learn)'
 # By data set: side of its images in pixels, and longest side of the ink in them.
-INK_SIZES = {'MNIST': (28, 20), DIGITS: (8, 8)}
+INK_SIZES = {'MNIST': (28, 20), 'affNIST, made of MNIST': (40, 20), DIGITS: (8, 8)}
 
 
 def place_ink(ink: np.ndarray, data: str) -> np.ndarray:

@@ -88,7 +88,11 @@ class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
         require(cfg, 'test_dataloader')
         with self.own_scope():
             self.prepare = Compose(find_test_pipeline(cfg))
-        self.network = Autoencoding(self.model)
+
+    @property
+    def network(self) -> Autoencoding:
+        """The model as a network from clouds to points and latent capsules."""
+        return Autoencoding(self.model)
 
     def read(self, each: CloudInput, source: str) -> dict:
         is_file = isinstance(each, (str, os.PathLike))

@@ -37,13 +37,15 @@ def test_models_of_a_data_set_begin_with_residual_pose_routing():
     assert any('pointcaps-dynamic_digitclouds' in names[1:] for names in groups.values())
 
 
-def test_ink_is_centred_and_scaled_as_in_mnist():
+@pytest.mark.parametrize('data, side', [('MNIST', 28), ('affNIST, made of MNIST', 40)])
+def test_ink_is_centred_and_scaled_as_in_mnist(data, side):
+    assert data in list_by_data('classification')
     ink = np.zeros((320, 300), np.uint8)
     ink[10:90, 200:220] = 255
-    image = place_ink(ink, 'MNIST')
+    image = place_ink(ink, data)
     rows, columns = np.nonzero(image)
-    assert image.shape == (28, 28) and np.ptp(rows) == 19
-    assert abs(rows.mean() - 13.5) <= 0.5 and abs(columns.mean() - 13.5) <= 0.5
+    assert image.shape == (side, side) and np.ptp(rows) == 19
+    assert all(abs(each.mean() - (side - 1) / 2) <= 0.5 for each in (rows, columns))
 
 
 def test_faint_dot_of_ink_is_an_image():

@@ -14,6 +14,7 @@ from mmpretrain import ImageClassificationInferencer, get_model
 from mmpretrain.registry import DATASETS
 from PIL import Image
 
+from rescaps_plugin.models.prepack import PrepackedConv2d, prepack
 from tests.tools.colors import FILES, RESIZE, write_classifier
 
 COLORS = {'blue': (0, 0, 250), 'green': (0, 250, 0), 'red': (250, 0, 0)}
@@ -144,6 +145,28 @@ def test_runtime_of_a_checkpoint(files_model, images, predict, tmp_path, monkeyp
     assert [row['class'] for row in rows] == [row['class'] for row in expected]
     np.testing.assert_allclose([row['score'] for row in rows], [row['score'] for row in expected], atol=2e-6)
     assert len([*(tmp_path / 'hub').rglob('*.onnx')]) == 1
+
+
+def test_prepacked_weights(files_model, images, load_tool, predict, tmp_path, monkeypatch):
+    expected = predict(*files_model, images)
+    packed = []
+    monkeypatch.setattr(
+        'rescaps_plugin.export.predictor.prepack', lambda model: packed.append(prepack(model)) or packed[-1]
+    )
+    rows = predict(*files_model, images, '--prepack')
+    assert any(isinstance(module, PrepackedConv2d) for module in packed[0].modules())
+    assert [row['class'] for row in rows] == [row['class'] for row in expected]
+    np.testing.assert_allclose([row['score'] for row in rows], [row['score'] for row in expected], atol=1e-5)
+    arguments = [
+        *map(str, (*files_model, images)),
+        '--prepack',
+        '--runtime',
+        'onnx',
+        '--out-dir',
+        str(tmp_path / 'onnx'),
+    ]
+    with pytest.raises(SystemExit, match='packed weights are for the runtime torch, not onnx'):
+        load_tool('predict').main(arguments)
 
 
 def test_figure_of_a_network_with_bgr_input(make_model, tmp_path, predict):
