@@ -187,18 +187,21 @@ def _describe_timm(name: str, cfg: Config, state_dict: Mapping[str, Tensor]) -> 
     inputs = DATASETS.build(_test_set(cfg))[0]['inputs']
     options = cfg.model.get('data_preprocessor') or cfg.data_preprocessor
     channels, *size = inputs.shape
-    model = timm.create_model(network, in_chans=channels, img_size=tuple(size), num_classes=options.num_classes)
+    fixed = dict(img_size=tuple(size)) if timm.get_pretrained_cfg_value(network, 'fixed_input_size') else {}
+    model = timm.create_model(network, in_chans=channels, num_classes=options.num_classes, **fixed).eval()
     try:
         model.load_state_dict(state_dict)
     except (RuntimeError, ValueError) as error:
         raise UserError(f'--timm {name}: the network is not the one of the config: {error}') from error
+    with torch.no_grad():
+        features = model.forward_features(torch.zeros(1, *inputs.shape))
     return dict(
         name=name,
         input_size=(channels, *size),
         mean=tuple(round(value / 255, 4) for value in options.get('mean') or [0] * channels),
         std=tuple(round(value / 255, 4) for value in options.get('std') or [255] * channels),
         num_classes=options.num_classes,
-        pool_size=tuple(model.feature_size),
+        pool_size=tuple(features.shape[-2:]),
     )
 
 
