@@ -226,7 +226,7 @@ def draw_overview(path: Path) -> None:
         """Add axes at a place in units of the card."""
         return figure.add_axes((x / 160, y / 62, width / 160, height / 62), facecolor='none', **options)
 
-    heading(31, 'Classify, and keep the pose', 'which way a digit is turned, read from capsules')
+    heading(31, 'Classify, and keep the pose', 'the angle of a digit, read from the third block')
     _, angles, *train = turned_digits('train')
     images, true, *test = turned_digits('test')
     is_three = load_digits('test', 'classification')[1] == 3
@@ -239,7 +239,7 @@ def draw_overview(path: Path) -> None:
     plot = panel(left, 9, width, 31)
     for features, held, name, color in zip(train, test, ('poses', 'activations'), (COMPOSED, LINE), strict=True):
         read = RidgeCV(np.logspace(-2, 4, 13)).fit(features, angles).predict(held)
-        label = f'from {name}: ±{np.abs(read - true).mean():.0f}°'
+        label = f'{name}: off by {np.abs(read - true).mean():.0f}°'
         plot.scatter(true, read, 4, color, linewidths=0, label=label, zorder=2 if name == 'poses' else 1)
     plot.legend(
         fontsize=7, labelcolor=TEXT, loc='upper left', frameon=False, handletextpad=0, borderpad=0, markerscale=2

@@ -2,10 +2,12 @@
 
 import json
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -72,6 +74,10 @@ def test_classes(files, start):
         assert output.split() == ['3.png', '3', '7.png', '7'], error
 
 
+def _chunk(kind, data=b''):
+    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+
 def test_server(files, start, folder):
     server = start('serve.py', files[0], 0)
     line = server.stdout.readline()
@@ -85,6 +91,13 @@ def test_server(files, start, folder):
         with pytest.raises(HTTPError, match='400') as fault:
             urlopen(address, content)
         assert json.load(fault.value)['error']
+    huge = (
+        b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', struct.pack('>IIBBBBB', 2**15, 2**15, 8, 0, 0, 0, 0)) + _chunk(b'IDAT')
+    )
+    for content, length in ((huge, len(huge)), (b'', -1), (b'', 'x')):
+        request = Request(address, content, {'Content-Length': str(length)})
+        with pytest.raises(HTTPError, match='400'):
+            urlopen(request, timeout=60)
     with urlopen(address, (folder / '5.png').read_bytes()) as answer:
         assert next(iter(json.load(answer))) == '5'
 

@@ -6,7 +6,7 @@
     python tools/benchmark.py 'ResidualPoseRouting({n})' 'EMRouting({n})' --input-size 17*{n} 8 8 --sweep n=8,16,32
     python tools/benchmark.py --preset deploy
     python tools/benchmark.py rescaps-small_mnist{,+prepack,+deploy+openvino+int8} --accuracy --modes infer
-    python tools/benchmark.py configs/rescaps/mnist.py:work_dirs/mnist/epoch_300.pth+prepack+bf16 --accuracy 1000
+    python tools/benchmark.py configs/rescaps/mnist.py:work_dirs/mnist/epoch_100.pth+prepack+bf16 --accuracy 1000
     python tools/benchmark.py --preset gpu
     python tools/benchmark.py --pipeline icon-rpr_efficientnet-lite0_ecssd
     python tools/benchmark.py --loader configs/rescaps/mnist.py --cfg-options train_dataloader.num_workers=4

@@ -25,7 +25,7 @@ def run(args: Namespace) -> None:
         args: Arguments of ``tools/demo.py``.
 
     Raises:
-        UserError: Packages are missing, or the port is taken or not allowed.
+        UserError: Packages are missing, the port is taken or not allowed, or the device is not available.
     """
     _check_address(args.host, args.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -46,7 +46,8 @@ def _check_address(host: str, port: int | None) -> None:
         socket.create_server((host, port or 0), family=socket.AF_INET6 if ':' in host else socket.AF_INET).close()
     except (OSError, OverflowError) as error:
         where = f'--host {host}' if port is None else f'--host {host} --port {port}'
-        raise UserError(f'{where}: {getattr(error, "strerror", None) or error}.') from error
+        reason = str(getattr(error, 'strerror', None) or error).rstrip('.')
+        raise UserError(f'{where}: {reason}.') from error
 
 
 def _serve(args: Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rescaps_plugin import zoo
-from rescaps_plugin.export.predictor import Predictor
+from rescaps_plugin.export.predictor import Predictor, check_device
 
 
 class Models(dict[str, Predictor]):
@@ -13,10 +13,14 @@ class Models(dict[str, Predictor]):
 
     Args:
         device: Where they run. Defaults to ``'cpu'``.
+
+    Raises:
+        UserError: The device is not available.
     """
 
     def __init__(self, device: str = 'cpu') -> None:
         super().__init__()
+        check_device(device)
         self.device = device
 
     def __missing__(self, name: str) -> Predictor:

@@ -73,7 +73,7 @@ def read_config(config: str, options: dict[str, Any] | None = None) -> Config:
 def _read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of an exported file."""
     if not path.is_file():
-        raise UserError(f'{path} does not exist.')
+        raise UserError(f'{path} {"is a folder, not a file" if path.is_dir() else "does not exist"}.')
     weights = path.with_suffix('.bin')
     if path.suffix.lower() == '.xml' and not weights.is_file():
         raise UserError(f'{path}: the file of its weights, {weights.name}, is missing beside it.')

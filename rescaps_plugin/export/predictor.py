@@ -58,6 +58,20 @@ def make_predictor(kind: type[PredictorType], cfg: Config, args: Namespace) -> P
     return predictor
 
 
+def check_device(device: str, in_torch: bool = True) -> None:
+    """Check that a device exists; with ``in_torch`` also that PyTorch can use it.
+
+    Raises:
+        UserError: It does not, or PyTorch cannot.
+    """
+    try:
+        torch.device(device)
+        if in_torch:
+            torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise UserError(f'device {device!r} is not available: {str(error).splitlines()[0]}') from error
+
+
 class Predictor(ABC, Generic[Input, Sample, Result]):
     """Predictions of a trained model for files and data in memory.
 
@@ -96,12 +110,7 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
         exported = isinstance(model, ExportedModel)
         self.runtime = choose_runtime(model.file, runtime) if exported else runtime or 'torch'
         self.device = str(device)
-        try:
-            torch.device(self.device)
-            if self.runtime == 'torch':
-                torch.empty(0, device=self.device)
-        except (AssertionError, RuntimeError) as error:
-            raise UserError(f'device {self.device!r} is not available: {str(error).splitlines()[0]}') from error
+        check_device(self.device, in_torch=self.runtime == 'torch')
         if self.runtime != 'torch':
             find_runtime(self.runtime, self.device, exports=not exported)
         self.model = model.to(self.device if self.runtime == 'torch' else 'cpu')
@@ -211,14 +220,20 @@ class Predictor(ABC, Generic[Input, Sample, Result]):
             return tuple(map(torch.cat, zip(*map(run, inputs.split(1)), strict=True)))
         return run(inputs)
 
+    def find_size_fault(self, shape: tuple[int, ...]) -> str | None:
+        """Return why an exported file does not take inputs of a shape, without the batch; None where it does."""
+        if not isinstance(self.model, ExportedModel) or shape == self.model.input_size:
+            return None
+        return (
+            f'{self.model.file} takes {self.exporter.sample}s of {shape_text(self.model.input_size)}, not '
+            f'{shape_text(shape)}; rescaps export --input-size writes it for another size.'
+        )
+
     def _find_file(self, shape: tuple[int, ...]) -> Path:
         """Return the exported model for inputs of a shape: the given file, or one of the cache, written if need be."""
         if isinstance(self.model, ExportedModel):
-            if shape != self.model.input_size:
-                raise UserError(
-                    f'{self.model.file} takes {self.exporter.sample}s of {shape_text(self.model.input_size)}, not '
-                    f'{shape_text(shape)}; rescaps export --input-size writes it for another size.'
-                )
+            if fault := self.find_size_fault(shape):
+                raise UserError(fault)
             return self.model.file
         path = Path(torch.hub.get_dir(), 'rescaps', f'{self._digest(shape)}.onnx')
         if path.is_file():

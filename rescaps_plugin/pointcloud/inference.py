@@ -21,7 +21,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.export.exported import ExportedModel
 from rescaps_plugin.export.formats import is_exported
 from rescaps_plugin.pointcloud.drawing import capsule_colors
-from rescaps_plugin.pointcloud.files import CloudError, Geometry, read_geometry
+from rescaps_plugin.pointcloud.files import CloudError, Geometry
 from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.trained_model import open_trained
@@ -91,27 +91,20 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
     return DATASETS.build(with_pipeline(dataset, find_test_pipeline(cfg)))
 
 
-def read_samples(
-    paths: Sequence[Path], prepare: Callable[[dict], dict], num_points: int, failures: list[str]
-) -> Iterator[dict]:
+def read_samples(paths: Sequence[Path], read: Callable[[Path, str], dict], failures: list[str]) -> Iterator[dict]:
     """Read cloud and mesh files as samples.
-
-    Clouds of up to ``num_points`` points are used unchanged; from larger ones, and from the surface of meshes,
-    ``num_points`` points are sampled. Equal geometry results in equal samples, independent of file names and order.
 
     Args:
         paths: The files.
-        prepare: Test pipeline of a config.
-        num_points: Maximum number of points of a sample.
+        read: Function of a file and its name that returns its sample, such as ``CloudPredictor.read``.
         failures: List that the error messages of unusable files are appended to.
 
     Yields:
-        The samples. Their data samples have ``points_of_file``, the number of points of a cloud or vertices of a mesh,
-        and ``is_mesh``.
+        The samples of :func:`prepare_geometry`, whose data samples have the file's ``path`` too.
     """
     for index, path in enumerate(paths):
         try:
-            sample = prepare_geometry(read_geometry(path), prepare, num_points)
+            sample = read(path, str(path))
         except CloudError as error:
             failures.append(str(error))
             continue
@@ -120,7 +113,19 @@ def read_samples(
 
 
 def prepare_geometry(geometry: Geometry, prepare: Callable[[dict], dict], num_points: int) -> dict:
-    """Prepare a cloud or mesh by a test pipeline; see :func:`read_samples`.
+    """Prepare a cloud or mesh by a test pipeline.
+
+    Clouds of up to ``num_points`` points are used unchanged; from larger ones, and from the surface of meshes,
+    ``num_points`` points are sampled. Equal geometry results in equal samples.
+
+    Args:
+        geometry: The cloud or mesh.
+        prepare: Test pipeline of a config.
+        num_points: Maximum number of points of the sample.
+
+    Returns:
+        The sample. Its data sample has ``points_of_file``, the number of points of a cloud or vertices of a mesh, and
+        ``is_mesh``.
 
     Raises:
         CloudError: It cannot be sampled, or has no extent.

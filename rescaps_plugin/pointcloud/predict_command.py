@@ -47,7 +47,7 @@ def run(cfg: Config, args: Namespace) -> None:
         paths = find_files(args.inputs, 'clouds or meshes', SUFFIXES, is_cloud)
         paths = [paths[index] for index in evenly_spaced(len(paths), args.max_images)]
         total = len(paths)
-        samples = read_samples(paths, predictor.prepare, num_points, failures)
+        samples = read_samples(paths, predictor.read, failures)
     else:
         dataset = build_dataset(cfg, 'test')
         indices = evenly_spaced(len(dataset), args.max_images)

@@ -97,7 +97,10 @@ class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
     def read(self, each: CloudInput, source: str) -> dict:
         is_file = isinstance(each, (str, os.PathLike))
         geometry = read_geometry(each) if is_file else Geometry(_check_points(each, source), None, source)
-        return prepare_geometry(geometry, self.prepare, self.model.decoder.num_points)
+        sample = prepare_geometry(geometry, self.prepare, self.model.decoder.num_points)
+        if fault := self.find_size_fault(tuple(sample['inputs'].shape)):
+            raise CloudError(f'{geometry.source}: {fault}')
+        return sample
 
     def batch_key(self, sample: dict) -> torch.Size:
         return sample['inputs'].shape

@@ -8,6 +8,9 @@ from typing import Any
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models.published import PublishedWeightsError, find_published
 
+# Suffixes of the configs that MMEngine reads.
+CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
+
 
 def find_model(words: Sequence[str], exported: Sequence[str] = ()) -> tuple[str, str, list[str]]:
     """Split the words of a command line after the model that they begin with.
@@ -24,9 +27,16 @@ def find_model(words: Sequence[str], exported: Sequence[str] = ()) -> tuple[str,
         UserError: The first word is neither a config nor a published model, or no checkpoint follows a config.
     """
     first, *rest = words
-    if Path(first).suffix.lower() in exported:
+    suffix = Path(first).suffix.lower()
+    if suffix in exported:
         return first, first, rest
-    if '::' in first or Path(first).suffix == '.py' or Path(first).exists():
+    if suffix and suffix not in CONFIG_SUFFIXES and Path(first).is_file():
+        files = f', or a {" or ".join(exported)} file' if exported else ''
+        configs = ', '.join(CONFIG_SUFFIXES)
+        raise UserError(
+            f'{first} is no config ({configs}): give CONFIG CHECKPOINT, or the name of a published model{files}.'
+        )
+    if '::' in first or suffix == '.py' or Path(first).exists():
         if not rest:
             raise UserError(f'a CHECKPOINT must follow the config {first}.')
         return first, rest[0], rest[1:]

@@ -101,6 +101,9 @@ def test_missing_and_truncated_weights(write):
     path.unlink()
     with pytest.raises(UserError, match='model.xml does not exist'):
         read_config(str(path))
+    path.mkdir()
+    with pytest.raises(UserError, match='model.xml is a folder, not a file'):
+        read_config(str(path))
 
 
 @pytest.mark.parametrize('form', ['onnx', 'openvino'])

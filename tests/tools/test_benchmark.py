@@ -149,8 +149,9 @@ def test_unknown_names(error, modules):
     assert f"'Save' is not a class or function of {modules}. Close matches: Saves" in message
     assert "'nothing' is not a class or function" in error(f'{modules}:nothing')
     assert 'gone.py does not exist' in error('gone.py:Saves')
-    assert "unknown form 'int4'; it may be deploy, channels_last, compile, cudagraphs, tf32, bf16, fp16" in error(
-        'resnet18+int4'
+    assert (
+        "unknown form 'int4'; it may be deploy, prepack, channels_last, compile, cudagraphs, tf32, bf16, fp16"
+        in error('resnet18+int4')
     )
     assert '+int8 goes with +onnxruntime or +openvino' in error('resnet18+int8')
     assert '+compile does not go with +openvino' in error('resnet18+openvino+compile')
@@ -172,7 +173,10 @@ def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(error
 
 
 def test_bad_arguments(error):
-    assert 'give a NAME, a --preset or a --loader' in error()
+    assert 'give a NAME, a --preset, a --loader or a --pipeline' in error()
+    assert '--loader cannot be combined with --pipeline' in error('--loader', 'gone.py', '--pipeline', 'a')
+    assert '--pipeline cannot be combined with --accuracy' in error('--pipeline', 'a', '--accuracy')
+    assert '--sweep cannot be combined with --profile' in error('a', '--sweep', 'batch=1,2', '--profile', 1)
     assert '--loader cannot be combined with a NAME' in error('resnet18', '--loader', 'gone.py')
     assert 'unrecognized arguments: --cfg-options' in error('resnet18', '--cfg-options', 'a=1')
     assert 'config gone.py does not exist' in error('--loader', 'gone.py')

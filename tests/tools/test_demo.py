@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import urllib.request
 
 import pytest
@@ -37,7 +38,7 @@ def test_busy_port_is_one_line(run_tool):
 
 @pytest.mark.parametrize('arguments', [('--port', '99999'), ('--host', '203.0.113.1'), ('--host', 'no such host')])
 def test_address_that_cannot_be_listened_on_is_one_line(load_tool, arguments):
-    with pytest.raises(SystemExit, match=r'^error: --host .*: .+\.$'):
+    with pytest.raises(SystemExit, match=r'^error: --host .*: .+[^.]\.$'):
         load_tool('demo').main([*arguments])
 
 
@@ -45,10 +46,16 @@ def test_missing_gradio_names_the_extra(load_tool, monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
     # What the tool sets is for a process of its own.
     monkeypatch.setattr(os, 'environ', {**os.environ})
+    monkeypatch.setattr(tempfile, 'tempdir', None)
     monkeypatch.setattr(signal, 'signal', lambda *args: None)
     with pytest.raises(SystemExit) as error:
         load_tool('demo').main([])
     assert str(error.value) == "error: gradio is not installed: pip install '.[demo]' in a clone of rescaps brings it."
+
+
+def test_unknown_device_is_told_at_the_start(run_tool):
+    result = run_tool('demo', '--device', 'nothing')
+    assert result.returncode == 1 and result.stderr.startswith("error: device 'nothing' is not available: ")
 
 
 @pytest.mark.slow

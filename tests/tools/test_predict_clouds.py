@@ -68,6 +68,12 @@ def test_exported_file(tmp_path, repository, load_tool, monkeypatch, form, suffi
         clouds = [trimesh.load(tmp_path / out / file) for out in ('exported', 'out')]
         np.testing.assert_allclose(clouds[0].vertices, clouds[1].vertices, rtol=0, atol=1e-2)
         np.testing.assert_array_equal(clouds[0].colors, clouds[1].colors)
+    np.save('few.npy', np.ones((9, 3)) * np.arange(9)[:, None])
+    with pytest.raises(
+        SystemExit, match=rf'1 inputs could not be read:\n  few.npy: model{suffix} takes clouds of 64x3, not 9x3'
+    ):
+        load_tool('predict').main([f'model{suffix}', 'few.npy', 'b.npy', '--out-dir', 'rest'])
+    assert (tmp_path / 'rest' / '0000_b.ply').is_file()
 
 
 def far(cloud):

@@ -74,6 +74,16 @@ def test_exported_files_take_the_place_of_both(parser, capsys):
     assert "a.onnx is no config, and no published model is named 'a.onnx'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('typed', ['a.onnx', 'a.onnx a.onnx', 'photo.jpg photos', 'epoch_40.pth'])
+def test_files_that_are_no_configs(parser, tmp_path, monkeypatch, typed, capsys):
+    monkeypatch.chdir(tmp_path)
+    first = typed.split()[0]
+    Path(first).touch()
+    with pytest.raises(SystemExit):
+        parse_model_arguments(parser, typed.split())
+    assert f'error: {first} is no config (.py, .yml, .yaml, .json): give' in capsys.readouterr().err
+
+
 def test_words_after_the_model_need_inputs(capsys):
     parser = ArgumentParser()
     add_model_arguments(parser)

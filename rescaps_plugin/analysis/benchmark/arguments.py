@@ -136,7 +136,12 @@ def _check(parser: ArgumentParser, args: Namespace) -> None:
         if getattr(args, option) and (args.names or args.preset):
             parser.error(f'--{option} cannot be combined with a NAME or a --preset')
     if not args.names and not args.loader and not args.pipeline:
-        parser.error('give a NAME, a --preset or a --loader')
+        parser.error('give a NAME, a --preset, a --loader or a --pipeline')
+    kinds = ('loader', 'pipeline', 'sweep')
+    given = [option for option in (*kinds, 'accuracy', 'profile') if getattr(args, option) is not None]
+    # The second would have no effect.
+    if len(given) > 1 and given[0] in kinds:
+        parser.error(f'--{given[0]} cannot be combined with --{given[1]}')
     keys = [key for key, _ in args.sweep or []]
     for text in [*args.names, *args.input_size]:
         for key in re.findall(r'{(\w+)}', text):

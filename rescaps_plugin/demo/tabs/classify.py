@@ -72,7 +72,7 @@ def build(models: Models) -> tuple:
             shown = gr.HTML(elem_classes='pixels', elem_id='classify-input')
             bars = gr.Plot(show_label=False, elem_id='classify-bars')
     gr.Markdown(
-        '### Equivariance\nNear the start the activation of the class stays, while the pose of its capsule follows.'
+        '### Equivariance\nNear the start the activation of the class changes little, and the pose of its capsule more.'
     )
     with gr.Row():
         with gr.Column(min_width=300):
