@@ -1,4 +1,4 @@
-"""Add a trained model to the zoo: weights, entry in the index, card, and row in the metafile of its family.
+"""Add a trained model to the zoo: weights, entry in the index, card, and rows in its family's metafile and README.md.
 
     python tools/publish.py configs/rescaps/digits.py work_dirs/digits/epoch_40.pth rescaps-tiny_digits \
         --metric accuracy/top1=99.44 --timm rescaps_tiny.digits --data "Digits (scikit-learn)" \

@@ -1,5 +1,8 @@
 """Cards of published models: what a model is, how it was trained and tested, and what it is not good for."""
 
+import re
+from pathlib import Path
+
 from rescaps_plugin.cli.outputs import replacing
 from rescaps_plugin.models.published import ZOO, PublishedModel, read_index
 from rescaps_plugin.zoo.tasks import TASKS, describe_metric
@@ -30,6 +33,15 @@ def format_table(cards: str = 'rescaps_plugin/zoo/cards') -> str:
         )
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
+
+
+def write_table(page: Path) -> None:
+    """Replace the table of the published models in a page, as :func:`format_table` formats it."""
+    table = format_table()
+    head = table.partition('\n')[0]
+    text = re.sub(rf'{re.escape(head)}(\n\|.*)*', lambda _: table, page.read_text(encoding='utf-8'))
+    with replacing(page) as draft:
+        draft.write_text(text, encoding='utf-8')
 
 
 def format_card(model: PublishedModel) -> str:

@@ -32,7 +32,7 @@ from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.models.published import ZOO, PublishedModel, pack_weights, read_index, unpack_weights
 from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, open_safely
 from rescaps_plugin.training.runner import build_runner
-from rescaps_plugin.zoo.cards import write_card
+from rescaps_plugin.zoo.cards import write_card, write_table
 from rescaps_plugin.zoo.tasks import TASKS, describe_metric
 
 # Most samples of the subset; at most a fifth of the test set.
@@ -41,7 +41,7 @@ DTYPES = ('float16', 'int8', 'float32')
 
 
 def run(args: Namespace) -> None:
-    """Test a trained model, and add its weights, its entry in the index, its card and its row in the metafile.
+    """Test a trained model; add its weights, entry in the index, card, and rows in the metafile and README.md.
 
     Args:
         args: Arguments of ``tools/publish.py``.
@@ -122,6 +122,7 @@ def run(args: Namespace) -> None:
     write_index([*(each for each in read_index() if each.name != model.name), model])
     write_card(model)
     add_to_metafile(model, metafile)
+    write_table(ROOT / 'README.md')
     print(f'published {model.name}: {metric} {metrics["stored"][metric]:g}, {model.bytes / 1e6:.2f} MB')
 
 

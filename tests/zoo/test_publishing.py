@@ -4,9 +4,12 @@ import json
 import shutil
 
 import pytest
+import timm
 import torch
 import yaml
+from mmengine.registry import DefaultScope
 
+from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.models import published
 from rescaps_plugin.models.published import find_published, read_index, read_published
 from rescaps_plugin.zoo import cards, publishing
@@ -23,6 +26,7 @@ def publish(tmp_path, monkeypatch, repository, load_tool):
     for folder in ('_base_', 'rescaps'):
         shutil.copytree(repository / 'configs' / folder, tmp_path / 'configs' / folder)
     shutil.copytree(published.ZOO, tmp_path / 'zoo')
+    shutil.copy(repository / 'README.md', tmp_path)
     for module in (published, cards, publishing):
         monkeypatch.setattr(module, 'ZOO', tmp_path / 'zoo')
     monkeypatch.setattr(publishing, 'ROOT', tmp_path)
@@ -37,7 +41,7 @@ def publish(tmp_path, monkeypatch, repository, load_tool):
     read_index.cache_clear()
 
 
-def test_published_model_is_complete(publish, tmp_path):
+def test_published_model_is_complete(publish, tmp_path, repository):
     weights = read_published(find_published('rescaps-tiny_digits'))
     publish('configs/rescaps/digits.py', SOURCE, 'again_digits', '99.44', '--timm', 'rescaps_tiny.again')
     model = find_published('rescaps_tiny.again')
@@ -51,10 +55,21 @@ def test_published_model_is_complete(publish, tmp_path):
     entries = yaml.safe_load((tmp_path / 'configs/rescaps/metafile.yml').read_text())['Models']
     (entry,) = [entry for entry in entries if entry['Config'] == 'configs/rescaps/digits.py']
     assert entry['Name'] == 'again_digits' and entry['Weights'] == 'rescaps://again_digits'
+    page, ours = (folder / 'README.md' for folder in (tmp_path, repository))
+    row = next(line for line in cards.format_table().splitlines() if 'again_digits' in line)
+    assert page.read_text(encoding='utf-8').replace(f'{row}\n', '') == ours.read_text(encoding='utf-8')
     # publishing again replaces the model
     publish('configs/rescaps/digits.py', SOURCE, 'again_digits', '99.4', '--dtype', 'int8')
     assert [each.name for each in read_index()] == names
     assert find_published('again_digits').dtype == 'int8' and not find_published('again_digits').timm
+
+
+def test_network_of_any_image_size():
+    weights = timm.create_model('resnet18_cifar', in_chans=1).state_dict()
+    cfg = load_config('rescaps::resnet_cifar/resnet18_digits.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        entries = publishing._describe_timm('resnet18_cifar.digits', cfg, weights)
+    assert entries['input_size'] == (1, 16, 16) and entries['pool_size'] == (2, 2) and entries['num_classes'] == 10
 
 
 def test_mistakes_change_nothing(publish, tmp_path, repository, capsys):
