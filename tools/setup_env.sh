@@ -1,5 +1,5 @@
 # Sourced by quickstart.sh and run_tests.sh: goes to the repository, activates a virtual environment (the active one, or
-# .venv here, made where it is missing), and defines install_tested. What is installed already stays.
+# .venv here, made where it is missing), and defines install_tested, which replaces other versions.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
