@@ -184,11 +184,12 @@ def run(command, page, load_tool):
         args = parse_args(words)
         point = {key: values[0] for key, values in args.sweep or ()}
         for candidate in args.names:
-            build, _ = parse_candidate(fill(candidate, point))
-            assert isinstance(build(), nn.Module)
+            assert isinstance(parse_candidate(fill(candidate, point)).build(), nn.Module)
         return
     tool = load_tool(name)
     args = tool.parse_args(words)
+    if name == 'demo':  # which serves until it is stopped
+        return
     for word in words:
         if word.startswith('data/') and name != 'prepare_affnist' and not Path(word).exists():
             return
