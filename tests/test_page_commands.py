@@ -184,7 +184,11 @@ def run(command, page, load_tool):
         args = parse_args(words)
         point = {key: values[0] for key, values in args.sweep or ()}
         for candidate in args.names:
-            assert isinstance(parse_candidate(fill(candidate, point)).build(), nn.Module)
+            found = parse_candidate(fill(candidate, point))
+            if found.trained:
+                assert Path(LOAD(found.trained[0]).filename).is_file()
+            else:
+                assert isinstance(found.build(), nn.Module)
         return
     tool = load_tool(name)
     args = tool.parse_args(words)
