@@ -29,7 +29,7 @@ class Square(nn.Module):
 
 class SquareExporter(Exporter):
     task, sample, size_names, input_name, output_names = 'squares', 'row', ('N',), 'rows', ('squares',)
-    load_model = reference = agreement = score = summarise = None
+    load_model = reference = agreement = score = summarise = metrics = None
 
     def build_network(self, deployed):
         return deployed
