@@ -315,7 +315,7 @@ def test_first_command_installs_one_extra_and_second_everything(
     shutil.copy(repository / 'tools' / script, clone / 'tools')
     shutil.copytree(repository / 'requirements', clone / 'requirements')
     programs = clone.parent / 'programs'
-    programs.mkdir()
+    programs.mkdir(exist_ok=True)
     for name in ('dirname', 'grep'):
         (programs / name).symlink_to(shutil.which(name))
     (programs / 'python').write_text(
