@@ -88,7 +88,5 @@ runpy.run_path('tools/zoo.py', run_name='__main__')
 """
     result = subprocess.run([sys.executable, '-c', code], cwd=repository, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(
-        "mmengine is not installed: pip install '.[classification]' in a clone of rescaps"
-    )
+    assert result.stdout.startswith("mmengine is not installed: pip install '.[classification]' in a clone of rescaps")
     assert '# rescaps-tiny_digits' in result.stdout
