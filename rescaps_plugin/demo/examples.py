@@ -48,6 +48,11 @@ def list_images(data: str) -> list[Example]:
     return []
 
 
+def list_gallery(data: str) -> list[tuple[np.ndarray, str]]:
+    """Return the images of :func:`list_images` with their titles, for a gallery."""
+    return [(example.image, example.title) for example in list_images(data)]
+
+
 def list_photographs() -> dict[str, np.ndarray]:
     """Return photographs in the public domain, uint8 ``[height, width, 3]``, by title."""
     pictures = import_extra('skimage.data', 'demo')

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gradio as gr
-import numpy as np
 
 from rescaps_plugin.analysis.robustness.attacks import TITLES
 from rescaps_plugin.demo.attack import STEPS, attack
 from rescaps_plugin.demo.classify import name_classes
-from rescaps_plugin.demo.examples import list_images
+from rescaps_plugin.demo.examples import list_gallery, list_images
 from rescaps_plugin.demo.figures import draw_bars
 from rescaps_plugin.demo.handlers import handler, make_gallery, show_pictures
 from rescaps_plugin.demo.models import Models, list_by_data
@@ -38,7 +37,7 @@ def build(models: Models) -> tuple:
         model = gr.Dropdown(groups[first], value=groups[first][0], label='Model to attack', min_width=200)
     with gr.Row():
         with gr.Column(min_width=300):
-            examples = make_gallery(_gallery(first), elem_classes=['examples', 'small'], elem_id='attack-examples')
+            examples = make_gallery(list_gallery(first), elem_classes=['examples', 'small'], elem_id='attack-examples')
         with gr.Column(min_width=300):
             method = gr.Radio([(TITLES[each], each) for each in METHODS], value='fgsm', label='Attack')
             epsilon = gr.Slider(0, 0.4, 0.1, step=0.01, label='Epsilon, of the range of a pixel', elem_id='epsilon')
@@ -64,7 +63,7 @@ def build(models: Models) -> tuple:
 
     def change_data(data: str) -> tuple:
         names = groups[data]
-        return _gallery(data), gr.update(choices=names, value=names[0]), 0
+        return list_gallery(data), gr.update(choices=names, value=names[0]), 0
 
     inputs = [data, model, chosen, method, epsilon]
     results = [pictures, before, after]
@@ -73,7 +72,3 @@ def build(models: Models) -> tuple:
     gr.on([model.input, method.input], show, inputs, results)
     epsilon.input(show, inputs, results, trigger_mode='always_last')
     return show, inputs, results
-
-
-def _gallery(data: str) -> list[tuple[np.ndarray, str]]:
-    return [(example.image, example.title) for example in list_images(data)]

@@ -16,7 +16,7 @@ from rescaps_plugin.demo.classify import (
     show_input,
 )
 from rescaps_plugin.demo.drawings import INK_SIZES, place_ink
-from rescaps_plugin.demo.examples import list_images
+from rescaps_plugin.demo.examples import list_gallery, list_images
 from rescaps_plugin.demo.figures import draw_bars, draw_curves
 from rescaps_plugin.demo.handlers import handler, make_gallery, make_upload, show_pictures
 from rescaps_plugin.demo.models import Models, list_by_data
@@ -67,7 +67,9 @@ def build(models: Models) -> tuple:
                 draw = gr.Button('Classify the drawing', variant='primary')
             with gr.Column(visible=first not in INK_SIZES) as picture:
                 upload = make_upload('A picture', elem_id='classify-upload')
-            examples = make_gallery(_gallery(first), elem_classes=['examples', 'small'], elem_id='classify-examples')
+            examples = make_gallery(
+                list_gallery(first), elem_classes=['examples', 'small'], elem_id='classify-examples'
+            )
         with gr.Column(min_width=300):
             shown = gr.HTML(elem_classes='pixels', elem_id='classify-input')
             bars = gr.Plot(show_label=False, elem_id='classify-bars')
@@ -138,7 +140,7 @@ def build(models: Models) -> tuple:
 
     def change_data(data: str) -> tuple:
         drawn = data in INK_SIZES
-        gallery = _gallery(data)
+        gallery = list_gallery(data)
         return (
             gr.update(visible=_show(drawn)),
             gr.update(visible=not drawn),
@@ -177,7 +179,3 @@ def _start(data: str) -> np.ndarray | None:
     """Return the image that is shown before the user chooses one."""
     examples = list_images(data)
     return examples[len(examples) // 3].image if examples else None
-
-
-def _gallery(data: str) -> list[tuple[np.ndarray, str]]:
-    return [(example.image, example.title) for example in list_images(data)]
