@@ -31,6 +31,7 @@ from rescaps_plugin.analysis.benchmark.candidates import parse_candidate  # noqa
 from rescaps_plugin.analysis.benchmark.sweep import fill  # noqa: E402
 from rescaps_plugin.cli.config import inner_datasets  # noqa: E402
 from rescaps_plugin.cli.config import load_config as LOAD  # noqa: E402, N812
+from rescaps_plugin.models.published import read_index  # noqa: E402
 from tests.test_pages import OWN_IMAGES, PAGES, ROOT, write_checkpoint  # noqa: E402
 
 BLOCK = re.compile(r'^```(shell|python)\n(.*?)^```', re.DOTALL | re.MULTILINE)
@@ -194,7 +195,9 @@ def run(command, page, load_tool):
     args = tool.parse_args(words)
     if name == 'demo':  # which serves until it is stopped
         return
+    published = {each.name: each.arguments[0] for each in read_index()}
     for word in words:
+        word = published.get(word, word)
         if word.startswith('data/') and name != 'prepare_affnist' and not Path(word).exists():
             return
         if re.fullmatch(r'((configs|work_dirs)/|\w+::).*\.py', word):
