@@ -117,6 +117,8 @@ class ResCaps(ResCapsTrunk, BaseModule):
                 f'model.backbone.in_channels={self.in_channels}, and the images have {x.shape[1]} channels: set '
                 f'model.backbone.in_channels={x.shape[1]}, or convert them in the pipeline.'
             )
+        if self.out_indices == [len(self.blocks) - 1]:
+            return (self.forward_features(x),)
         x = self.stem(x)
         outs = []
         for index, block in enumerate(self.blocks):

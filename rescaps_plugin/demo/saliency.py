@@ -12,16 +12,13 @@ import torch
 from mmengine.dataset import pseudo_collate
 from PIL import Image
 
-from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.data.images import read_size
+from rescaps_plugin.demo.uploads import check_size
 from rescaps_plugin.saliency.drawing import overlay
 from rescaps_plugin.saliency.heads.base import SaliencyHead
 from rescaps_plugin.saliency.inference import Picture
 from rescaps_plugin.saliency.metric import to_grey
 from rescaps_plugin.saliency.predictor import SaliencyPredictor
 
-# Largest photo, in megapixels: those of today's phones.
-MAX_MEGAPIXELS = 50
 # Longest side of pictures on the page, in pixels; a cut-out to download has that of its photo.
 SHOWN_SIDE = 800
 
@@ -42,20 +39,6 @@ class Detection(NamedTuple):
     overlay: np.ndarray
     cutout: Image.Image
     sides: dict[str, np.ndarray]
-
-
-def check_size(path: str | PathLike) -> None:
-    """Check that a file is an image of at most :data:`MAX_MEGAPIXELS`, by its header.
-
-    Raises:
-        UserError: It is not.
-    """
-    width, height = read_size(path)
-    if width * height > 1e6 * MAX_MEGAPIXELS:
-        raise UserError(
-            f'{path}: {width} x {height} pixels are {width * height / 1e6:.0f} megapixels; up to {MAX_MEGAPIXELS} are '
-            'taken. Make the picture smaller first.'
-        )
 
 
 def detect(predictor: SaliencyPredictor, path: str | PathLike, refine: bool = False) -> Detection:

@@ -4,7 +4,12 @@ from rescaps_plugin.layers.capsule_map import split_capsules
 from rescaps_plugin.layers.dynamic import DynamicRouting, PrimaryVectorCaps
 from rescaps_plugin.layers.em import EMRouting
 from rescaps_plugin.layers.primary import PrimaryCaps
-from rescaps_plugin.layers.residual_pose import ResidualPoseBlock, ResidualPoseClassifier, ResidualPoseRouting
+from rescaps_plugin.layers.residual_pose import (
+    ResidualPoseBlock,
+    ResidualPoseBlocks,
+    ResidualPoseClassifier,
+    ResidualPoseRouting,
+)
 from rescaps_plugin.layers.routing import create_routing
 from rescaps_plugin.layers.rpr_conv import RPRConv2d, RPRNeck, RPRPlugin
 from rescaps_plugin.layers.self_routing import SelfRouting
@@ -18,6 +23,7 @@ __all__ = [
     'RPRNeck',
     'RPRPlugin',
     'ResidualPoseBlock',
+    'ResidualPoseBlocks',
     'ResidualPoseClassifier',
     'ResidualPoseRouting',
     'SelfRouting',

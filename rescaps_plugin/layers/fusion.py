@@ -3,6 +3,7 @@
 from typing import Any, Literal, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -71,6 +72,16 @@ def fold_input_norm(norm: _BatchNorm, conv: nn.Conv2d) -> None:
     conv.weight *= scale[:, None, None]
 
 
+class StridedConv2d(nn.Conv2d):
+    """``nn.Conv2d`` whose stride can be another one in a call, where the padding is of zeros."""
+
+    def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
+        if isinstance(stride, int):  # under torch.fx an argument of the root that is left out is a proxy
+            assert self.padding_mode == 'zeros'
+            return F.conv2d(x, self.weight, self.bias, stride, self.padding, self.dilation, self.groups)
+        return self._conv_forward(x, self.weight, self.bias)
+
+
 def conv_from_kernel(
     kernel: Tensor,
     scale: Tensor | None,
@@ -80,12 +91,13 @@ def conv_from_kernel(
     groups: int = 1,
     dilation: int | tuple[int, ...] = 1,
     padding_mode: PaddingMode = 'zeros',
+    conv_type: type[nn.Conv2d] = nn.Conv2d,
 ) -> nn.Conv2d:
     """Build a convolution from its ``kernel`` [o, i, h, w], scaled by ``scale`` [o] per output, and its ``bias``."""
     out_channels, in_channels, height, width = kernel.shape
     # nn.Conv2d declares its own stride as tuple[int, ...] and takes tuple[int, int].
     place: dict[str, Any] = dict(stride=stride, padding=padding, dilation=dilation)
-    conv = nn.Conv2d(
+    conv = conv_type(
         in_channels * groups,
         out_channels,
         (height, width),

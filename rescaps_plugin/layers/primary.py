@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rescaps_plugin.layers.fusion import Deployable, fold_input_norm
+from rescaps_plugin.layers.fusion import Deployable, StridedConv2d, fold_input_norm
 
 
 class PrimaryCaps(Deployable):
@@ -45,17 +45,21 @@ class PrimaryCaps(Deployable):
         super().__init__()
         self.capsule_types = capsule_types
         self.pose_shape = (pose_size, pose_size)
+        self.stride = stride
         self.out_channels = capsule_types * (pose_size**2 + (1 if activation else 0))
         self.norm = nn.BatchNorm2d(in_channels, eps=1e-3) if norm else nn.Identity()
-        self.pose = nn.Conv2d(in_channels, capsule_types * pose_size**2, kernel_size, stride, padding)
-        self.activation = nn.Conv2d(in_channels, capsule_types, kernel_size, stride, padding) if activation else None
+        self.pose = StridedConv2d(in_channels, capsule_types * pose_size**2, kernel_size, stride, padding)
+        self.activation = (
+            StridedConv2d(in_channels, capsule_types, kernel_size, stride, padding) if activation else None
+        )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
+        """Compute a capsule map, with another stride than the layer's if one is given."""
         x = self.norm(x)
-        pose = self.pose(x)
+        pose = self.pose(x, stride)
         if self.activation is None:
             return pose
-        return torch.cat([pose, torch.sigmoid(self.activation(x))], dim=1)
+        return torch.cat([pose, torch.sigmoid(self.activation(x, stride))], dim=1)
 
     def _fold(self) -> None:
         """Fold the input's normalisation into the convolutions, where that is exact: without zero padding."""

@@ -6,6 +6,7 @@ The layers compose their pose transforms into their convolutions. Letters are th
 :mod:`rescaps_plugin.layers.pose_kernel`.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescaps_plugin.layers.checks import accepted_channels, check_channels, check_one_position, check_positive
-from rescaps_plugin.layers.fusion import conv_from_kernel, norm_scale_shift
+from rescaps_plugin.layers.fusion import StridedConv2d, conv_from_kernel, norm_scale_shift
 from rescaps_plugin.layers.memory_format import in_layout_of
 from rescaps_plugin.layers.pose_kernel import PoseKernel, pose_transform, reset_uniform
 from rescaps_plugin.layers.primary import PrimaryCaps
@@ -128,13 +129,12 @@ class ResidualPoseRouting(_ResidualPose):
         self.stride = stride
         self.padding = kernel_size // 2 if padding is None else padding
         # The activations of windows have the positions of the output, those of points the positions of the input.
-        per_window = routing == 'window'
-        self.activation_stride = stride if per_window else 1
+        self.per_window = per_window = routing == 'window'
         self.activation_padding = self.padding if per_window else kernel_size // 2
         self.out_channels = out_types * (pose_size**2 + (0 if pose_only else 1))
 
         self.pose_weight = nn.Parameter(torch.empty(kernel_size**2, in_types, self.out_channels, pose_size**2))
-        self.mix = nn.Conv2d(
+        self.mix = StridedConv2d(
             self.activation_channels,
             self.out_channels,
             1 if per_window else kernel_size,
@@ -153,17 +153,20 @@ class ResidualPoseRouting(_ResidualPose):
         reset_uniform(self.mix.weight, fan_in)
         self.norm.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
+        """Compute the output, with another stride than the layer's if one is given."""
         check_channels(x, self.accepted_channels, self.channels_error)
+        stride = stride if isinstance(stride, int) else self.stride
+        activation_stride, mix_stride = (stride, 1) if self.per_window else (1, stride)
         pose = x[:, : self.pose_channels]
         if self.deployed:
-            activation = torch.sigmoid(self.activation_conv(pose))
-            return F.relu(self.pose_conv(pose) + self.mix(activation))
+            activation = torch.sigmoid(self.activation_conv(pose, activation_stride))
+            return F.relu(self.pose_conv(pose, stride) + self.mix(activation, mix_stride))
         activation_kernel, kernel = self._kernels(x)
-        activation = F.conv2d(pose, activation_kernel, stride=self.activation_stride, padding=self.activation_padding)
+        activation = F.conv2d(pose, activation_kernel, stride=activation_stride, padding=self.activation_padding)
         activation = torch.sigmoid(self.activation_norm(in_layout_of(activation, x)))
-        pose = in_layout_of(F.conv2d(pose, kernel, stride=self.stride, padding=self.padding), x)
-        return F.relu(self.norm(pose + self.mix(activation)))
+        pose = in_layout_of(F.conv2d(pose, kernel, stride=stride, padding=self.padding), x)
+        return F.relu(self.norm(pose + self.mix(activation, mix_stride)))
 
     def _compose_kernels(self, x: Tensor | None = None) -> list[Tensor]:
         transform = self._transform()
@@ -174,11 +177,12 @@ class ResidualPoseRouting(_ResidualPose):
         self.activation_conv = conv_from_kernel(
             activation_kernel,
             *norm_scale_shift(self.activation_norm),
-            self.activation_stride,
+            self.stride if self.per_window else 1,
             self.activation_padding,
+            conv_type=StridedConv2d,
         )
         scale, shift = norm_scale_shift(self.norm)
-        self.pose_conv = conv_from_kernel(kernel, scale, shift, self.stride, self.padding)
+        self.pose_conv = conv_from_kernel(kernel, scale, shift, self.stride, self.padding, conv_type=StridedConv2d)
         self.mix.weight *= scale[:, None, None, None]
         del self.weight, self.activation_weight, self.activation_norm, self.pose_weight, self.norm
 
@@ -308,6 +312,9 @@ class ResidualPoseBlock(nn.Sequential):
         super().__init__()
         check_positive(num_layers=num_layers)
         self.capsule_types = capsule_types
+        self.num_layers = num_layers
+        self.primary_stride = primary_stride
+        self.stride = stride
         self.primary = PrimaryCaps(in_channels, capsule_types, pose_size, stride=primary_stride, norm=norm)
         for layer in range(1, num_layers + 1):
             last = layer == num_layers
@@ -323,3 +330,59 @@ class ResidualPoseBlock(nn.Sequential):
             )
             self.add_module(f'routing{layer}', routing_layer)
         self.out_channels = routing_layer.out_channels
+
+    def forward(self, x: Tensor, primary_stride: int | None = None, stride: int | None = None) -> Tensor:
+        """Compute a capsule map, with other strides of the primary capsules and the last ResP layer if given."""
+        for index, layer in enumerate(self):
+            x = layer(x, primary_stride if index == 0 else stride if index == self.num_layers else None)
+        return x
+
+
+class ResidualPoseBlocks(nn.Sequential):
+    """Residual pose blocks, each of which reads the one before it (Liu et al. 2024, Fig. 3).
+
+    The primary capsules of a block are 1x1: with a stride of 2 they read a quarter of the positions of the map before.
+    In evaluation the last ResP layer of a block computes those alone, which is exact, and saves two fifths of the
+    multiplications of the paper's networks. In training all positions are computed, whose statistics batch
+    normalisation takes; so they are for whoever looks at the maps by forward hooks or ``torch.fx``.
+
+    Args:
+        *blocks: :class:`ResidualPoseBlock` modules.
+
+    Shape:
+        - input: ``[b, in_channels, h, w]`` of the first block
+        - output: the capsule map of the last block
+
+    Example:
+        >>> blocks = ResidualPoseBlocks(ResidualPoseBlock(32, 4), ResidualPoseBlock(68, 8, norm=True))
+        >>> blocks(torch.zeros(2, 32, 16, 16)).shape
+        torch.Size([2, 136, 4, 4])
+    """
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[ResidualPoseBlock]: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or self._needs_all(x):
+            for block in self:
+                x = block(x)
+            return x
+        strides: list[int] = []
+        for block in self:
+            strides.append(block.primary_stride)
+        strides.append(1)
+        for index, block in enumerate(self):
+            x = block(x, strides[0] if index == 0 else 1, block.stride * strides[index + 1])
+        return x
+
+    def _needs_all(self, x: Tensor) -> bool:
+        """Return whether hooks, ``torch.fx`` or a normalisation in training mode read the maps between the blocks."""
+        if torch.jit.is_scripting():
+            return False
+        else:
+            return isinstance(x, torch.fx.Proxy) or self._is_read()
+
+    @torch.jit.unused
+    def _is_read(self) -> bool:
+        return any(module.training or module._forward_hooks or module._forward_pre_hooks for module in self.modules())

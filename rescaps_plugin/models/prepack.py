@@ -10,6 +10,8 @@ import torch
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
+from rescaps_plugin.layers.fusion import StridedConv2d
+
 
 class PrepackedConv2d(nn.Module):
     """A convolution whose weights are packed at its first call, for inputs of that size.
@@ -29,9 +31,9 @@ class PrepackedConv2d(nn.Module):
         self.conv = conv
         self._weight: Tensor | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
         conv = self.conv
-        geometry = conv.padding, conv.stride, conv.dilation, conv.groups
+        geometry = conv.padding, conv.stride if stride is None else (stride, stride), conv.dilation, conv.groups
         dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else conv.weight.dtype
         if self._weight is None or self._weight.dtype != dtype:
             weight = conv.weight.detach().to(dtype).contiguous()
@@ -65,7 +67,8 @@ def prepack(model: nn.Module) -> nn.Module:
     for parent in list(root.modules()):
         for name, child in parent.named_children():
             if (
-                type(child) is nn.Conv2d
+                isinstance(child, nn.Conv2d)
+                and type(child) in (nn.Conv2d, StridedConv2d)
                 and child.padding_mode == 'zeros'
                 and not isinstance(child.padding, str)
                 and child.weight.dtype in (torch.float32, torch.bfloat16)

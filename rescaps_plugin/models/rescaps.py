@@ -22,7 +22,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier
+from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseBlocks, ResidualPoseClassifier
 from rescaps_plugin.layers.capsule_map import split_capsules
 from rescaps_plugin.layers.checks import check_choice
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, fuse_layers, norm_scale_shift
@@ -147,7 +147,7 @@ class ResCapsTrunk(CapsuleNetwork):
             else:
                 for name, layer in block.named_children():
                     levels.append(dict(num_chs=layer.out_channels, reduction=reduction, module=f'blocks.0.{name}'))
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = ResidualPoseBlocks(*blocks)
         self.feature_info = levels
         self.num_features = channels
 
@@ -393,7 +393,7 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
         """Drop the blocks after the last feature level in ``indices`` and the head."""
         take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
         if len(self.blocks) > 1:
-            self.blocks = self.blocks[:max_index]
+            self.blocks = ResidualPoseBlocks(*self.blocks[:max_index])
         if prune_head:
             self.reset_classifier(0, '')
         return take_indices

@@ -17,7 +17,8 @@ from rescaps_plugin.demo.examples import list_clouds, list_images, list_photogra
 from rescaps_plugin.demo.figures import draw_cloud, draw_curves  # noqa: E402
 from rescaps_plugin.demo.handlers import show_pictures  # noqa: E402
 from rescaps_plugin.demo.models import Models, list_by_data  # noqa: E402
-from rescaps_plugin.demo.saliency import MAX_MEGAPIXELS, check_size, detect  # noqa: E402
+from rescaps_plugin.demo.saliency import detect  # noqa: E402
+from rescaps_plugin.demo.uploads import MAX_MEGAPIXELS, check_size  # noqa: E402
 
 DIGIT_MODEL = 'rescaps-tiny_digits'
 

@@ -13,6 +13,7 @@ for package in ('gradio', 'plotly', 'skimage', 'art', 'mmpretrain', 'mmseg'):
     pytest.importorskip(package)
 playwright = pytest.importorskip('playwright.sync_api')
 
+from rescaps_plugin import zoo  # noqa: E402
 from rescaps_plugin.demo.examples import list_photographs  # noqa: E402
 from tests.demo.server import LIMIT, Server  # noqa: E402
 
@@ -22,6 +23,18 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason='Chromium is not installed'),
 ]
 TABS = ('Classify', 'Salient objects', 'Point clouds', 'Attack')
+# Put a picture of a red square on white into the clipboard.
+COPY = """async () => {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [200, 150];
+    const context = canvas.getContext('2d');
+    context.fillStyle = 'white';
+    context.fillRect(0, 0, 200, 150);
+    context.fillStyle = 'red';
+    context.fillRect(60, 40, 80, 70);
+    const picture = await new Promise(done => canvas.toBlob(done, 'image/png'));
+    await navigator.clipboard.write([new ClipboardItem({'image/png': picture})]);
+}"""
 TETRAHEDRON = 'OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 1 2\n3 0 1 3\n3 0 2 3\n3 1 2 3\n'
 # Values of a figure, or null while it is not drawn.
 FIGURE = """name => document.querySelector(`#${name} .js-plotly-plot`)?.data?.map(each => {
@@ -43,8 +56,9 @@ def server(tmp_path_factory):
 @pytest.fixture(scope='module')
 def browser():
     with playwright.sync_playwright() as started:
-        # Without a GPU, WebGL is drawn by the processor.
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=['--enable-unsafe-swiftshader'])
+        # Without a GPU, WebGL is drawn by the processor; the camera is a moving picture.
+        camera = ['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=['--enable-unsafe-swiftshader', *camera])
         yield browser
         browser.close()
 
@@ -174,6 +188,43 @@ def test_object_is_cut_out_and_downloaded(open_page, tmp_path):
         opacity = np.asarray(cutout)[..., 3]
     assert opacity[200, 300] > 200 > 50 > opacity[10, 10]
     assert downloaded.value.suggested_filename == 'coffee-cutout.png'
+
+
+def download_cutout(page):
+    """Wait for the maps of a photo, and return the opacity of the first cut-out."""
+    page.get_by_text(' ms for the map').first.wait_for()
+    with page.expect_download() as downloaded:
+        page.get_by_role('button', name='Download the cut-out').first.click()
+    with Image.open(downloaded.value.path()) as cutout:
+        return np.asarray(cutout)[..., 3]
+
+
+def test_pasted_picture_is_cut_out_with_a_refined_edge(open_page):
+    page = open_page()
+    page.context.grant_permissions(['clipboard-read', 'clipboard-write'])
+    open_tab(page, 'Salient objects')
+    page.get_by_label('Refine the edge').check()
+    page.evaluate(COPY)
+    page.locator('#photo button[aria-label="Paste from clipboard"]').click()
+    picture = np.full((150, 200, 3), 255, np.uint8)
+    picture[40:110, 60:140] = (255, 0, 0)
+    found = zoo.load(zoo.list_models('saliency')[0]).predict(picture)
+    plain, refined = (np.asarray(found.cutout(refine))[..., 3] for refine in (False, True))
+    opacity = download_cutout(page)
+    assert np.abs(opacity.astype(int) - refined).max() <= 2 < np.abs(opacity.astype(int) - plain).max()
+
+
+def test_object_is_cut_out_of_a_photo_of_the_camera(open_page):
+    page = open_page()
+    page.context.grant_permissions(['camera'])
+    open_tab(page, 'Salient objects')
+    page.locator('#photo button[aria-label="Capture from camera"]').click()
+    page.locator('#photo').get_by_text('Click to Access Webcam').click()
+    page.wait_for_function("document.querySelector('#photo video')?.currentTime > 0")
+    page.locator('#photo button[aria-label="capture photo"]').click()
+    opacity = download_cutout(page)
+    height, width = opacity.shape
+    assert 3 * width == 4 * height and opacity.max() > opacity.min()
 
 
 def test_too_large_file_is_refused(open_page, tmp_path):

@@ -7,8 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseClassifier, ResidualPoseRouting
+from rescaps_plugin.layers import (
+    PrimaryCaps,
+    ResidualPoseBlock,
+    ResidualPoseBlocks,
+    ResidualPoseClassifier,
+    ResidualPoseRouting,
+)
+from rescaps_plugin.layers.fusion import Deployable
+from rescaps_plugin.models.prepack import prepack
 from tests.layers.literal import LiteralPointwise, LiteralWindow
 
 
@@ -213,7 +222,7 @@ def test_deploy_form_is_plain_convolutions_and_refuses_training():
     expected = layer(x)
     assert layer.fuse() is layer and layer.fuse() is layer
     torch.testing.assert_close(layer(x), expected)
-    assert {type(module) for module in layer.children()} == {nn.Conv2d}
+    assert all(isinstance(module, nn.Conv2d) for module in layer.children())
     assert {name for name, _ in layer.named_parameters()} == {
         'activation_conv.weight',
         'activation_conv.bias',
@@ -260,3 +269,77 @@ def test_primary_capsules_concatenate_poses_and_activations():
     torch.testing.assert_close(output[:, :48], layer.pose(x))
     torch.testing.assert_close(output[:, 48:], torch.sigmoid(layer.activation(x)))
     assert PrimaryCaps(6, 3)(x).shape == (2, 48, 4, 5)
+
+
+def make_blocks(strides, routing, **block):
+    torch.manual_seed(0)
+    blocks, channels = [], 20
+    for index, stride in enumerate(strides):
+        arguments = dict(primary_stride=stride, norm=index > 0, routing=routing, **block)
+        blocks.append(ResidualPoseBlock(channels, 2 + index, **arguments))
+        channels = blocks[-1].out_channels
+    blocks = ResidualPoseBlocks(*blocks).double()
+    train_a_little(blocks, torch.randn(4, 20, 19, 14, dtype=torch.float64) + 1)
+    return blocks.eval()
+
+
+def record_sizes(blocks, x):
+    """Return the sizes of the outputs of the convolutions, without hooks on the modules."""
+    sizes = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            output = function(*args, **(kwargs or {}))
+            if function is torch.ops.aten.convolution.default:
+                sizes.append(tuple(output.shape[2:]))
+            return output
+
+    with Sizes(), torch.no_grad():
+        blocks(x)
+    return sizes
+
+
+@pytest.mark.parametrize('form', ['training', 'deploy', 'prepacked'])
+@pytest.mark.parametrize('routing', ['window', 'pointwise'])
+@pytest.mark.parametrize(
+    ('strides', 'block'),
+    [((2, 2, 2), {}), ((1, 3, 1), dict(num_layers=1)), ((2, 2), dict(stride=2, kernel_size=5)), ((2,), {})],
+)
+def test_blocks_compute_the_positions_that_are_read(strides, block, routing, form):
+    blocks = make_blocks(strides, routing, **block)
+    if form != 'training':
+        for module in blocks.modules():
+            if isinstance(module, Deployable):
+                module.fuse()
+    x = torch.randn(2, 20, 19, 14, dtype=torch.float64)
+    expected = nn.Sequential(*blocks)(x)
+    if form == 'prepacked':
+        blocks, x, expected = prepack(blocks.float()), x.float(), expected.float()
+    torch.testing.assert_close(blocks(x), expected)
+
+
+@pytest.mark.parametrize('reader', ['hook', 'pre-hook', 'fx', 'normalisation'])
+def test_maps_that_others_read_are_computed_in_full(reader):
+    blocks = make_blocks((2, 2), 'window')
+    x = torch.randn(2, 20, 19, 14, dtype=torch.float64)
+    # Primary capsules, then activations, poses and the mix of activations of two layers; in each of the blocks.
+    last = [(5, 4)] * 7
+    assert record_sizes(blocks, x) == [(10, 7)] * 4 + [(5, 4)] * 3 + last
+    if reader == 'fx':
+        blocks = torch.fx.symbolic_trace(blocks)
+    elif reader == 'hook':
+        blocks[0].routing2.register_forward_hook(lambda *call: None)
+    elif reader == 'normalisation':
+        blocks[1].primary.norm.train()
+    else:
+        blocks[1].primary.register_forward_pre_hook(lambda *call: None)
+    assert record_sizes(blocks, x) == [(10, 7)] * 7 + last
+
+
+def test_blocks_normalise_over_all_positions_in_training():
+    blocks = make_blocks((2, 2), 'window').train()
+    x = torch.randn(2, 20, 19, 14, dtype=torch.float64)
+    expected = copy.deepcopy(nn.Sequential(*blocks)).train()
+    torch.testing.assert_close(blocks(x), expected(x))
+    torch.testing.assert_close(blocks.state_dict(), expected.state_dict())
+    assert blocks[1].primary.norm.running_mean.abs().max() > 0

@@ -20,7 +20,7 @@ from rescaps_plugin.demo.examples import list_gallery, list_images
 from rescaps_plugin.demo.figures import draw_bars, draw_curves
 from rescaps_plugin.demo.handlers import handler, make_gallery, make_upload, show_pictures
 from rescaps_plugin.demo.models import Models, list_by_data
-from rescaps_plugin.demo.saliency import check_size
+from rescaps_plugin.demo.uploads import check_size
 
 # Classes in the figure of curves.
 SHOWN_CLASSES = 3

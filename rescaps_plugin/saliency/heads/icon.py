@@ -12,7 +12,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from rescaps_plugin.layers import ResidualPoseBlock, create_routing
+from rescaps_plugin.layers import ResidualPoseBlock, ResidualPoseBlocks, create_routing
 from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.fusion import Deployable, conv_from_kernel, norm_scale_shift
 from rescaps_plugin.layers.window import full_precision
@@ -166,7 +166,7 @@ def whole_capsules(in_channels: int, capsule_types: int, routing: dict) -> nn.Mo
     name = routing.pop('type')
     if name == 'rpr':
         parts = ResidualPoseBlock(in_channels, capsule_types, primary_stride=1, **routing)
-        return nn.Sequential(
+        return ResidualPoseBlocks(
             parts, ResidualPoseBlock(parts.out_channels, capsule_types, primary_stride=2, norm=True, **routing)
         )
     return nn.Sequential(
