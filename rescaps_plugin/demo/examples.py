@@ -45,6 +45,9 @@ def list_images(data: str) -> list[Example]:
         cat = np.ascontiguousarray(pictures.chelsea()[:, 151:])  # square
         horse = np.where(pictures.horse()[..., None], np.uint8(255), np.uint8([120, 72, 40]))
         return [Example('cat', cat, 3), Example('horse', horse, 7)]
+    if data.startswith('CIFAR-100 '):
+        rocket = import_extra('skimage.data', 'demo').rocket()
+        return [Example('rocket', np.ascontiguousarray(rocket[:, 106:533]), 69)]
     return []
 
 

@@ -10,6 +10,8 @@ from plotly.subplots import make_subplots
 
 # Legible on a bright and on a dark page.
 INK, LINE = '#7a828e', 'rgba(128, 128, 128, 0.25)'
+# Bars that are legible side by side, with their names.
+MAX_BARS = 12
 COLORS = ('#e4572e', '#3d7ea6', '#8f9bb3', '#6a994e', '#b56576')
 
 
@@ -31,14 +33,22 @@ def _style(figure: go.Figure, height: int) -> go.Figure:
 def draw_bars(classes: Sequence[str], scores: Mapping[str, np.ndarray], title: str) -> go.Figure:
     """Draw the scores of classes as bars, those of several models side by side.
 
+    Of more than :data:`MAX_BARS` classes, those with the highest scores are drawn, the highest first.
+
     Args:
         classes: Names of the classes.
         scores: Scores ``[classes]`` in [0, 1] by model.
         title: Title of the figure.
     """
+    shown = np.arange(len(classes))
+    if len(classes) > MAX_BARS:
+        highest = np.max([*scores.values()], axis=0)
+        shown = np.argsort(-highest, kind='stable')[:MAX_BARS]
+        title = f'{title}: the highest of {len(classes)}'
+    names = [classes[index] for index in shown]
     figure = go.Figure(
         [
-            go.Bar(name=name, x=list(classes), y=values.tolist(), marker_color=color)
+            go.Bar(name=name, x=names, y=values[shown].tolist(), marker_color=color)
             for (name, values), color in zip(scores.items(), COLORS * len(scores), strict=False)
         ]
     )
@@ -47,7 +57,10 @@ def draw_bars(classes: Sequence[str], scores: Mapping[str, np.ndarray], title: s
     )
     figure.update_yaxes(range=[0, 1.02])
     figure.update_xaxes(type='category')
-    return _style(figure, 260)
+    if sum(map(len, names)) < 50:
+        return _style(figure, 260)
+    # Long names are slanted, and need the room of the legend.
+    return _style(figure, 300).update_layout(legend_y=-0.4)
 
 
 def draw_curves(

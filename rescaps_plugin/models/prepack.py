@@ -63,7 +63,7 @@ def prepack(model: nn.Module) -> nn.Module:
     if devices - {'cpu'} or not torch.backends.mkldnn.is_available():
         raise RuntimeError(f'prepacked weights need a CPU and a PyTorch with oneDNN; the model is on {devices}')
     # It and the loop replace the children of what they are given.
-    root = reparameterize_model(nn.Sequential(model)).eval().requires_grad_(False)
+    root = reparameterize_model(nn.Sequential(model)).requires_grad_(False)
     for parent in list(root.modules()):
         for name, child in parent.named_children():
             if (
@@ -74,5 +74,5 @@ def prepack(model: nn.Module) -> nn.Module:
                 and child.weight.dtype in (torch.float32, torch.bfloat16)
             ):
                 setattr(parent, name, PrepackedConv2d(child))
-    (packed,) = root.children()
+    (packed,) = root.eval().children()
     return packed

@@ -10,11 +10,19 @@ for package in ('gradio', 'plotly', 'skimage', 'art', 'mmpretrain', 'mmseg'):
 
 from rescaps_plugin.cli.errors import UserError  # noqa: E402
 from rescaps_plugin.demo.attack import attack  # noqa: E402
-from rescaps_plugin.demo.classify import LINEAR, View, compute_scores, draw_capsule_maps, follow, read  # noqa: E402
+from rescaps_plugin.demo.classify import (  # noqa: E402
+    LINEAR,
+    View,
+    compute_scores,
+    draw_capsule_maps,
+    follow,
+    name_classes,
+    read,
+)
 from rescaps_plugin.demo.clouds import reconstruct, swap  # noqa: E402
 from rescaps_plugin.demo.drawings import DIGITS, place_ink  # noqa: E402
 from rescaps_plugin.demo.examples import list_clouds, list_images, list_photographs  # noqa: E402
-from rescaps_plugin.demo.figures import draw_cloud, draw_curves  # noqa: E402
+from rescaps_plugin.demo.figures import MAX_BARS, draw_bars, draw_cloud, draw_curves  # noqa: E402
 from rescaps_plugin.demo.handlers import show_pictures  # noqa: E402
 from rescaps_plugin.demo.models import Models, list_by_data  # noqa: E402
 from rescaps_plugin.demo.saliency import detect  # noqa: E402
@@ -100,11 +108,13 @@ def test_capsule_maps_of_every_block(models):
     assert all(picture.max() > 200 for picture in pictures.values())
 
 
-def test_examples_of_colour_are_recognised(models):
-    data = next(data for data in list_by_data('classification') if data.startswith('CIFAR-10 '))
+@pytest.mark.parametrize(('name', 'best'), [('CIFAR-10 ', 1), ('CIFAR-100 ', 2)])
+def test_examples_of_colour_are_recognised(models, name, best):
+    data, names = next(item for item in list_by_data('classification').items() if item[0].startswith(name))
     for example in list_images(data):
         (scores,) = compute_scores(models, data, example.image, View()).values()
-        assert scores.argmax() == example.label
+        assert example.label in np.argsort(-scores)[:best]
+        assert name_classes(models[names[0]], len(scores))[example.label] == example.title
 
 
 @pytest.fixture
@@ -177,3 +187,13 @@ def test_curves_figure_marks_the_present_value():
 
 def test_captions_are_escaped():
     assert '<b>' not in show_pictures({'<b>': np.zeros((2, 2), np.uint8)}, 10)
+
+
+def test_of_many_classes_the_highest_are_drawn():
+    scores = {'one': np.linspace(0, 0.5, 100), 'other': np.zeros(100)}
+    scores['other'][7] = 0.9
+    one, other = draw_bars([f'class {index}' for index in range(100)], scores, 'Scores').data
+    assert list(one.x) == ['class 7', *(f'class {index}' for index in range(99, 100 - MAX_BARS, -1))]
+    assert list(other.y) == [0.9] + [0] * (MAX_BARS - 1) and one.y[1] == 0.5
+    few, _ = draw_bars(['a', 'b'], {name: values[:2] for name, values in scores.items()}, 'Scores').data
+    assert list(few.x) == ['a', 'b']

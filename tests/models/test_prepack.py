@@ -29,6 +29,7 @@ def test_scores_are_those_of_the_model(network):
     packed = prepack(network)
     names = [name for name, module in packed.named_modules() if isinstance(module, PrepackedConv2d)]
     deployed = reparameterize_model(network)
+    assert not any(module.training for module in packed.modules())
     assert names == [name for name, module in deployed.named_modules() if isinstance(module, nn.Conv2d)]
     for size in ((1, 3, 32, 32), (5, 3, 32, 32), (1, 3, 32, 32)):
         for x in (torch.randn(size), torch.randn(size).contiguous(memory_format=torch.channels_last)):
