@@ -153,7 +153,7 @@ def test_drawn_digit_is_classified_and_turned(open_page):
 def test_uploaded_picture_is_classified(open_page, tmp_path):
     page = open_page()
     start = read_figure(page, 'classify-bars')
-    page.get_by_label('CIFAR-10 ').click()
+    page.get_by_label('CIFAR-10 (').click()
     cat = read_figure(page, 'classify-bars', unlike=start)
     assert np.argmax(cat[0]) == 3
     (tmp_path / 'notes.png').write_text('not a picture')
