@@ -1,5 +1,6 @@
 """Implementation of ``tools/demo.py``."""
 
+import logging
 import os
 import signal
 import socket
@@ -54,10 +55,15 @@ def _serve(args: Namespace) -> None:
     for package in ('gradio', 'plotly', 'skimage'):
         import_extra(package, 'demo')
     from mmengine.device import get_device
+    from starlette.requests import ClientDisconnect
 
     from rescaps_plugin.demo.models import Models
     from rescaps_plugin.demo.page import CSS, create_page, create_theme
 
+    # A visitor who leaves while a drawing or a file is sent is no fault of the page.
+    logging.getLogger('uvicorn.error').addFilter(
+        lambda record: not (record.exc_info and isinstance(record.exc_info[1], ClientDisconnect))
+    )
     page = create_page(Models(args.device or get_device()))
     _, url, _ = page.launch(
         server_name=args.host,

@@ -5,6 +5,8 @@ import signal
 import socket
 import sys
 import tempfile
+import time
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -70,3 +72,21 @@ def test_serves_on_this_machine_until_a_signal(tmp_path, number):
     assert server.log.read_text().endswith('stopped.\n') and 'Traceback' not in server.log.read_text()
     left = [*server.home.iterdir(), *server.temporary.iterdir()]
     assert [path for path in left if not path.name.startswith('torchinductor_')] == []  # made by import torch
+
+
+@pytest.mark.slow
+def test_visitor_who_leaves_while_a_file_is_sent_is_no_error(tmp_path):
+    server = Server(tmp_path)
+    address = urllib.parse.urlsplit(server.url)
+    head = (
+        f'POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 100000\r\n'
+        'Content-Type: multipart/form-data; boundary=part\r\n\r\n'
+        '--part\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\nbegun'
+    )
+    with socket.create_connection((address.hostname, address.port)) as visitor:
+        visitor.sendall(head.encode())
+        time.sleep(1)
+    with urllib.request.urlopen(server.url) as answer:
+        assert answer.status == 200
+    assert server.stop(signal.SIGINT) == 0
+    assert server.log.read_text().splitlines()[1:] == ['stopped.']
