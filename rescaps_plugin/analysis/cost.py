@@ -137,11 +137,13 @@ class CostHook(Hook):
     def _begin(self, runner: Runner, phase: str, cost: dict[str, Any]) -> None:
         self._device = next(runner.model.parameters()).device.type
         self._warm = False
+        self._read_all = False
         self._clock = StepClock(self._device)
         self._peak = PeakMemory(self._device) if PeakMemory.measurable(self._device) else None
         self.costs[phase] = dict(cost)
 
     def _count(self, phase: str, **counts: int) -> None:
+        self._read_all = False
         if self._warm:
             self._clock.stop()
             for name, value in counts.items():
@@ -149,6 +151,10 @@ class CostHook(Hook):
         self._warm = True
 
     def _read(self, phase: str) -> None:
+        # Writing the last checkpoint does not count: the file has the figures in it.
+        if self._read_all:
+            return
+        self._read_all = True
         self.costs[phase]['seconds'] += self._clock.take()
         if self._peak is not None:
             self.costs[phase]['memory'] = max(self._peak.added(), self._earlier_peak or 0)

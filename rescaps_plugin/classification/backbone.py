@@ -117,6 +117,7 @@ class ResCaps(ResCapsTrunk, BaseModule):
                 f'model.backbone.in_channels={self.in_channels}, and the images have {x.shape[1]} channels: set '
                 f'model.backbone.in_channels={x.shape[1]}, or convert them in the pipeline.'
             )
+        # Of maps that are not returned, the blocks compute in evaluation what the next one reads.
         if self.out_indices == [len(self.blocks) - 1]:
             return (self.forward_features(x),)
         x = self.stem(x)

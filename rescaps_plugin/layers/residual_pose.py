@@ -129,7 +129,7 @@ class ResidualPoseRouting(_ResidualPose):
         self.stride = stride
         self.padding = kernel_size // 2 if padding is None else padding
         # The activations of windows have the positions of the output, those of points the positions of the input.
-        self.per_window = per_window = routing == 'window'
+        per_window = routing == 'window'
         self.activation_padding = self.padding if per_window else kernel_size // 2
         self.out_channels = out_types * (pose_size**2 + (0 if pose_only else 1))
 
@@ -157,7 +157,7 @@ class ResidualPoseRouting(_ResidualPose):
         """Compute the output, with another stride than the layer's if one is given."""
         check_channels(x, self.accepted_channels, self.channels_error)
         stride = stride if isinstance(stride, int) else self.stride
-        activation_stride, mix_stride = (stride, 1) if self.per_window else (1, stride)
+        activation_stride, mix_stride = (stride, 1) if self.routing == 'window' else (1, stride)
         pose = x[:, : self.pose_channels]
         if self.deployed:
             activation = torch.sigmoid(self.activation_conv(pose, activation_stride))
@@ -177,7 +177,7 @@ class ResidualPoseRouting(_ResidualPose):
         self.activation_conv = conv_from_kernel(
             activation_kernel,
             *norm_scale_shift(self.activation_norm),
-            self.stride if self.per_window else 1,
+            self.stride if self.routing == 'window' else 1,
             self.activation_padding,
             conv_type=StridedConv2d,
         )
@@ -313,7 +313,6 @@ class ResidualPoseBlock(nn.Sequential):
         check_positive(num_layers=num_layers)
         self.capsule_types = capsule_types
         self.num_layers = num_layers
-        self.primary_stride = primary_stride
         self.stride = stride
         self.primary = PrimaryCaps(in_channels, capsule_types, pose_size, stride=primary_stride, norm=norm)
         for layer in range(1, num_layers + 1):
@@ -370,7 +369,7 @@ class ResidualPoseBlocks(nn.Sequential):
             return x
         strides: list[int] = []
         for block in self:
-            strides.append(block.primary_stride)
+            strides.append(block.primary.stride)
         strides.append(1)
         for index, block in enumerate(self):
             x = block(x, strides[0] if index == 0 else 1, block.stride * strides[index + 1])

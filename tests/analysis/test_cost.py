@@ -84,8 +84,6 @@ def test_cost_of_training_resumed_and_tested(tmp_path):
 
     make_runner(tmp_path / 'test', 1, load_from=str(tmp_path / 'epoch_3.pth')).test()
     tested = read(tmp_path / 'test')
-    # The peak may still grow between the last checkpoint and the end.
-    assert 40e6 < tested['train'].pop('memory') <= resumed['train'].pop('memory')
     assert tested['train'] == resumed['train']
     assert tested['test']['samples'] == 16 and tested['test']['seconds'] > 0
 

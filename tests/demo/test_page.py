@@ -166,6 +166,16 @@ def test_uploaded_picture_is_classified(open_page, tmp_path):
     read_figure(page, 'classify-bars', unlike=cat)
 
 
+def download_cutout(page):
+    """Wait for the maps of a photo; return the first cut-out, and the name that its file has for the user."""
+    page.get_by_text(' ms for the map').first.wait_for()
+    with page.expect_download() as downloaded:
+        page.get_by_role('button', name='Download the cut-out').first.click()
+    with Image.open(downloaded.value.path()) as cutout:
+        assert (cutout.format, cutout.mode) == ('PNG', 'RGBA')
+        return np.asarray(cutout), downloaded.value.suggested_filename
+
+
 def test_object_is_cut_out_and_downloaded(open_page, tmp_path):
     page = open_page()
     open_tab(page, 'Salient objects')
@@ -178,25 +188,11 @@ def test_object_is_cut_out_and_downloaded(open_page, tmp_path):
     page.locator('#photo').get_by_role('button', name=re.compile('Clear|Remove')).click()
     Image.fromarray(list_photographs()['coffee']).save(tmp_path / 'coffee.jpg')
     upload.set_input_files(tmp_path / 'coffee.jpg')
-    page.get_by_text(' ms for the map').first.wait_for()
-    for name in ('map', 'overlay', 'cut-out'):
-        page.locator(f'.{name} img').first.wait_for()
-    with page.expect_download() as downloaded:
-        page.get_by_role('button', name='Download the cut-out').first.click()
-    with Image.open(downloaded.value.path()) as cutout:
-        assert (cutout.format, cutout.mode, cutout.size) == ('PNG', 'RGBA', (600, 400))
-        opacity = np.asarray(cutout)[..., 3]
-    assert opacity[200, 300] > 200 > 50 > opacity[10, 10]
-    assert downloaded.value.suggested_filename == 'coffee-cutout.png'
-
-
-def download_cutout(page):
-    """Wait for the maps of a photo, and return the opacity of the first cut-out."""
-    page.get_by_text(' ms for the map').first.wait_for()
-    with page.expect_download() as downloaded:
-        page.get_by_role('button', name='Download the cut-out').first.click()
-    with Image.open(downloaded.value.path()) as cutout:
-        return np.asarray(cutout)[..., 3]
+    cutout, name = download_cutout(page)
+    for picture in ('map', 'overlay', 'cut-out'):
+        page.locator(f'.{picture} img').first.wait_for()
+    assert cutout.shape == (400, 600, 4) and name == 'coffee-cutout.png'
+    assert cutout[200, 300, 3] > 200 > 50 > cutout[10, 10, 3]
 
 
 def test_pasted_picture_is_cut_out_with_a_refined_edge(open_page):
@@ -210,7 +206,7 @@ def test_pasted_picture_is_cut_out_with_a_refined_edge(open_page):
     picture[40:110, 60:140] = (255, 0, 0)
     found = zoo.load(zoo.list_models('saliency')[0]).predict(picture)
     plain, refined = (np.asarray(found.cutout(refine))[..., 3] for refine in (False, True))
-    opacity = download_cutout(page)
+    opacity = download_cutout(page)[0][..., 3]
     assert np.abs(opacity.astype(int) - refined).max() <= 2 < np.abs(opacity.astype(int) - plain).max()
 
 
@@ -222,7 +218,7 @@ def test_object_is_cut_out_of_a_photo_of_the_camera(open_page):
     page.locator('#photo').get_by_text('Click to Access Webcam').click()
     page.wait_for_function("document.querySelector('#photo video')?.currentTime > 0")
     page.locator('#photo button[aria-label="capture photo"]').click()
-    opacity = download_cutout(page)
+    opacity = download_cutout(page)[0][..., 3]
     height, width = opacity.shape
     assert 3 * width == 4 * height and opacity.max() > opacity.min()
 

@@ -16,7 +16,7 @@ from rescaps_plugin.layers import (
     ResidualPoseClassifier,
     ResidualPoseRouting,
 )
-from rescaps_plugin.layers.fusion import Deployable
+from rescaps_plugin.layers.fusion import StridedConv2d, fuse_layers
 from rescaps_plugin.models.prepack import prepack
 from tests.layers.literal import LiteralPointwise, LiteralWindow
 
@@ -222,7 +222,7 @@ def test_deploy_form_is_plain_convolutions_and_refuses_training():
     expected = layer(x)
     assert layer.fuse() is layer and layer.fuse() is layer
     torch.testing.assert_close(layer(x), expected)
-    assert all(isinstance(module, nn.Conv2d) for module in layer.children())
+    assert {type(module) for module in layer.children()} == {StridedConv2d}
     assert {name for name, _ in layer.named_parameters()} == {
         'activation_conv.weight',
         'activation_conv.bias',
@@ -308,9 +308,7 @@ def record_sizes(blocks, x):
 def test_blocks_compute_the_positions_that_are_read(strides, block, routing, form):
     blocks = make_blocks(strides, routing, **block)
     if form != 'training':
-        for module in blocks.modules():
-            if isinstance(module, Deployable):
-                module.fuse()
+        fuse_layers(blocks)
     x = torch.randn(2, 20, 19, 14, dtype=torch.float64)
     expected = nn.Sequential(*blocks)(x)
     if form == 'prepacked':
