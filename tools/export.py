@@ -6,7 +6,7 @@
     python tools/export.py CONFIG CHECKPOINT --int8 --check                    # ONNX, and an int8 file beside it
     python tools/export.py CONFIG CHECKPOINT --format openvino --half          # .xml and .bin, weights in float16
 
-Inputs and outputs, in float32, of classifiers, salient object detectors and point capsule autoencoders:
+Inputs and outputs, in float32, of classifiers, salient object detectors and autoencoders of clouds:
 
     images [batch, channels, height, width]   scores [batch, classes]
     images [batch, 3, height, width]          saliency [batch, 1, height, width]

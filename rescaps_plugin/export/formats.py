@@ -175,7 +175,12 @@ def _save_openvino(export: Export, path: Path) -> None:
 
 @cache
 def _openvino_core() -> Any:
-    """Return OpenVINO's core, one for the process: it unloads its libraries with the core, under models still alive."""
+    """Return OpenVINO's core, one for the process.
+
+    OpenVINO unloads its libraries with the core, under models still alive. The core also brings the stack of signal
+    handlers, and of two that go in the order in which they came, the stack of the first stays set and is unmapped:
+    Ctrl-C, or the end of a worker process, then crashes Python.
+    """
     from openvino import Core
 
     return Core()

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from rescaps_plugin.cli.config import find_test_pipeline
 from rescaps_plugin.export.exporter import Exporter
 from rescaps_plugin.losses import chamfer_distance
+from rescaps_plugin.pointcloud.autoencoder import PointAutoencoder
 from rescaps_plugin.pointcloud.inference import load_model
-from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 
 
 class Autoencoding(nn.Module):
-    """Reconstructions and latent capsules of a point capsule autoencoder, decoded with the fixed grid of evaluation.
+    """Reconstructions and latent codes of an autoencoder of point clouds, as in evaluation.
 
     Args:
         autoencoder: The autoencoder.
@@ -27,7 +27,7 @@ class Autoencoding(nn.Module):
         - latent: ``[b, latent_capsules, latent_dim]``
     """
 
-    def __init__(self, autoencoder: PointCapsAE) -> None:
+    def __init__(self, autoencoder: PointAutoencoder) -> None:
         super().__init__()
         self.autoencoder = autoencoder
 
@@ -45,7 +45,7 @@ class AutoencoderExporter(Exporter):
     input_name = 'points'
     output_names = ('reconstruction', 'latent')
 
-    def load_model(self) -> PointCapsAE:
+    def load_model(self) -> PointAutoencoder:
         return load_model(self.cfg, self.args.checkpoint, self.args.device)
 
     def build_network(self, deployed: nn.Module) -> nn.Module:

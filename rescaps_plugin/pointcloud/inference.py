@@ -10,19 +10,18 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import BaseDataset, default_collate
+from mmengine.dataset import default_collate
 from mmengine.model import BaseDataPreprocessor
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from rescaps_plugin.cli.config import find_test_pipeline, require, with_pipeline
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.export.exported import ExportedModel
 from rescaps_plugin.export.formats import is_exported
+from rescaps_plugin.pointcloud.autoencoder import PointAutoencoder
 from rescaps_plugin.pointcloud.drawing import capsule_colors
 from rescaps_plugin.pointcloud.files import CloudError, Geometry
-from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 from rescaps_plugin.training.checkpoint_loader import load_weights
 from rescaps_plugin.training.trained_model import open_trained
 
@@ -36,7 +35,7 @@ class ExportedAutoencoder(ExportedModel):
         self.decoder = SimpleNamespace(num_points=self.input_size[0])
 
 
-def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE | ExportedAutoencoder:
+def load_model(cfg: Config, checkpoint: str, device: str) -> PointAutoencoder | ExportedAutoencoder:
     """Build the model of a config and load a checkpoint of it.
 
     Args:
@@ -48,18 +47,20 @@ def load_model(cfg: Config, checkpoint: str, device: str) -> PointCapsAE | Expor
         The model, in eval mode.
 
     Raises:
-        UserError: The config's model is not a :class:`PointCapsAE`, or the checkpoint belongs to another model.
+        UserError: The config's model is no :class:`PointAutoencoder`, or the checkpoint belongs to another model.
     """
     if is_exported(checkpoint):
         return ExportedAutoencoder(cfg.model)
     model = MODELS.build(cfg.model)
-    if not isinstance(model, PointCapsAE):
-        raise UserError(f'config {cfg.filename}: model.type must be PointCapsAE, it is {type(model).__name__}.')
+    if not isinstance(model, PointAutoencoder):
+        raise UserError(
+            f'config {cfg.filename}: model.type must be PointCapsAE or PointNetAE, it is {type(model).__name__}.'
+        )
     load_weights(model, checkpoint)
     return model.to(device).eval()
 
 
-def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, PointCapsAE]:
+def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, PointAutoencoder]:
     """Read a config and load a checkpoint of its model, with a tool's arguments.
 
     Args:
@@ -74,21 +75,6 @@ def open_model(config: str, checkpoint: str, args: Namespace) -> tuple[Config, P
         UserError: As in :func:`load_model`; or the config or checkpoint does not exist.
     """
     return open_trained(config, checkpoint, args, load_model)
-
-
-def build_dataset(cfg: Config, phase: str) -> BaseDataset:
-    """Build the data set of a config's ``'train'`` or ``'test'`` loader, with the test pipeline.
-
-    Args:
-        cfg: The config.
-        phase: ``'train'`` or ``'test'``.
-
-    Returns:
-        The data set, without augmentation.
-    """
-    require(cfg, f'{phase}_dataloader', 'test_dataloader')
-    dataset = cfg[f'{phase}_dataloader'].dataset
-    return DATASETS.build(with_pipeline(dataset, find_test_pipeline(cfg)))
 
 
 def read_samples(paths: Sequence[Path], read: Callable[[Path, str], dict], failures: list[str]) -> Iterator[dict]:
@@ -167,7 +153,7 @@ def write_ply(path: Path, points: np.ndarray, latent_capsules: int) -> None:
 
 
 def predict(
-    model: PointCapsAE, samples: Iterable[dict], batch_size: int = 32
+    model: PointAutoencoder, samples: Iterable[dict], batch_size: int = 32
 ) -> Iterator[tuple[Tensor, BaseDataElement]]:
     """Run a model over samples.
 
@@ -189,7 +175,7 @@ def predict(
         yield from _predict_batch(model, batch)
 
 
-def _predict_batch(model: PointCapsAE, samples: Sequence[dict]) -> Iterator[tuple[Tensor, BaseDataElement]]:
+def _predict_batch(model: PointAutoencoder, samples: Sequence[dict]) -> Iterator[tuple[Tensor, BaseDataElement]]:
     batch = default_collate(samples)
     with torch.no_grad():
         predictions = model.test_step(batch)

@@ -11,36 +11,18 @@ import math
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from rescaps_plugin import losses
 from rescaps_plugin.layers import DynamicRouting, ResidualPoseBlock
 from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.dynamic import squash
 from rescaps_plugin.layers.fusion import Deployable, norm_scale_shift
+from rescaps_plugin.pointcloud.autoencoder import PointAutoencoder, pointwise_network
 
 # Number of products computed at a time when searching the maxima. On a CPU they fit into the cache.
 CPU_SCORES = 2**21
 GPU_SCORES = 2**27
-
-
-@MODELS.register_module()
-class ChamferLoss(losses.ChamferLoss):
-    """Chamfer distance, averaged over the batch; see :func:`rescaps_plugin.losses.chamfer_distance`.
-
-    Args:
-        loss_weight: Weight of the loss. Defaults to 1.0.
-    """
-
-    def __init__(self, loss_weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss_weight = loss_weight
-
-    def forward(self, points: Tensor, target: Tensor) -> Tensor:
-        return self.loss_weight * super().forward(points, target)
 
 
 class LargestProducts(torch.autograd.Function):
@@ -283,7 +265,7 @@ class PointGenerators(Deployable):
 
 
 @MODELS.register_module()
-class PointCapsAE(BaseModel):
+class PointCapsAE(PointAutoencoder):
     """Point capsule autoencoder (Zhao et al. 2019) with routing by agreement or residual pose routing.
 
     A pointwise network, primary point capsules and latent capsules encode a cloud, and point generators decode it.
@@ -331,7 +313,7 @@ class PointCapsAE(BaseModel):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(loss, data_preprocessor, init_cfg)
         if routing not in LATENT_CAPS:
             raise ValueError(f'routing must be one of {tuple(LATENT_CAPS)}, got {routing!r}')
         sizes = dict(
@@ -346,34 +328,19 @@ class PointCapsAE(BaseModel):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
         self.routing = routing
-        layers: list[nn.Module] = []
-        for size, next_size in zip((3, *channels), channels, strict=False):
-            layers += [nn.Linear(size, next_size), nn.BatchNorm1d(next_size), nn.ReLU()]
-        self.pointwise = nn.Sequential(*layers)
+        self.pointwise = pointwise_network(channels)
         self.primary = PrimaryPointCaps((3, *channels)[-1], primary_capsules, primary_dim)
         self.latent = LATENT_CAPS[routing](
             primary_capsules, primary_dim, latent_capsules, latent_dim, **(routing_cfg or {})
         )
         self.decoder = PointGenerators(latent_capsules, latent_dim, num_points)
-        self.loss = MODELS.build(loss or dict(type='ChamferLoss'))
         grid = torch.rand(
             1, self.decoder.generators, latent_capsules, 2, generator=torch.Generator().manual_seed(grid_seed)
         )
         self.register_buffer('grid', grid, persistent=False)
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Encode clouds ``[b, n, 3]`` as latent capsules ``[b, latent_capsules, latent_dim]``.
-
-        Raises:
-            ValueError: The clouds are not ``[b, n, 3]``.
-        """
-        if not isinstance(inputs, Tensor) or inputs.dim() != 3 or inputs.shape[2] != 3:
-            shape = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
-            raise ValueError(
-                f'inputs must be clouds [b, n, 3] in one tensor, got {shape}; dataloaders need collate_fn='
-                "dict(type='default_collate'), and clouds of one size"
-            )
-        features = self.pointwise(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
+    def encode_points(self, features: Tensor) -> Tensor:
+        """Encode the features ``[b, n, c]`` of points as latent capsules ``[b, latent_capsules, latent_dim]``."""
         return self.latent(self.primary(features))
 
     def decode(self, latent: Tensor) -> Tensor:
@@ -381,31 +348,3 @@ class PointCapsAE(BaseModel):
         shape = (latent.shape[0], *self.grid.shape[1:])
         grid = torch.rand(shape, device=self.grid.device) if self.training else self.grid.expand(shape)
         return self.decoder(latent, grid)
-
-    def forward(
-        self, inputs: Tensor, data_samples: list[BaseDataElement] | None = None, mode: str = 'tensor'
-    ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
-        """Reconstruct clouds.
-
-        Args:
-            inputs: Clouds ``[b, n, 3]``, in the unit sphere.
-            data_samples: Samples that predictions are added to. Defaults to None.
-            mode: ``'tensor'``: the reconstructed clouds ``[b, num_points, 3]``; ``'loss'``: a dict of the loss;
-                ``'predict'``: the samples with ``pred_points`` ``[num_points, 3]`` and ``latent``
-                ``[latent_capsules, latent_dim]``. Defaults to ``'tensor'``.
-
-        Raises:
-            ValueError: The clouds are not ``[b, n, 3]``, or the mode is unknown.
-        """
-        if mode not in ('tensor', 'loss', 'predict'):
-            raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
-        latent = self.encode(inputs)
-        points = self.decode(latent)
-        if mode == 'tensor':
-            return points
-        if mode == 'loss':
-            return dict(loss=self.loss(points, inputs))
-        samples = [BaseDataElement() for _ in points] if data_samples is None else data_samples
-        for sample, cloud, capsules in zip(samples, points, latent, strict=True):
-            sample.set_data(dict(pred_points=cloud, latent=capsules))
-        return samples

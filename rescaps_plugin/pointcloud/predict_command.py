@@ -17,8 +17,9 @@ from rescaps_plugin.export.predictor import make_predictor
 from rescaps_plugin.losses import chamfer_distance
 from rescaps_plugin.pointcloud.drawing import draw_clouds
 from rescaps_plugin.pointcloud.files import SUFFIXES, is_cloud
-from rescaps_plugin.pointcloud.inference import build_dataset, in_input_units, read_samples, write_ply
+from rescaps_plugin.pointcloud.inference import in_input_units, read_samples, write_ply
 from rescaps_plugin.pointcloud.predictor import CloudPredictor
+from rescaps_plugin.training.splits import build_dataset
 
 # Clouds in the picture, and rows on the screen.
 PICTURE_CLOUDS = 6

@@ -19,8 +19,8 @@ from rich.progress import track
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.tables import recover
+from rescaps_plugin.pointcloud.autoencoder import PointAutoencoder
 from rescaps_plugin.pointcloud.inference import predict
-from rescaps_plugin.pointcloud.point_caps import PointCapsAE
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -29,7 +29,9 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 FOLDS = 3
 
 
-def extract_latents(model: PointCapsAE, dataset: BaseDataset, batch_size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+def extract_latents(
+    model: PointAutoencoder, dataset: BaseDataset, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray]:
     """Encode a data set.
 
     Args:

@@ -16,8 +16,9 @@ from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.outputs import check_folder_writable, choose_out_dir
 from rescaps_plugin.cli.plots import plain_text
 from rescaps_plugin.cli.tables import quote_formula, recover, show
-from rescaps_plugin.pointcloud.inference import build_dataset, open_model
+from rescaps_plugin.pointcloud.inference import open_model
 from rescaps_plugin.pointcloud.transfer import draw_fraction, extract_latents, fit_svm, load_latents, save_latents
+from rescaps_plugin.training.splits import build_dataset
 
 
 def run(args: Namespace) -> None:

@@ -9,7 +9,8 @@ from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.losses import chamfer_distance
 from rescaps_plugin.pointcloud.drawing import capsule_colors, draw_clouds, write_page
-from rescaps_plugin.pointcloud.inference import build_dataset, open_model, predict
+from rescaps_plugin.pointcloud.inference import open_model, predict
+from rescaps_plugin.training.splits import build_dataset
 
 
 def run(args: Namespace) -> None:

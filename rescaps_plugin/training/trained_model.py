@@ -87,10 +87,10 @@ def call_by_scope(
     work_dir: str | None = None,
     read: Callable[[str, dict[str, Any] | None], Config] | None = None,
 ) -> Any:
-    """Call the command of a tool for the domain of a trained model, by the config's ``default_scope``.
+    """Call the command of a tool for the domain of a config, by the config's ``default_scope``.
 
     Args:
-        args: Arguments of the tool: ``config``, ``checkpoint``, and those of
+        args: Arguments of the tool: ``config``, ``checkpoint`` (None for a tool that takes none), and those of
             :func:`~rescaps_plugin.cli.arguments.add_config_arguments`.
         commands: Commands as ``'package.module:name'``, by ``default_scope``. They take the config and the arguments.
         work_dir: The user's choice of the config's ``work_dir``, if any.
@@ -114,10 +114,11 @@ def call_by_scope(
         return command(cfg, args)
 
 
-def _prepare(cfg: Config, checkpoint: str, work_dir: str | None = None) -> Config:
+def _prepare(cfg: Config, checkpoint: str | None, work_dir: str | None = None) -> Config:
     """Enter the scope of a config, and return it with checked image loading and a ``work_dir``."""
     init_default_scope(cfg.get('default_scope'))
     cfg = check_images(cfg)
-    check_exists(checkpoint)
+    if checkpoint is not None:
+        check_exists(checkpoint)
     set_work_dir(cfg, work_dir)
     return cfg

@@ -1,7 +1,11 @@
 """Exported files of a small network, run in their runtimes, and their metadata."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -103,6 +107,29 @@ def test_openvino_names_and_sizes(saved):
         model = Core().read_model(saved('openvino', dynamic))
         ports = [(port.any_name, port.partial_shape.to_string()) for port in (*model.inputs, *model.outputs)]
         assert ports == [('images', f'[{batch},2,6,5]'), ('maps', f'[{batch},3,2,1]')]
+
+
+def test_signals_after_openvino_models_are_gone(tmp_path):
+    """OpenVINO's core brings the stack of signal handlers, and unmaps it when it goes: the next signal would kill."""
+    code = """
+import signal, subprocess
+from pathlib import Path
+import numpy, openvino, torch
+from openvino import opset13
+from rescaps_plugin.export.formats import RUNTIMES
+
+parameter = opset13.parameter([1, 2], numpy.float32)
+openvino.save_model(openvino.Model([opset13.relu(parameter)], [parameter]), 'relu.xml')
+signal.signal(signal.SIGCHLD, lambda *_: print('handled'))
+first, second = (RUNTIMES['openvino'].load(Path('relu.xml'), 'cpu') for _ in range(2))
+print(*first(torch.ones(1, 2)), *second(-torch.ones(1, 2)))
+del first
+del second
+subprocess.run(['true'])
+"""
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[2])}
+    run = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, 'tensor([[1., 1.]]) tensor([[0., 0.]])\nhandled\n'), run.stderr
 
 
 def test_openvino_half(network, make_export, saved, tmp_path):

@@ -181,12 +181,13 @@ def test_threads_of_runtimes_are_those_of_pytorch(runtime, monkeypatch):
     else:
         import openvino
 
-        class Core(openvino.Core):
-            def compile_model(self, *arguments):
-                given['model'] = super().compile_model(*arguments)
-                return given['model']
+        compile_model = openvino.Core.compile_model
 
-        monkeypatch.setattr(formats, '_openvino_core', Core)
+        def watch(self, *arguments):
+            given['model'] = compile_model(self, *arguments)
+            return given['model']
+
+        monkeypatch.setattr(openvino.Core, 'compile_model', watch)
         SquarePredictor(runtime=runtime).predict(ROW)
         assert given['model'].get_property('INFERENCE_NUM_THREADS') == torch.get_num_threads()
         assert given['model'].get_property('INFERENCE_PRECISION_HINT').to_string() == 'f32'

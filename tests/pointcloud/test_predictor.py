@@ -119,5 +119,5 @@ def test_mistakes(make_predictor, cloud, message):
 def test_models_that_are_no_autoencoders(model):
     cfg = load_config(model[0])
     cfg.model = dict(type='ChamferLoss')
-    with pytest.raises(UserError, match='model.type must be PointCapsAE, it is ChamferLoss'):
+    with pytest.raises(UserError, match='model.type must be PointCapsAE or PointNetAE, it is ChamferLoss'):
         CloudPredictor(cfg, model[1])

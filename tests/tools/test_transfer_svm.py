@@ -128,7 +128,7 @@ def test_mistakes(main, model, arguments, message):
 def test_another_model(main, model, tmp_path):
     other = tmp_path / 'other.py'
     other.write_text("_base_ = './rpr.py'\nmodel = dict(_delete_=True, type='ChamferLoss')\n")
-    with pytest.raises(SystemExit, match='other.py: model.type must be PointCapsAE, it is ChamferLoss'):
+    with pytest.raises(SystemExit, match='other.py: model.type must be PointCapsAE or PointNetAE, it is ChamferLoss'):
         main([str(other), model[1]])
 
 
