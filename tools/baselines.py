@@ -4,10 +4,10 @@
     python tools/baselines.py configs/icon/icon-rpr_efficientnet-lite0_ecssd.py
     python tools/baselines.py configs/pointcaps/pointcaps-rpr_digitclouds.py
 
-They are fitted to the training set of the config, without augmentation, and scored by its test_evaluator on its test
-set:
+They are fitted to the training set of the config and scored by its test_evaluator on its test set:
 
-    images    the most frequent class, and a linear classifier (logistic regression) of the pixels
+    images    the most frequent class; and linear classifiers (logistic regression) of the pixels, of the training
+              images without and with the config's augmentation
     saliency  the mean of the training masks, for every image
     clouds    another draw of points from the same shape; one cloud for all, with the least Chamfer distance to the
               training clouds; and the accuracy of a linear SVM on the counts of points in 8x8x8 cells

@@ -3,11 +3,14 @@
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.runner import set_random_seed
+from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
 from rich.progress import track
 
@@ -17,10 +20,11 @@ from rescaps_plugin.training.splits import build_dataset, score
 
 
 def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[str, float]]]:
-    """Score the most frequent class and a linear classifier.
+    """Score the most frequent class and linear classifiers of pixels.
 
-    The linear classifier is scikit-learn's multinomial logistic regression with its usual L2 penalty, of values scaled
-    to zero mean and unit variance over the training images.
+    A linear classifier is scikit-learn's multinomial logistic regression with its usual L2 penalty, of values scaled to
+    zero mean and unit variance over the training images. One is fitted to the images of the test pipeline, another to
+    those of the training pipeline, each image once, if it has steps of its own and the same size.
 
     Args:
         cfg: Config of a classifier.
@@ -34,35 +38,54 @@ def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[st
     """
     import_extra('sklearn', 'classification')
     from sklearn.dummy import DummyClassifier
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    train, test = (build_dataset(cfg, phase) for phase in ('train', 'test'))
-    classes = len(train.metainfo['classes'])
-    images, labels = read_pixels(train)
-    test_images, test_labels = read_pixels(test)
-    if images.shape[1] != test_images.shape[1]:
-        raise UserError(
-            f'config {cfg.filename}: images of training and test must have one size; with the test pipeline they have '
-            f'{images.shape[1]} and {test_images.shape[1]} values.'
-        )
-    if len(np.unique(labels)) < 2:
+    test = build_dataset(cfg, 'test')
+    targets = read_pixels(test)
+    plain = read_pixels(build_dataset(cfg, 'train'))
+    if len(np.unique(plain[1])) < 2:
         raise UserError(f'config {cfg.filename}: a classifier needs two classes or more, all images are of one.')
-    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, random_state=args.seed))
-    for name, classifier in (('most frequent class', DummyClassifier()), ('linear classifier of pixels', linear)):
-        with warnings.catch_warnings():
-            # Further iterations fit the training images better, and the test images worse.
-            warnings.simplefilter('ignore', ConvergenceWarning)
-            classifier.fit(images, labels)
-        scores = np.zeros((len(test_images), classes), np.float32)
-        scores[:, classifier.classes_] = classifier.predict_proba(test_images)
-        samples = [
-            DataSample().set_pred_score(torch.from_numpy(row)).set_gt_label(int(label))
-            for row, label in zip(scores, test_labels, strict=True)
-        ]
-        yield name, score(cfg, test, samples)
+    set_random_seed(args.seed)
+    augmented = read_pixels(DATASETS.build(cfg.train_dataloader.dataset))
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    yield 'most frequent class', fit_and_score(cfg, DummyClassifier(), plain, test, targets)
+    yield 'linear classifier of pixels', fit_and_score(cfg, linear, plain, test, targets)
+    if augmented[0].shape == plain[0].shape and (augmented[0] != plain[0]).any():
+        yield 'linear classifier of augmented pixels', fit_and_score(cfg, linear, augmented, test, targets)
+
+
+def fit_and_score(
+    cfg: Config,
+    classifier: Any,
+    train: tuple[np.ndarray, np.ndarray],
+    test: BaseDataset,
+    targets: tuple[np.ndarray, np.ndarray],
+) -> dict[str, float]:
+    """Fit a classifier of scikit-learn, and score it on a test set.
+
+    Args:
+        cfg: Config, whose ``test_evaluator`` is used.
+        classifier: The classifier.
+        train: Values and labels to fit.
+        test: The test set.
+        targets: Its values and labels.
+
+    Returns:
+        The metrics by name.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # Further iterations fit the training images better, and the test images worse.
+        warnings.simplefilter('ignore', ConvergenceWarning)
+        classifier.fit(*train)
+    values, labels = targets
+    scores = torch.zeros(len(values), len(test.metainfo['classes']))
+    scores[:, classifier.classes_] = torch.from_numpy(classifier.predict_proba(values)).float()
+    pairs = zip(scores, labels.tolist(), strict=True)
+    return score(cfg, test, [DataSample().set_pred_score(row).set_gt_label(label) for row, label in pairs])
 
 
 def read_pixels(dataset: BaseDataset) -> tuple[np.ndarray, np.ndarray]:
@@ -83,5 +106,5 @@ def read_pixels(dataset: BaseDataset) -> tuple[np.ndarray, np.ndarray]:
         rows.append(sample['inputs'].flatten().numpy())
         labels.append(int(sample['data_samples'].gt_label))
         if len(rows[-1]) != len(rows[0]):
-            raise UserError('a linear classifier needs images of one size; add a Resize to the test pipeline.')
+            raise UserError('a linear classifier needs images of one size; add a Resize to the pipelines.')
     return np.stack(rows).astype(np.float32), np.array(labels)
