@@ -6,6 +6,7 @@ is not plain data is refused, unless the user trusts that file explicitly.
 """
 
 import io
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_dist_info
 from mmengine.fileio import get_file_backend
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, load_checkpoint
@@ -84,7 +86,7 @@ def _expect_match(model: nn.Module, filename: str, hint: str = '', *, partial: b
         model: The model.
         filename: The checkpoint, for the message.
         hint: A sentence that may explain a mismatch.
-        partial: Whether weights may be left unset, though not all of them. Defaults to False.
+        partial: Whether weights may be left unset, though not all of them; their number is logged. Defaults to False.
     """
     # The model's own hooks may rename or resize entries while they are loaded, so only the outcome counts.
     errors: list[list[str]] = []
@@ -102,14 +104,24 @@ def _expect_match(model: nn.Module, filename: str, hint: str = '', *, partial: b
         before.remove()
         after.remove()
         missing = [key for key in keys.missing_keys if not key.endswith('num_batches_tracked')]
+        misfits = list(chain.from_iterable(errors))
+        entries = len(module.state_dict())
+        unset = len(keys.missing_keys) + len(misfits)
         problems = list(unreal)
-        if not partial or len(keys.missing_keys) == len(module.state_dict()):
-            problems += [*chain.from_iterable(errors), *(f'missing: {key}' for key in missing)]
+        if not partial or unset == entries:
+            problems += [*misfits, *(f'missing: {key}' for key in missing)]
         if problems:
             shown = '\n  '.join(problems[:10])
             more = f'\n  and {len(problems) - 10} more' if len(problems) > 10 else ''
             explained = f'{shown}{more}' + (f'\n  {hint}' if hint else '')
             raise CheckpointError(f'checkpoint {filename} is not one of this model:\n  {explained}')
+        if partial and unset:
+            print_log(
+                f'checkpoint {filename} sets {entries - unset} of the {entries} entries of the model; the others keep '
+                'their initial values.',
+                'current',
+                logging.WARNING,
+            )
         if broken := broken_weights(module):
             raise CheckpointError(
                 f'checkpoint {filename} holds weights that are not finite ({", ".join(broken[:10])}): its training '

@@ -387,7 +387,7 @@ class TestMatch:
         with pytest.raises(CheckpointError, match='complex numbers for real ones: linear.weight'):
             runner.load_or_resume()
 
-    def test_part_of_a_model(self, tmp_path, checkpoint):
+    def test_part_of_a_model(self, tmp_path, checkpoint, capfd):
         def start(name, **content):
             path = str(tmp_path / f'{name}.pth')
             torch.save(dict(state_dict=content), path)
@@ -397,8 +397,11 @@ class TestMatch:
             return runner.model
 
         assert start('fits', bias=torch.ones(1), other=torch.ones(2)).bias == 1
+        assert 'fits.pth sets 1 of the 2 entries of the model' in ''.join(capfd.readouterr())
         with pytest.raises(CheckpointError, match='is not one of this model:\n  missing'):
             start('fits not', other=torch.ones(2))
+        with pytest.raises(CheckpointError, match='is not one of this model:\n  size mismatch'):
+            start('sizes', **{'bias': torch.ones(2), 'linear.weight': torch.ones(1, 3)})
         with pytest.raises(CheckpointError, match=r'not finite \(bias\)'):
             start('diverged', bias=torch.full((1,), math.nan))
 
