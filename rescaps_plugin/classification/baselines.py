@@ -18,6 +18,9 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.training.splits import build_dataset, score
 
+# Largest number of values of a data set, which is held in memory: 4 GiB in float32.
+LIMIT = 2**30
+
 
 def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[str, float]]]:
     """Score the most frequent class and linear classifiers of pixels.
@@ -34,7 +37,7 @@ def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[st
         Name and metrics of each.
 
     Raises:
-        UserError: scikit-learn is not installed, images differ in size, or there is only one class.
+        UserError: scikit-learn is not installed, images differ in size or are too many, or there is only one class.
     """
     import_extra('sklearn', 'classification')
     from sklearn.dummy import DummyClassifier
@@ -98,7 +101,7 @@ def read_pixels(dataset: BaseDataset) -> tuple[np.ndarray, np.ndarray]:
         float32 values ``[n, c * h * w]``, and labels ``[n]``.
 
     Raises:
-        UserError: Images differ in size.
+        UserError: Images differ in size, or are too many.
     """
     rows, labels = [], []
     for index in track(range(len(dataset)), 'Reading', transient=True):
@@ -107,4 +110,9 @@ def read_pixels(dataset: BaseDataset) -> tuple[np.ndarray, np.ndarray]:
         labels.append(int(sample['data_samples'].gt_label))
         if len(rows[-1]) != len(rows[0]):
             raise UserError('a linear classifier needs images of one size; add a Resize to the pipelines.')
+        if len(dataset) * len(rows[0]) > LIMIT:
+            raise UserError(
+                f'{len(dataset)} images of {len(rows[0])} values are too many for a linear classifier, which holds up '
+                f'to {LIMIT} values in memory; take fewer, as by --cfg-options train_dataloader.dataset.indices=N.'
+            )
     return np.stack(rows).astype(np.float32), np.array(labels)

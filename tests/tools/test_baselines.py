@@ -11,6 +11,7 @@ from tests.tools.saliency import SIZES, write_detector, write_images
 for package in ('sklearn', 'mmpretrain', 'mmseg', 'py_sod_metrics'):
     pytest.importorskip(package)
 
+from rescaps_plugin.classification import baselines  # noqa: E402
 from rescaps_plugin.pointcloud.baselines import fit_constant, histograms  # noqa: E402
 
 
@@ -105,6 +106,14 @@ test_evaluator = dict(type='Accuracy')
 """)
     with pytest.raises(SystemExit, match='error: a linear classifier needs images of one size; add a Resize'):
         main(['config.py'])
+
+
+def test_too_many_images(main, repository, monkeypatch):
+    monkeypatch.setattr(baselines, 'LIMIT', 256 * 400)
+    config = str(repository / 'configs' / 'rescaps' / 'digits.py')
+    with pytest.raises(SystemExit, match=r'error: 1437 images of 256 values are too many .* up to 102400 values'):
+        main([config])
+    main([config, '--cfg-options', 'train_dataloader.dataset.indices=400'])
 
 
 def test_mistakes(main, repository):
