@@ -54,6 +54,7 @@ class PointNetAE(PointAutoencoder):
         ValueError: ``num_points`` or ``latent_dim`` is not positive.
 
     Example:
+        >>> import torch
         >>> model = PointNetAE(num_points=96)
         >>> model(torch.rand(2, 50, 3)).shape
         torch.Size([2, 96, 3])
