@@ -37,26 +37,22 @@ def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[st
     Raises:
         UserError: Clouds differ in size, or scikit-learn is not installed.
     """
-    train, test = (build_dataset(cfg, phase) for phase in ('train', 'test'))
+    test = build_dataset(cfg, 'test')
+    samples = read_set(test)
+    test_clouds, test_labels = stack(samples)
     seeds = [each.get('seed', 0) or 0 for each in inner_datasets(cfg.test_dataloader.dataset)]
-    again = build_dataset(cfg, 'test', seed=max(seeds) + 1 + args.seed)
-    yield 'another draw of the same shapes', score_clouds(cfg, test, read_clouds(again)[0])
-    clouds, labels = read_clouds(train)
-    yield 'one cloud for all', score_clouds(cfg, test, [fit_constant(clouds, args.seed)] * len(test))
+    again, _ = stack(read_set(build_dataset(cfg, 'test', seed=max(seeds) + 1 + args.seed)))
+    yield 'another draw of the same shapes', score_clouds(cfg, test, samples, again)
+    clouds, labels = stack(read_set(build_dataset(cfg, 'train')))
+    constant = fit_constant(clouds, args.seed)
+    yield 'one cloud for all', score_clouds(cfg, test, samples, constant.expand_as(test_clouds))
     classifier, _ = fit_svm(histograms(clouds), labels, args.seed)
-    test_clouds, test_labels = read_clouds(test)
     right = classifier.predict(histograms(test_clouds)) == test_labels
     yield 'linear SVM of histograms', {'accuracy': 100 * float(np.mean(right))}
 
 
-def read_clouds(dataset: BaseDataset) -> tuple[Tensor, np.ndarray]:
-    """Read a data set.
-
-    Args:
-        dataset: Labelled clouds of one size.
-
-    Returns:
-        Clouds ``[n, points, 3]`` and labels ``[n]``.
+def read_set(dataset: BaseDataset) -> list[dict]:
+    """Read all samples of a data set.
 
     Raises:
         UserError: Clouds differ in size.
@@ -65,18 +61,20 @@ def read_clouds(dataset: BaseDataset) -> tuple[Tensor, np.ndarray]:
     sizes = {len(sample['inputs']) for sample in samples}
     if len(sizes) > 1:
         raise UserError(f'clouds need one number of points, here from {min(sizes)} to {max(sizes)}; set num_points.')
+    return samples
+
+
+def stack(samples: list[dict]) -> tuple[Tensor, np.ndarray]:
+    """Return clouds ``[n, points, 3]`` and labels ``[n]`` of labelled samples."""
     labels = [sample['data_samples'].gt_label.item() for sample in samples]
     return torch.stack([sample['inputs'] for sample in samples]), np.array(labels)
 
 
-def score_clouds(cfg: Config, dataset: BaseDataset, clouds: Tensor | list[Tensor]) -> dict[str, float]:
-    """Score reconstructions ``[n, points, 3]`` of the clouds of a data set: the Chamfer distance over all."""
-    samples = []
-    for index, points in enumerate(clouds):
-        sample = dataset[index]['data_samples']
-        sample.set_data(dict(pred_points=points))
-        samples.append(sample)
-    metrics = score(cfg, dataset, samples, dataset)
+def score_clouds(cfg: Config, dataset: BaseDataset, samples: list[dict], clouds: Tensor) -> dict[str, float]:
+    """Score reconstructions ``[n, points, 3]`` of the samples of a data set: the Chamfer distance over all."""
+    for sample, points in zip(samples, clouds, strict=True):
+        sample['data_samples'].set_data(dict(pred_points=points))
+    metrics = score(cfg, dataset, [sample['data_samples'] for sample in samples], samples)
     return {name: value for name, value in metrics.items() if name.endswith('/mean')}
 
 

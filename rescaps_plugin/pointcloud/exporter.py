@@ -1,4 +1,4 @@
-"""Export point capsule autoencoders, for ``tools/export.py``."""
+"""Export autoencoders of point clouds, for ``tools/export.py``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Autoencoding(nn.Module):
 
 
 class AutoencoderExporter(Exporter):
-    """Export of point capsule autoencoders: see :class:`Autoencoding`."""
+    """Export of autoencoders of point clouds: see :class:`Autoencoding`."""
 
     task = 'reconstruction'
     sample = 'cloud'

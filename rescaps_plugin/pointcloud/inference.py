@@ -1,4 +1,4 @@
-"""Load trained point capsule autoencoders and predict latent capsules and reconstructions."""
+"""Load trained autoencoders of point clouds and predict latent codes and reconstructions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rescaps_plugin.training.trained_model import open_trained
 
 
 class ExportedAutoencoder(ExportedModel):
-    """Point capsule autoencoder in an exported file."""
+    """Autoencoder of point clouds in an exported file."""
 
     def __init__(self, cfg: ConfigDict) -> None:
         super().__init__(cfg)

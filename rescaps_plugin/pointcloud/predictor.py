@@ -59,7 +59,7 @@ class CloudPredictor(Predictor[CloudInput, dict, CloudPrediction]):
         trust_checkpoint: Whether the checkpoint may hold Python objects, which can run any code. Defaults to False.
 
     Raises:
-        UserError: The config's model is not a :class:`~rescaps_plugin.pointcloud.PointCapsAE`, the checkpoint is
+        UserError: The config's model is no autoencoder of point clouds, the checkpoint is
             missing or belongs to another model, or the device or packages are missing.
         ValueError: The batch size is not positive, or the runtime is unknown.
 

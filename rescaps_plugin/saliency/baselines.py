@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch import Tensor
 
@@ -29,14 +30,16 @@ def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[st
     """
     mean = mean_mask(build_dataset(cfg, 'train'))
     test = build_dataset(cfg, 'test')
-    samples = []
-    for index in track(range(len(test)), 'Scoring', transient=True):
-        sample = test[index]['data_samples']
-        size = sample.gt_sem_seg.data.shape[1:]
-        saliency = F.interpolate(mean[None], size, mode='bilinear', align_corners=False)[0]
-        sample.seg_logits = PixelData(data=saliency)
-        samples.append(sample)
-    yield 'mean of the training masks', score(cfg, test, samples)
+
+    def predict() -> Iterator[SegDataSample]:
+        for index in track(range(len(test)), 'Scoring', transient=True):
+            sample = test[index]['data_samples']
+            size = sample.gt_sem_seg.data.shape[1:]
+            saliency = F.interpolate(mean[None], size, mode='bilinear', align_corners=False)[0]
+            sample.seg_logits = PixelData(data=saliency)
+            yield sample
+
+    yield 'mean of the training masks', score(cfg, test, predict())
 
 
 def mean_mask(dataset: BaseDataset) -> Tensor:

@@ -1,6 +1,6 @@
 """The data of a config outside of a run: its sets of training and test without augmentation, and its test metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -32,13 +32,13 @@ def build_dataset(cfg: Config, phase: str, **options: Any) -> BaseDataset:
     return DATASETS.build(dataset)
 
 
-def score(cfg: Config, dataset: BaseDataset, samples: Sequence[Any], data: Sequence[dict] | None = None) -> dict:
+def score(cfg: Config, dataset: BaseDataset, samples: Iterable[Any], data: Sequence[dict] | None = None) -> dict:
     """Score predictions for the test set by the config's ``test_evaluator``.
 
     Args:
         cfg: The config, in whose default scope this is called.
         dataset: The test set.
-        samples: A sample with predictions and ground truth for each of the set.
+        samples: A sample with predictions and ground truth for each of the set; a sequence if there is ``data``.
         data: What the set holds, for metrics that read it. Defaults to None.
 
     Returns:

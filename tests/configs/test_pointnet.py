@@ -32,7 +32,7 @@ def test_config_differs_from_point_capsules_only_in_the_model(data):
     assert len({model.eval().encode(cloud).numel() for model in models}) == 1
 
 
-def test_tools(tmp_path, load_tool, monkeypatch, capsys):
+def test_tools(tmp_path, load_tool, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config, checkpoint = str(CONFIGS / 'pointnet/pointnet_digitclouds.py'), 'run/epoch_2.pth'
     options = ['--cfg-options', *OPTIONS]

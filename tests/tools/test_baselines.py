@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.losses import chamfer_distance
 from tests.tools.saliency import SIZES, write_detector, write_images
 
@@ -12,7 +13,7 @@ for package in ('sklearn', 'mmpretrain', 'mmseg', 'py_sod_metrics'):
     pytest.importorskip(package)
 
 from rescaps_plugin.classification import baselines  # noqa: E402
-from rescaps_plugin.pointcloud.baselines import fit_constant, histograms  # noqa: E402
+from rescaps_plugin.pointcloud.baselines import fit_constant, histograms, read_set  # noqa: E402
 
 
 @pytest.fixture
@@ -86,6 +87,11 @@ def test_histograms_count_points():
     first, second = histograms(clouds)
     assert first[0] == 2 and first[-1] == 1 and first.sum() == 3
     assert second[4 * 64 + 4 * 8 + 4] == 3 and second.sum() == 3
+
+
+def test_clouds_of_several_sizes():
+    with pytest.raises(UserError, match='clouds need one number of points, here from 2 to 5; set num_points'):
+        read_set([dict(inputs=torch.zeros(points, 3)) for points in (5, 2, 3)])
 
 
 def test_images_of_several_sizes(main, tmp_path):
