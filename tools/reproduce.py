@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--dry-run', action='store_true', help='run nothing, list the runs and their state')
     parser.add_argument('--write-only', action='store_true', help='run nothing, write the tables from finished runs')
     parser.add_argument('--runs', type=Path, default=Path('work_dirs/reproduce/runs'), help='folder of the runs')
-    parser.add_argument('--out', type=Path, help='folder of the tables; default: work_dirs/reproduce/<budget>')
+    parser.add_argument('--out-dir', type=Path, help='folder of the tables; default: work_dirs/reproduce/<budget>')
     return parser.parse_args(argv)
 
 

@@ -29,18 +29,18 @@ def run(args: Namespace, command: str) -> None:
     ]
     if not chosen:
         raise UserError('--em-depth: nothing is left to train.')
-    check_folder_writable(args.out, '--out')
+    check_folder_writable(args.out_dir, '--out-dir')
     runs = []
     for method, depth in chosen:
         runs.append(train_once(args, method, depth))
-        print(f'{METHODS[method]}, {depth} blocks: accuracy {runs[-1]["accuracy"]:.2f} %', flush=True)
+        print(f'{METHODS[method].label}, {depth} blocks: accuracy {runs[-1]["accuracy"]:.2f} %', flush=True)
     about = describe_run('cuda' if torch.cuda.is_available() else 'cpu', torch.get_num_threads(), command)
     about['protocol'] = (
         f'{args.config}, {args.epochs} epochs, batches of {args.batch_size}, {args.types} capsule types, '
         f'{args.layers} ResP layers a block, seed {args.seed}.'
     )
-    (args.out / 'depth.json').write_text(json.dumps(dict(about=about, runs=runs)), encoding='utf-8')
+    (args.out_dir / 'depth.json').write_text(json.dumps(dict(about=about, runs=runs)), encoding='utf-8')
     page = make_page(runs, about)
-    (args.out / 'depth.md').write_text(page, encoding='utf-8')
-    draw(runs, args.out / 'depth.png')
+    (args.out_dir / 'depth.md').write_text(page, encoding='utf-8')
+    draw(runs, args.out_dir / 'depth.png')
     print(page)

@@ -1,5 +1,8 @@
 """Networks of equal width and growing depth: their training, and their accuracy and gradients by depth.
 
+The identity in ``p (1 + w)`` adds a path, and sets the scale of the poses, since ``w`` starts small. A ``p w`` with a
+``w`` that is drawn large enough to keep the norm of the poses has only the second effect.
+
 A *run* is the record of one training: ``method``, ``depth``, ``accuracy`` in per cent, and by iteration ``losses`` and
 ``norms``, the norm of the loss's gradient with respect to the poses of every block.
 """
@@ -10,21 +13,42 @@ import statistics
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rescaps_plugin.analysis.gradients import PoseGradientHook
 from rescaps_plugin.cli.config import inner_datasets, load_config, require
 from rescaps_plugin.cli.outputs import write_whole
 from rescaps_plugin.training.runner import build_runner
 
-POSE_ENTRIES = 16
+POSE_SIZE = 4
+
+
+class Method(NamedTuple):
+    """A kind of network: its name in tables, arguments of ResCaps, and whether it has batch normalisation."""
+
+    label: str
+    network: dict[str, Any] | None = None
+    norm: bool = True
+
+
+# A matrix with entries of variance 1 / POSE_SIZE keeps the expected squared norm of a pose.
+_SCALED = dict(residual='none', transform_std=POSE_SIZE**-0.5)
+METHODS = {
+    'rpr': Method('p + p w', dict(residual='identity')),
+    'none': Method('p w', dict(residual='none')),
+    'rpr-no-norm': Method('p + p w, no batch norm', dict(residual='identity'), norm=False),
+    'none-no-norm': Method('p w, no batch norm', dict(residual='none'), norm=False),
+    'scaled-no-norm': Method('p w at unit scale, no batch norm', _SCALED, norm=False),
+    'em': Method('EM routing'),
+}
 # Arguments that change the result of a training.
 SETTINGS = ('config', 'types', 'layers', 'epochs', 'batch_size', 'indices', 'seed')
-METHODS = {'rpr': 'RPR, p + p w', 'none': 'RPR without its identity, p w', 'em': 'EM routing'}
 
 NOTES = """\
 Gradient: the norm of the loss's gradient with respect to the poses of the first block, divided by that of the last
@@ -45,7 +69,7 @@ def train_once(args: Namespace, method: str, depth: int) -> dict[str, Any]:
         The run.
     """
     settings = {name: value for name, value in vars(args).items() if name in SETTINGS}
-    record = args.out / f'{method}-{depth}.json'
+    record = args.out_dir / f'{method}-{depth}.json'
     if record.is_file():
         run = json.loads(record.read_text(encoding='utf-8'))
         if run['settings'] == settings:
@@ -70,12 +94,14 @@ def train(args: Namespace, method: str, depth: int) -> dict[str, Any]:
         # A scheduler without an end follows the length of the training.
         scheduler.update({end: scheduler[end] * args.epochs / whole for end in ('begin', 'end') if end in scheduler})
     cfg.model, names = make_model(cfg, method, depth, args.types, args.layers)
-    cfg.work_dir = str(args.out / f'{method}-{depth}')
+    cfg.work_dir = str(args.out_dir / f'{method}-{depth}')
     cfg.log_level = 'WARNING'
     cfg.randomness.seed = args.seed
     cfg.default_hooks.checkpoint = None
-    hook = PoseGradientHook({name: POSE_ENTRIES * args.types for name in names})
+    hook = PoseGradientHook({name: POSE_SIZE**2 * args.types for name in names})
     runner = build_runner(cfg, hook)
+    if not METHODS[method].norm:
+        remove_batch_norm(runner.model)
     runner.train()
     accuracy = runner.message_hub.get_scalar('val/accuracy/top1').current()
     return dict(method=method, depth=depth, accuracy=float(accuracy), losses=hook.losses, norms=hook.norms)
@@ -97,7 +123,7 @@ def make_model(cfg: Config, method: str, depth: int, types: int, layers: int) ->
     image = _load_image_shape(cfg.train_dataloader.dataset)
     strides = (2,) + (1,) * (depth - 1)
     network = dict(in_chans=image[0], img_size=image[1:], num_classes=cfg.data_preprocessor.num_classes)
-    if method == 'em':
+    if METHODS[method].network is None:
         # The stem has a stride of 2, as the first block of ResCaps. The inverse temperature is the paper's 0.01, scaled
         # up by the number of a class's children in the paper (32 types at 4x4 positions) over the number here.
         positions = math.prod((size + 1) // 2 for size in image[1:])
@@ -115,10 +141,18 @@ def make_model(cfg: Config, method: str, depth: int, types: int, layers: int) ->
             capsule_types=(types,) * depth,
             strides=strides,
             num_layers=layers,
-            residual='identity' if method == 'rpr' else 'none',
+            **METHODS[method].network,
         )
         names = [f'model.blocks.{index}' for index in range(depth)]
     return dict(type='TimmCapsuleClassifier', loss=dict(type='SpreadLoss'), **network), names
+
+
+def remove_batch_norm(model: nn.Module) -> None:
+    """Replace every batch normalisation by the identity, in place."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _BatchNorm):
+                setattr(parent, name, nn.Identity())
 
 
 def _load_image_shape(dataset: dict) -> tuple[int, ...]:
@@ -149,9 +183,9 @@ def _summarise(runs: Sequence[dict[str, Any]]) -> str:
         shallow, deep = max(own, key=lambda run: run['accuracy']), own[-1]
         start, late = gradient_ratio(deep['norms'][0]), late_gradient_ratio(deep)
         parts.append(
-            f'{METHODS[method]}: best at {shallow["depth"]} blocks ({shallow["accuracy"]:.1f} %), at {deep["depth"]} '
-            f"blocks {deep['accuracy']:.1f} %, where the first block gets {_write(start)} of the last one's gradient "
-            f'at the start and {_write(late)} in training'
+            f'With {METHODS[method].label}: best accuracy {shallow["accuracy"]:.1f} %, with {shallow["depth"]} blocks; '
+            f'{deep["accuracy"]:.1f} % with {deep["depth"]}, where the first block gets {_write(start)} of the last '
+            f"one's gradient at the start and {_write(late)} in training"
         )
     return '. '.join(parts) + '.'
 
@@ -172,7 +206,7 @@ def make_page(runs: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
     """
     methods = list(dict.fromkeys(run['method'] for run in runs))
     found = {(run['method'], run['depth']): run for run in runs}
-    heads = [f'{METHODS[method]}: accuracy [%], gradient at start, in training' for method in methods]
+    heads = [f'{METHODS[method].label}: accuracy [%], gradient at start, in training' for method in methods]
     lines = [
         '# Depth',
         '',
@@ -203,7 +237,7 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     for color, method in enumerate(dict.fromkeys(run['method'] for run in runs)):
         own = sorted((run for run in runs if run['method'] == method), key=lambda run: run['depth'])
         depths, style = [run['depth'] for run in own], dict(color=f'C{color}')
-        accuracy.plot(depths, [run['accuracy'] for run in own], 'o-', label=METHODS[method], **style)
+        accuracy.plot(depths, [run['accuracy'] for run in own], 'o-', label=METHODS[method].label, **style)
         deep = [run for run in own if run['depth'] > 1]
         for ratios, line, when in (
             ([gradient_ratio(run['norms'][0]) for run in deep], 'o-', 'at start'),
@@ -211,12 +245,12 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
         ):
             points = [(run['depth'], value) for run, value in zip(deep, ratios, strict=True) if value]
             if points:
-                gradient.plot(*zip(*points, strict=True), line, label=f'{METHODS[method]}, {when}', **style)
+                gradient.plot(*zip(*points, strict=True), line, label=f'{METHODS[method].label}, {when}', **style)
         norms = own[-1]['norms']
         late = torch.tensor(norms[len(norms) // 2 :]).median(dim=0).values.tolist()
         numbers = range(1, own[-1]['depth'] + 1)
-        blocks.plot(numbers, norms[0], 'o-', label=f'{METHODS[method]}, at start', **style)
-        blocks.plot(numbers, late, 'x--', label=f'{METHODS[method]}, in training', **style)
+        blocks.plot(numbers, norms[0], 'o-', label=f'{METHODS[method].label}, at start', **style)
+        blocks.plot(numbers, late, 'x--', label=f'{METHODS[method].label}, in training', **style)
     accuracy.set(xlabel='blocks', ylabel='test accuracy [%]', title='accuracy')
     gradient.set(xlabel='blocks', yscale='log', title="gradient, first block's poses / last's")
     blocks.set(xlabel='block', yscale='log', title='gradient norm at poses, deepest networks')

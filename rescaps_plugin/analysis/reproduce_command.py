@@ -47,8 +47,8 @@ def run(args: Namespace, command: str) -> None:
         for each in queue:
             print(f'{each.state:>6}  {each.name}  {each.folder}')
         return
-    out = args.out or Path('work_dirs/reproduce', Path(args.budget).stem)
-    check_folder_writable(out, '--out')
+    out = args.out_dir or Path('work_dirs/reproduce', Path(args.budget).stem)
+    check_folder_writable(out, '--out-dir')
     failures = []
     if not args.write_only:
         check_folder_writable(args.runs, '--runs')

@@ -68,7 +68,7 @@ def test_benchmark_of_a_detector_and_its_file(detector, load_tool, tmp_path, mon
     monkeypatch.setattr(pipeline, 'FRAMES', 3)
     load_tool('export').main([*detector, '--format', 'openvino', '--out', 'model.xml'])
     for model, runtimes in ((detector, ['torch', 'onnx', 'openvino']), (['model.xml'], ['openvino'])):
-        options = ['--repeats', '1', '--threads', str(torch.get_num_threads()), '--out', 'bench']
+        options = ['--repeats', '1', '--threads', str(torch.get_num_threads()), '--out-dir', 'bench']
         load_tool('benchmark').main(['--pipeline', *model, *options])
         found = json.loads((tmp_path / 'bench' / 'benchmark.json').read_text())
         assert [*found['stages']] == [*found['video']] == runtimes

@@ -55,8 +55,8 @@ def test_options_of_cutouts_need_them(given):
 
 
 def test_command_can_be_typed_again(monkeypatch):
-    assert typed_command('benchmark', ['a(b="c")', '--out', 'x y']) == (
-        """python tools/benchmark.py 'a(b="c")' --out 'x y'"""
+    assert typed_command('benchmark', ['a(b="c")', '--out-dir', 'x y']) == (
+        """python tools/benchmark.py 'a(b="c")' --out-dir 'x y'"""
     )
     monkeypatch.setattr('sys.argv', ['rescaps analyse-depth', '--blocks', '2'])
     assert typed_command('analyse_depth', None) == 'rescaps analyse-depth --blocks 2'

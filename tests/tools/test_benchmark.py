@@ -44,7 +44,7 @@ def error(tool, capsys):
 def test_command(run_tool, modules, tmp_path):
     name, reference = 'rescaps_tiny+deploy', 'modules.py:Saves(layers=8)'
     sizes = ['--input-size', 3, 32, 32, '--batch-sizes', 1, 2, '--memory-batch', 4, '--repeats', 2, '--min-time', 0.001]
-    finished = run_tool('benchmark', name, '--reference', reference, *sizes, '--threads', 1, '--out', 'out')
+    finished = run_tool('benchmark', name, '--reference', reference, *sizes, '--threads', 1, '--out-dir', 'out')
     assert finished.returncode == 0, finished.stderr
 
     result = json.loads((tmp_path / 'out/benchmark.json').read_text())
@@ -89,7 +89,7 @@ def test_command(run_tool, modules, tmp_path):
 def test_sweep(run_tool, modules, tmp_path):
     names = ['ResidualPoseRouting({n})', 'modules.py:Saves(layers=4)+bf16']
     sizes = ['--input-size', '17*{n}', 8, 8, '--sweep', 'n=2,4', 'batch=2,1', '--repeats', 1, '--min-time', 0.001]
-    finished = run_tool('benchmark', *names, *sizes, '--threads', 1, '--input-grad', '--out', 'out')
+    finished = run_tool('benchmark', *names, *sizes, '--threads', 1, '--input-grad', '--out-dir', 'out')
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count('batch 2, n 2') == finished.stderr.count('batch 1, n 2') == 1
 
@@ -112,7 +112,7 @@ def test_sweep(run_tool, modules, tmp_path):
 
 def test_loader(run_tool, repository, tmp_path):
     config = repository / 'configs/rescaps/digits.py'
-    options = ['--min-time', 0.05, '--cfg-options', 'train_dataloader.batch_size=32', '--out', 'out']
+    options = ['--min-time', 0.05, '--cfg-options', 'train_dataloader.batch_size=32', '--out-dir', 'out']
     finished = run_tool('benchmark', '--loader', config, *options)
     assert finished.returncode == 0, finished.stderr
     result = json.loads((tmp_path / 'out/benchmark.json').read_text())
@@ -129,14 +129,14 @@ def test_profile_on_the_page(tool, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparison, 'measure_all', measure_parameters)
     shares = {**dict.fromkeys(OPERATIONS, 0.0), 'convolutions': 0.875, 'rest': 0.125}
     monkeypatch.setattr(comparison, 'profile_all', lambda names, *_: [{'train': shares}, {}])
-    tool.main(['resnet18', 'resnet18+deploy', '--profile', '4', '--modes', 'train', '--out', str(tmp_path)])
+    tool.main(['resnet18', 'resnet18+deploy', '--profile', '4', '--modes', 'train', '--out-dir', str(tmp_path)])
     assert '| convolutions, training step, batch 4 | 87.5% | – |' in capsys.readouterr().out
 
 
 def test_without_matplotlib(tool, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparison, 'measure_all', measure_parameters)
     monkeypatch.setattr(report, 'find_spec', lambda name: None)
-    tool.main(['resnet18', '--out', str(tmp_path), '--channels-last', '--amp', 'bf16'])
+    tool.main(['resnet18', '--out-dir', str(tmp_path), '--channels-last', '--amp', 'bf16'])
     assert 'for the plot: pip install matplotlib' in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ['benchmark.json', 'benchmark.md']
     assert json.loads((tmp_path / 'benchmark.json').read_text())['reference'] == 'resnet18+channels_last+bf16'
@@ -169,7 +169,7 @@ def test_folder_that_cannot_be_written_is_told_before_anything_is_measured(error
     (tmp_path / 'file').touch()
     monkeypatch.setattr(comparison, 'measure_all', None)
     for arguments in (['resnet18'], ['--loader', 'gone.py']):
-        assert '--out cannot be written' in error(*arguments, '--out', tmp_path / 'file')
+        assert '--out-dir cannot be written' in error(*arguments, '--out-dir', tmp_path / 'file')
 
 
 def test_bad_arguments(error):
@@ -203,4 +203,4 @@ def test_no_process_outlives_the_command(modules, repository):
 
 def test_nothing_measured(tool, modules, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r'nothing could be measured: .*Fails\(\) is left out: .* cannot be built'):
-        tool.main([f'{modules}:Fails()', '--out', str(tmp_path)])
+        tool.main([f'{modules}:Fails()', '--out-dir', str(tmp_path)])

@@ -17,7 +17,7 @@ def stage(tmp_path, monkeypatch):
 @pytest.fixture
 def reproduce(stage, load_tool):
     def run(*arguments):
-        load_tool('reproduce').main(['--budget', 'budget.py', '--out', 'tables', '--runs', 'runs', *arguments])
+        load_tool('reproduce').main(['--budget', 'budget.py', '--out-dir', 'tables', '--runs', 'runs', *arguments])
 
     return run
 
@@ -84,7 +84,7 @@ def test_mistakes_take_one_line(reproduce, arguments, message):
 
 def test_what_a_run_lacks_is_told_before_any(reproduce, stage, monkeypatch):
     (stage / 'file').touch()
-    for option in ('--out', '--runs'):
+    for option in ('--out-dir', '--runs'):
         with pytest.raises(SystemExit, match=f'error: {option} cannot be written: file'):
             reproduce('--table', 'B', option, 'file')
     budget = stage / 'budget.py'

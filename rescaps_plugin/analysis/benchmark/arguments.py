@@ -125,7 +125,7 @@ def _make_parser(description: str | None) -> ArgumentParser:
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--threads', **count, help="CPU threads; default: PyTorch's, or 1 with a GPU")
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/benchmark'), help='output folder; default: %(default)s'
+        '--out-dir', type=Path, default=Path('work_dirs/benchmark'), help='output folder; default: %(default)s'
     )
     return parser
 

@@ -24,7 +24,7 @@ def run(args: Namespace, command: str) -> None:
             measured.
     """
     deadline = time.monotonic() + args.time_limit
-    check_folder_writable(args.out, '--out')
+    check_folder_writable(args.out_dir, '--out-dir')
     if args.loader:
         _run_loader(args, command)
         return
@@ -46,9 +46,9 @@ def _run_loader(args: Namespace, command: str) -> None:
     # Imported here, so that a comparison of timm models does not need mmengine.
     from rescaps_plugin.analysis.benchmark.loader import make_loader_page, measure_loader
 
-    speed = measure_loader(args.loader, args.cfg_options, str(args.out), args.min_time)
+    speed = measure_loader(args.loader, args.cfg_options, str(args.out_dir), args.min_time)
     page = make_loader_page(args.loader, speed)
-    save(args.out, {**describe_run(speed.device, args.threads, command), **speed._asdict()}, page)
+    save(args.out_dir, {**describe_run(speed.device, args.threads, command), **speed._asdict()}, page)
     print(page, end='')
 
 
@@ -59,5 +59,5 @@ def _run_pipeline(args: Namespace, command: str) -> None:
     torch.set_num_threads(args.threads)
     speed = measure_pipeline(args.pipeline, args.repeats)
     page = make_pipeline_page(args.pipeline, speed)
-    save(args.out, {**describe_run('cpu', args.threads, command), **speed._asdict()}, page)
+    save(args.out_dir, {**describe_run('cpu', args.threads, command), **speed._asdict()}, page)
     print(page, end='')

@@ -52,7 +52,7 @@ def run_comparison(args: Namespace, names: Sequence[str], reference: str, comman
 
     def report(measured: Measurements, profiles: Sequence[dict]) -> dict:
         result = {**described, **compare(names, measured, reference, profiles, args.targets)}
-        save(args.out, result, make_page(result, shown))
+        save(args.out_dir, result, make_page(result, shown))
         return result
 
     none = [{} for _ in names]
@@ -62,7 +62,7 @@ def run_comparison(args: Namespace, names: Sequence[str], reference: str, comman
     if not any(measured.values):
         raise UserError('nothing could be measured: ' + '; '.join(measured.left_out))
     result = report(measured, profile_all(names, args.modes, args.profile, conditions) if args.profile else none)
-    save_plot(args.out, lambda path: draw(result, drawn, path))
+    save_plot(args.out_dir, lambda path: draw(result, drawn, path))
     print(make_page(result, shown, short=len(names) > len(shown)))
 
 

@@ -76,8 +76,8 @@ def run_sweep(args: Namespace, names: Sequence[str], command: str, deadline: flo
         'candidates': candidates,
     }
     page = make_sweep_page(result)
-    save(args.out, result, page)
-    save_plot(args.out, lambda path: draw_sweep(result, path))
+    save(args.out_dir, result, page)
+    save_plot(args.out_dir, lambda path: draw_sweep(result, path))
     print(page)
 
 
