@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from mmengine.config import Config
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -232,31 +233,33 @@ def make_page(runs: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
 
 def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw accuracy and gradient ratio by depth, and the gradient at every block of the deepest networks."""
-    figure = Figure(figsize=(12, 3.6), layout='constrained')
+    figure = Figure(figsize=(12, 4), layout='constrained')
     accuracy, gradient, blocks = figure.subplots(1, 3)
     for color, method in enumerate(dict.fromkeys(run['method'] for run in runs)):
         own = sorted((run for run in runs if run['method'] == method), key=lambda run: run['depth'])
         depths, style = [run['depth'] for run in own], dict(color=f'C{color}')
         accuracy.plot(depths, [run['accuracy'] for run in own], 'o-', label=METHODS[method].label, **style)
         deep = [run for run in own if run['depth'] > 1]
-        for ratios, line, when in (
-            ([gradient_ratio(run['norms'][0]) for run in deep], 'o-', 'at start'),
-            ([late_gradient_ratio(run) for run in deep], 'x--', 'in training'),
+        for ratios, line in (
+            ([gradient_ratio(run['norms'][0]) for run in deep], 'o-'),
+            ([late_gradient_ratio(run) for run in deep], 'x--'),
         ):
             points = [(run['depth'], value) for run, value in zip(deep, ratios, strict=True) if value]
             if points:
-                gradient.plot(*zip(*points, strict=True), line, label=f'{METHODS[method].label}, {when}', **style)
+                gradient.plot(*zip(*points, strict=True), line, **style)
         norms = own[-1]['norms']
         late = torch.tensor(norms[len(norms) // 2 :]).median(dim=0).values.tolist()
-        numbers = range(1, own[-1]['depth'] + 1)
-        blocks.plot(numbers, norms[0], 'o-', label=f'{METHODS[method].label}, at start', **style)
-        blocks.plot(numbers, late, 'x--', label=f'{METHODS[method].label}, in training', **style)
+        for values, line in ((norms[0], 'o-'), (late, 'x--')):
+            points = [(number, value) for number, value in enumerate(values, start=1) if value > 0]
+            if points:
+                blocks.plot(*zip(*points, strict=True), line, **style)
     accuracy.set(xlabel='blocks', ylabel='test accuracy [%]', title='accuracy')
     gradient.set(xlabel='blocks', yscale='log', title="gradient, first block's poses / last's")
     blocks.set(xlabel='block', yscale='log', title='gradient norm at poses, deepest networks')
     for axis in (accuracy, gradient, blocks):
         axis.title.set_fontsize(10)
-        if axis.lines:
-            axis.legend(fontsize=6.5)
         axis.spines[['top', 'right']].set_visible(False)
+    when = [Line2D([], [], color='grey', linestyle=line, marker=mark) for line, mark in (('-', 'o'), ('--', 'x'))]
+    gradient.legend(when, ['at start', 'in training'], fontsize=8)
+    figure.legend(loc='outside lower center', ncols=len(accuracy.lines), fontsize=8)
     figure.savefig(path, dpi=100)
