@@ -125,15 +125,12 @@ def make_model(cfg: Config, method: str, depth: int, types: int, layers: int) ->
     strides = (2,) + (1,) * (depth - 1)
     network = dict(in_chans=image[0], img_size=image[1:], num_classes=cfg.data_preprocessor.num_classes)
     if METHODS[method].network is None:
-        # The stem has a stride of 2, as the first block of ResCaps. The inverse temperature is the paper's 0.01, scaled
-        # up by the number of a class's children in the paper (32 types at 4x4 positions) over the number here.
-        positions = math.prod((size + 1) // 2 for size in image[1:])
+        # The stem has a stride of 2, as the first block of ResCaps.
         network.update(
             model_name='em_caps_tiny',
             capsule_types=(types,) * (depth + 1),
             strides=(1,) * depth,
             padding=1,
-            inverse_temperature=0.01 * 32 * 4 * 4 / (types * positions),
         )
         names = [f'model.layers.{index}' for index in range(depth)]
     else:

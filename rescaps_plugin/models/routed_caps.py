@@ -35,6 +35,9 @@ __all__ = ['RoutedCaps', 'RoutedClassifier', 'RoutedNetwork']
 ROUTINGS = ('em', 'dynamic', 'self')
 STEMS = ('conv5', 'resnet20')
 GLOBAL_POOLS = ('flatten', '')
+# EM-Caps of the paper: the inverse temperature, and the children of a class, 32 types at 4x4 positions.
+PAPER_INVERSE_TEMPERATURE = 0.01
+PAPER_CHILDREN = 32 * 4 * 4
 
 
 class ConvStem(nn.Sequential):
@@ -278,8 +281,9 @@ class RoutedCaps(RoutedNetwork):
         stem_channels: Channels of the stem's first convolution. Defaults to 32.
         stem_padding: Zero padding of the stem ``'conv5'``. Defaults to 0.
         iterations: Iterations of EM and dynamic routing; None is the routing's default, 3. Defaults to None.
-        inverse_temperature: Final inverse temperature of EM routing; None is the routing's default, 0.01.
-            Defaults to None.
+        inverse_temperature: Final inverse temperature of EM routing; None is the routing's default, 0.01. ``'scaled'``
+            multiplies that by the number of children of a class in the paper, 512, over the number here, as their mass
+            is part of the cost of a class. Defaults to None.
         coupling_grad: Whether gradients of dynamic routing flow through the couplings; None is the routing's default,
             True. Defaults to None.
         output: ``'activation'``, or ``'logit'`` for the log-odds of the activations, for losses on logits
@@ -316,7 +320,7 @@ class RoutedCaps(RoutedNetwork):
         stem_channels: int = 32,
         stem_padding: int = 0,
         iterations: int | None = None,
-        inverse_temperature: float | None = None,
+        inverse_temperature: float | str | None = None,
         coupling_grad: bool | None = None,
         output: str = 'activation',
         drop_rate: float = 0.0,
@@ -327,10 +331,6 @@ class RoutedCaps(RoutedNetwork):
         super().__init__()
         check_choice('routing', routing, ROUTINGS)
         check_choice('stem', stem, STEMS)
-        given: dict[str, Any] = dict(
-            iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad
-        )
-        routing_args = {name: value for name, value in given.items() if value is not None}
         self.in_chans = in_chans
         if len(capsule_types) != len(strides) + 1:
             raise ValueError(
@@ -340,6 +340,16 @@ class RoutedCaps(RoutedNetwork):
         self.grad_checkpointing = False
         wide = stem == 'resnet20'
         self.stem = ResNet20Stem(in_chans, stem_channels) if wide else ConvStem(in_chans, stem_channels, stem_padding)
+        self.strides = tuple(strides)
+        self.padding = 1 if padding is None else padding
+        if isinstance(inverse_temperature, str):
+            check_choice('inverse_temperature', inverse_temperature, ('scaled',))
+            children = capsule_types[-1] * prod(self.feature_size_of(img_size))
+            inverse_temperature = PAPER_INVERSE_TEMPERATURE * PAPER_CHILDREN / children
+        given: dict[str, Any] = dict(
+            iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad
+        )
+        routing_args = {name: value for name, value in given.items() if value is not None}
         primary: dict[str, Any] = dict(kernel_size=3, padding=1) if wide else dict(kernel_size=1)
         channels = self.stem.out_channels
         types = capsule_types[0]
@@ -387,9 +397,8 @@ class RoutedCaps(RoutedNetwork):
     def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
         """Return the height and width of the last capsule map for images of a size; raise if they are too small."""
         size = [self.stem.out_size(side) for side in to_2tuple(img_size)]
-        for layer in self.layers:
-            routing: Any = layer.routing
-            size = [(side + 2 * routing.padding[0] - 3) // routing.stride + 1 for side in size]
+        for stride in self.strides:
+            size = [(side + 2 * self.padding - 3) // stride + 1 for side in size]
         if min(size) < 1:
             raise ValueError(
                 f'img_size must leave room for the capsule layers, got {img_size!r}, which ends as {size[0]}x{size[1]}'
@@ -486,11 +495,10 @@ def em_caps_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
 def em_caps_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """EM-Caps of 4 types, padded for small images, which a CPU trains in minutes.
 
-    At 16x16 its classes have an eighth of the paper's number of children, and so an eighth of the mass in the cost; the
-    inverse temperature is therefore eight times the paper's.
+    The inverse temperature is scaled by the number of children of a class: 0.08 at 16x16, 0.02 at 32x32.
     """
     model_args = dict(
-        routing='em', capsule_types=(4, 4, 4), strides=(2, 1), padding=1, stem_padding=2, inverse_temperature=0.08
+        routing='em', capsule_types=(4, 4, 4), strides=(2, 1), padding=1, stem_padding=2, inverse_temperature='scaled'
     )
     return _create('em_caps_tiny', pretrained, **dict(model_args, **kwargs))
 
@@ -517,12 +525,12 @@ def rccaps_em_cifar(pretrained: bool = False, **kwargs) -> RoutedCaps:
 def rccaps_em_tiny(pretrained: bool = False, **kwargs) -> RoutedCaps:
     """RCCaps of 4 types over EM routing, padded for small images, which a CPU trains in minutes.
 
-    The inverse temperature is that of ``em_caps_tiny``.
+    The inverse temperature is scaled as that of ``em_caps_tiny``.
     """
     return _create(
         'rccaps_em_tiny',
         pretrained,
-        **(_RCCAPS_TINY | dict(routing='em', inverse_temperature=0.08) | kwargs),
+        **(_RCCAPS_TINY | dict(routing='em', inverse_temperature='scaled') | kwargs),
     )
 
 

@@ -7,6 +7,7 @@ from timm.models import get_pretrained_cfg_value
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 import rescaps_plugin  # noqa: F401
+from rescaps_plugin.layers import EMRouting
 from rescaps_plugin.models import CapsNet, RoutedCaps
 from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
 from rescaps_plugin.models.routed_caps import CapsuleLayer
@@ -154,6 +155,16 @@ def test_gradient_checkpointing_changes_nothing_but_memory(name):
         model(x).square().sum().backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize('name', ['em_caps_tiny', 'rccaps_em_tiny'])
+def test_scaled_inverse_temperature(name):
+    """The inverse temperature times the number of children of a class is the paper's at every size."""
+    for size, children in ((16, 4 * 4 * 4), (40, 4 * 10 * 10)):
+        model = timm.create_model(name, img_size=size, in_chans=1)
+        values = {module.inverse_temperature for module in model.modules() if isinstance(module, EMRouting)}
+        assert len(values) == 1 and values.pop() * children == pytest.approx(0.01 * 32 * 4 * 4)
+        assert timm.create_model(name, img_size=size, inverse_temperature=0.5).head.routing.inverse_temperature == 0.5
 
 
 def test_residual_layer_adds_its_input_poses():
