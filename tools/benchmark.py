@@ -15,7 +15,7 @@ A NAME is a model registered in timm, a layer of rescaps_plugin.layers, or a cla
 that it needs; or a trained model, which runs on inputs of its test set's size: the name of a published one, or
 CONFIG:CHECKPOINT. Suffixes select the form that it runs in: +deploy, +prepack (the deploy form with weights packed for
 the processor), +channels_last, +compile (torch.compile, as one graph), +bf16 and +fp16 (autocast), +tf32 (float32 with
-products rounded to TensorFloat-32 on a GPU; off by default), +onnxruntime and +openvino (exported, inference alone),
+products rounded to TensorFloat-32 on a GPU; off by default), +onnx and +openvino (exported, inference alone),
 both with +int8, and +openvino+bf16. --accuracy evaluates trained models in these forms.
 
 Besides times there are speeds, in FLOP/s, and their share of the machine's peak: the speed of a large matrix product

@@ -81,7 +81,7 @@ def test_macs_are_those_of_the_deploy_form(modules):
 def test_peak_is_that_of_a_matrix_product(modules, monkeypatch, form, dtype):
     if form == 'int8':
         pytest.importorskip('onnxruntime')
-        form = '+onnxruntime+int8'
+        form = '+onnx+int8'
     products = []
     monkeypatch.setattr(measure, 'PEAK_SIDES', {'cpu': 128})
     monkeypatch.setattr(measure, 'time_step', lambda step, *_: products.append(step()) or 0.5 / len(products))
@@ -182,9 +182,9 @@ def test_tf32_is_off_unless_asked_for(modules):
     assert after == before
 
 
-@pytest.mark.parametrize('runtime', ['onnxruntime', 'openvino'])
+@pytest.mark.parametrize('runtime', ['onnx', 'openvino'])
 def test_exported_candidates(runtime):
-    pytest.importorskip(runtime)
+    pytest.importorskip('onnxruntime' if runtime == 'onnx' else runtime)
     conditions = Conditions((3, 32, 32), min_time=0.001)
     expected = Bench('rescaps_tiny+deploy', conditions)
     images = torch.randn(4, 3, 32, 32)
@@ -240,7 +240,7 @@ def test_int8_is_calibrated_on_training_samples(monkeypatch):
         quantize(source, target, batches)
 
     monkeypatch.setattr(measure, 'quantize', record)
-    bench = Bench('rescaps-tiny_digits+deploy+onnxruntime+int8', CONDITIONS)
+    bench = Bench('rescaps-tiny_digits+deploy+onnx+int8', CONDITIONS)
     torch.testing.assert_close(torch.cat(batches), torch.cat(list(bench.exporter.calibration_inputs())))
     assert len(torch.cat(batches)) == 512
     assert bench.measure(Quantity('metrics'))['accuracy/top1'] > 98

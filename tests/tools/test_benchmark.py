@@ -153,12 +153,12 @@ def test_unknown_names(error, modules):
         "unknown form 'int4'; it may be deploy, prepack, channels_last, compile, cudagraphs, tf32, bf16, fp16"
         in error('resnet18+int4')
     )
-    assert '+int8 goes with +onnxruntime or +openvino' in error('resnet18+int8')
+    assert '+int8 goes with +onnx or +openvino' in error('resnet18+int8')
     assert '+compile does not go with +openvino' in error('resnet18+openvino+compile')
     assert '+prepack does not go with +openvino' in error('resnet18+openvino+prepack')
     assert '+prepack does not go with +compile' in error('resnet18+compile+prepack')
-    assert '+bf16 does not go with +onnxruntime' in error('resnet18+onnxruntime+bf16')
-    assert '+onnxruntime does not go with +openvino' in error('resnet18+openvino+onnxruntime')
+    assert '+bf16 does not go with +onnx' in error('resnet18+onnx+bf16')
+    assert '+onnx does not go with +openvino' in error('resnet18+openvino+onnx')
     assert 'Close matches: rescaps-small_mnist' in error('rescaps-small_mnst')
     assert 'a trained model has its arguments from its config' in error('rescaps-small_mnist(num_classes=3)')
     for arguments in ('(num_classes=)', '(num_classes=classes)'):

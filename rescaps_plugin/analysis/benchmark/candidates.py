@@ -30,8 +30,8 @@ from rescaps_plugin.models.published import PublishedWeightsError, find_publishe
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 COMPILED = ('compile', 'cudagraphs')
-# Names of the runtimes of exported files.
-EXPORTED = {'onnxruntime': 'onnx', 'openvino': 'openvino'}
+# Runtimes of exported files.
+EXPORTED = ('onnx', 'openvino')
 FORMS = ('deploy', 'prepack', 'channels_last', *COMPILED, 'tf32', *PRECISIONS, *EXPORTED, 'int8')
 
 

@@ -105,7 +105,7 @@ class Bench:
     float32 is exact on a GPU, in convolutions too, unless the form ``tf32`` allows TensorFloat-32. The form ``compile``
     is :func:`torch.compile` of the whole module as one graph, compiled for each batch size; ``cudagraphs`` is the same
     in its mode ``reduce-overhead``, which replays CUDA graphs. The form ``prepack`` is that of
-    :func:`~rescaps_plugin.models.prepack.prepack`. The forms ``onnxruntime`` and ``openvino`` export the module to
+    :func:`~rescaps_plugin.models.prepack.prepack`. The forms ``onnx`` and ``openvino`` export the module to
     ONNX, for batches of any size, and run the file; ``int8`` quantises it, calibrated on training samples of a trained
     model, and on noise for others.
 
@@ -128,7 +128,7 @@ class Bench:
         self.tf32 = 'tf32' in forms
         self.int8 = 'int8' in forms
         self.compiled = is_compiled(forms)
-        self.runtime = next((EXPORTED[form] for form in forms if form in EXPORTED), None)
+        self.runtime = next((form for form in forms if form in EXPORTED), None)
         if self.runtime:
             find_runtime(self.runtime, conditions.device)
         self.exporter = open_exporter(*trained, conditions.device) if trained else None

@@ -47,7 +47,7 @@ PRESETS = {
             f'{RELEASE}+deploy',
             RELEASE,
             'tests/layers/literal.py:LiteralResCaps',
-            *(f'{RELEASE}+deploy{form}' for form in ('+compile', '+bf16', '+onnxruntime', '+onnxruntime+int8')),
+            *(f'{RELEASE}+deploy{form}' for form in ('+compile', '+bf16', '+onnx', '+onnx+int8')),
             *(f'{RELEASE}+prepack{form}' for form in ('', '+bf16')),
             *(f'{RELEASE}+deploy+openvino{form}' for form in ('', '+bf16', '+int8')),
         ],
