@@ -42,7 +42,8 @@ def _route(
     in_types, out_types, out_dim = weight.shape[1], weight.shape[3], weight.shape[4]
     votes = torch.bmm(pose, weight.flatten(3).flatten(0, 1))
     votes = votes.reshape(children, parents, out_types, out_dim).permute(1, 2, 0, 3).contiguous()
-    votes = votes.reshape(-1, child.shape[0] * in_types // children, out_types, children, out_dim)
+    positions = child.shape[0] * in_types // children
+    votes = votes.reshape(parents // positions, positions, out_types, children, out_dim)
     heard = votes if coupling_grad else votes.detach()
     logits = torch.zeros_like(votes[..., 0])
     total = torch.zeros_like(votes[..., :1, :])

@@ -98,8 +98,8 @@ def _route(
         votes = votes + coordinates.repeat_interleave(in_types, dim=0)
 
     positions = child.shape[0] // window
-    votes = votes.reshape(-1, positions, out_types, children, dim)
-    activation = activation.t().reshape(-1, positions, children)
+    votes = votes.reshape(parents // positions, positions, out_types, children, dim)
+    activation = activation.t().reshape(parents // positions, positions, children)
     mean, logit = _expectation_maximisation(
         votes, activation, child, places, in_types, beta_u, beta_a, iterations, inverse_temperature
     )

@@ -133,7 +133,7 @@ def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: i
     """
     batch, positions, _, children = logits.shape
     # Over the types of one window first, then over the windows.
-    window = torch.logsumexp(logits, dim=2).reshape(batch, -1, in_types)
+    window = torch.logsumexp(logits, dim=2).reshape(batch, child.shape[0], in_types)
     nowhere = window.new_full((batch, places, in_types), -torch.inf)
     top = nowhere.scatter_reduce(1, child[None, :, None].expand_as(window), window.detach(), 'amax')
     top = top.index_select(1, child)
@@ -208,7 +208,7 @@ class WindowRouting(nn.Module):
     def windows(self, x: Tensor) -> Tensor:
         """Unfold channels of the map into children of windows: ``[b, n * c, h, w]`` to ``[k, n, b * l, c]``."""
         x = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)
-        x = x.reshape(x.shape[0], self.in_types, -1, self.window, x.shape[2])
+        x = x.reshape(x.shape[0], self.in_types, x.shape[1] // (self.in_types * self.window), self.window, x.shape[2])
         return x.permute(3, 1, 0, 4, 2).flatten(2, 3)
 
     def poses(self, x: Tensor) -> Tensor:

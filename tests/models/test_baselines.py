@@ -157,6 +157,16 @@ def test_gradient_checkpointing_changes_nothing_but_memory(name):
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.parametrize('name', ['rescaps_tiny', *TINY])
+def test_empty_batch(name):
+    """As where a detector finds nothing: no scores, and no gradients but zeros."""
+    model = timm.create_model(name, img_size=16, in_chans=1).eval()
+    scores = model(torch.zeros(0, 1, 16, 16))
+    assert scores.shape == (0, 10)
+    scores.sum().backward()
+    assert all(not parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
+
+
 @pytest.mark.parametrize('name', ['em_caps_tiny', 'rccaps_em_tiny'])
 def test_scaled_inverse_temperature(name):
     """The inverse temperature times the number of children of a class is the paper's at every size."""
