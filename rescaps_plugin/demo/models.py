@@ -28,10 +28,14 @@ class Models(dict[str, Predictor]):
         return self[name]
 
 
+def list_names(task: str) -> list[str]:
+    """Return the names of the published models of a task; those with residual pose routing come first."""
+    return sorted(zoo.list_models(task), key=lambda name: not re.search('rescaps|rpr', name))
+
+
 def list_by_data(task: str) -> dict[str, list[str]]:
-    """Return the names of the published models of a task by data set; those with residual pose routing come first."""
-    names = sorted(zoo.list_models(task), key=lambda name: not re.search('rescaps|rpr', name))
+    """Group :func:`list_names` by data set."""
     groups: dict[str, list[str]] = {}
-    for name in names:
+    for name in list_names(task):
         groups.setdefault(zoo.find(name).data, []).append(name)
     return groups

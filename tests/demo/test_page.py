@@ -15,6 +15,7 @@ playwright = pytest.importorskip('playwright.sync_api')
 
 from rescaps_plugin import zoo  # noqa: E402
 from rescaps_plugin.demo.examples import list_photographs  # noqa: E402
+from rescaps_plugin.demo.models import list_names  # noqa: E402
 from tests.demo.server import LIMIT, Server  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'google-chrome'))), None)
@@ -204,7 +205,7 @@ def test_pasted_picture_is_cut_out_with_a_refined_edge(open_page):
     page.locator('#photo button[aria-label="Paste from clipboard"]').click()
     picture = np.full((150, 200, 3), 255, np.uint8)
     picture[40:110, 60:140] = (255, 0, 0)
-    found = zoo.load(zoo.list_models('saliency')[0]).predict(picture)
+    found = zoo.load(list_names('saliency')[0]).predict(picture)
     plain, refined = (np.asarray(found.cutout(refine))[..., 3] for refine in (False, True))
     opacity = download_cutout(page)[0][..., 3]
     assert np.abs(opacity.astype(int) - refined).max() <= 2 < np.abs(opacity.astype(int) - plain).max()

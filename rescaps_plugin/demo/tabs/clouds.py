@@ -5,12 +5,11 @@ from __future__ import annotations
 import gradio as gr
 import numpy as np
 
-from rescaps_plugin import zoo
 from rescaps_plugin.demo.clouds import Shape, reconstruct, swap
 from rescaps_plugin.demo.examples import list_clouds
 from rescaps_plugin.demo.figures import draw_cloud
 from rescaps_plugin.demo.handlers import handler
-from rescaps_plugin.demo.models import Models
+from rescaps_plugin.demo.models import Models, list_names
 from rescaps_plugin.pointcloud.files import SUFFIXES
 
 OWN = 'your file'
@@ -25,7 +24,7 @@ def build(models: Models) -> tuple:
     Returns:
         Handler, inputs and outputs that fill the tab.
     """
-    names = sorted(zoo.list_models('pointcloud'), key=lambda name: 'rpr' not in name)
+    names = list_names('pointcloud')
     titles = list(list_clouds())
     file = gr.State()
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from rescaps_plugin import zoo
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.demo.examples import list_photographs
 from rescaps_plugin.demo.handlers import handler, make_gallery, make_upload, show_pictures
-from rescaps_plugin.demo.models import Models
+from rescaps_plugin.demo.models import Models, list_names
 from rescaps_plugin.demo.saliency import detect, shrink
 
 
@@ -22,7 +21,7 @@ def build(models: Models) -> None:
     Args:
         models: The published models.
     """
-    names = zoo.list_models('saliency')
+    names = list_names('saliency')
     photographs = list_photographs()
 
     gr.Markdown('Find the object that stands out in a photo, and cut it out.')
