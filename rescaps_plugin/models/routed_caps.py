@@ -21,7 +21,7 @@ from timm.models import checkpoint_seq, register_model
 from timm.models.resnet import BasicBlock, make_blocks
 from torch import Tensor, nn
 
-from rescaps_plugin.layers import PrimaryCaps, PrimaryVectorCaps, create_routing
+from rescaps_plugin.layers import EMRouting, PrimaryCaps, PrimaryVectorCaps, create_routing
 from rescaps_plugin.layers.capsule_map import split_channels
 from rescaps_plugin.layers.checks import check_choice
 from rescaps_plugin.layers.window import WindowRouting
@@ -340,12 +340,10 @@ class RoutedCaps(RoutedNetwork):
         self.grad_checkpointing = False
         wide = stem == 'resnet20'
         self.stem = ResNet20Stem(in_chans, stem_channels) if wide else ConvStem(in_chans, stem_channels, stem_padding)
-        self.strides = tuple(strides)
-        self.padding = 1 if padding is None else padding
+        self.scaled_temperature = isinstance(inverse_temperature, str)
         if isinstance(inverse_temperature, str):
             check_choice('inverse_temperature', inverse_temperature, ('scaled',))
-            children = capsule_types[-1] * prod(self.feature_size_of(img_size))
-            inverse_temperature = PAPER_INVERSE_TEMPERATURE * PAPER_CHILDREN / children
+            inverse_temperature = PAPER_INVERSE_TEMPERATURE
         given: dict[str, Any] = dict(
             iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad
         )
@@ -393,12 +391,21 @@ class RoutedCaps(RoutedNetwork):
         )
         self.build_head(head, num_classes, img_size, global_pool, drop_path_rate, device, dtype)
 
+    def _set_head(self, num_classes: int, global_pool: str) -> None:
+        super()._set_head(num_classes, global_pool)
+        if self.scaled_temperature:
+            children = self.capsule_types[-1] * prod(self.feature_size)
+            for module in self.modules():
+                if isinstance(module, EMRouting):
+                    module.inverse_temperature = PAPER_INVERSE_TEMPERATURE * PAPER_CHILDREN / children
+
     @torch.jit.ignore
     def feature_size_of(self, img_size: int | tuple[int, int]) -> tuple[int, int]:
         """Return the height and width of the last capsule map for images of a size; raise if they are too small."""
         size = [self.stem.out_size(side) for side in to_2tuple(img_size)]
-        for stride in self.strides:
-            size = [(side + 2 * self.padding - 3) // stride + 1 for side in size]
+        for layer in self.layers:
+            routing: Any = layer.routing
+            size = [(side + 2 * routing.padding[0] - 3) // routing.stride + 1 for side in size]
         if min(size) < 1:
             raise ValueError(
                 f'img_size must leave room for the capsule layers, got {img_size!r}, which ends as {size[0]}x{size[1]}'

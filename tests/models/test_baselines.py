@@ -170,11 +170,17 @@ def test_empty_batch(name):
 @pytest.mark.parametrize('name', ['em_caps_tiny', 'rccaps_em_tiny'])
 def test_scaled_inverse_temperature(name):
     """The inverse temperature times the number of children of a class is the paper's at every size."""
+    model = timm.create_model(name, img_size=16, in_chans=1)
     for size, children in ((16, 4 * 4 * 4), (40, 4 * 10 * 10)):
-        model = timm.create_model(name, img_size=size, in_chans=1)
-        values = {module.inverse_temperature for module in model.modules() if isinstance(module, EMRouting)}
-        assert len(values) == 1 and values.pop() * children == pytest.approx(0.01 * 32 * 4 * 4)
-        assert timm.create_model(name, img_size=size, inverse_temperature=0.5).head.routing.inverse_temperature == 0.5
+        model.set_input_size(size)
+        for each in (model, timm.create_model(name, img_size=size, in_chans=1)):
+            values = {module.inverse_temperature for module in each.modules() if isinstance(module, EMRouting)}
+            assert len(values) == 1 and values.pop() * children == pytest.approx(0.01 * 32 * 4 * 4)
+    model.reset_classifier(3)
+    assert model.head.routing.inverse_temperature == model.layers[0].routing.inverse_temperature
+    model = timm.create_model(name, img_size=16, inverse_temperature=0.5)
+    model.set_input_size(40)
+    assert model.head.routing.inverse_temperature == model.layers[0].routing.inverse_temperature == 0.5
 
 
 def test_residual_layer_adds_its_input_poses():
@@ -233,6 +239,11 @@ def test_decoder_reconstructs_from_the_targets_capsule_alone():
     [
         (lambda: RoutedCaps(routing='rpr'), "routing must be one of .*'rpr'"),
         (lambda: RoutedCaps(stem='conv3'), "stem must be one of .*'conv3'"),
+        (lambda: RoutedCaps(inverse_temperature='high'), "inverse_temperature must be one of .*'high'"),
+        (
+            lambda: RoutedCaps(routing='self', inverse_temperature='scaled'),
+            "unexpected keyword .*'inverse_temperature'",
+        ),
         (lambda: RoutedCaps(capsule_types=(8, 8)), r'strides=\(2, 1\), got \(8, 8\)'),
         (lambda: RoutedCaps(img_size=12), 'img_size must leave room .* got 12'),
         (lambda: CapsNet(img_size=16), 'img_size must be at least 17 .* got 16'),
