@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from mmengine.config import Config
@@ -234,22 +235,15 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     accuracy, gradient, blocks = figure.subplots(1, 3)
     for color, method in enumerate(dict.fromkeys(run['method'] for run in runs)):
         own = sorted((run for run in runs if run['method'] == method), key=lambda run: run['depth'])
-        depths, style = [run['depth'] for run in own], dict(color=f'C{color}')
-        accuracy.plot(depths, [run['accuracy'] for run in own], 'o-', label=METHODS[method].label, **style)
+        values = [run['accuracy'] for run in own]
+        accuracy.plot([run['depth'] for run in own], values, 'o-', label=METHODS[method].label, color=f'C{color}')
         deep = [run for run in own if run['depth'] > 1]
-        for ratios, line in (
-            ([gradient_ratio(run['norms'][0]) for run in deep], 'o-'),
-            ([late_gradient_ratio(run) for run in deep], 'x--'),
-        ):
-            points = [(run['depth'], value) for run, value in zip(deep, ratios, strict=True) if value]
-            if points:
-                gradient.plot(*zip(*points, strict=True), line, **style)
-        norms = own[-1]['norms']
-        late = torch.tensor(norms[len(norms) // 2 :]).median(dim=0).values.tolist()
-        for values, line in ((norms[0], 'o-'), (late, 'x--')):
-            points = [(number, value) for number, value in enumerate(values, start=1) if value > 0]
-            if points:
-                blocks.plot(*zip(*points, strict=True), line, **style)
+        deep_depths, norms = [run['depth'] for run in deep], own[-1]['norms']
+        _plot(gradient, deep_depths, [gradient_ratio(run['norms'][0]) for run in deep], 'o-', color)
+        _plot(gradient, deep_depths, [late_gradient_ratio(run) for run in deep], 'x--', color)
+        numbers = range(1, own[-1]['depth'] + 1)
+        _plot(blocks, numbers, norms[0], 'o-', color)
+        _plot(blocks, numbers, torch.tensor(norms[len(norms) // 2 :]).median(dim=0).values.tolist(), 'x--', color)
     accuracy.set(xlabel='blocks', ylabel='test accuracy [%]', title='accuracy')
     gradient.set(xlabel='blocks', yscale='log', title="gradient, first block's poses / last's")
     blocks.set(xlabel='block', yscale='log', title='gradient norm at poses, deepest networks')
@@ -260,3 +254,10 @@ def draw(runs: Sequence[dict[str, Any]], path: Path) -> None:
     gradient.legend(when, ['at start', 'in training'], fontsize=8)
     figure.legend(loc='outside lower center', ncols=len(accuracy.lines), fontsize=8)
     figure.savefig(path, dpi=100)
+
+
+def _plot(axis: Axes, places: Sequence[int], values: Sequence[float | None], line: str, color: int) -> None:
+    """Draw the values that a logarithmic axis can show."""
+    points = [(place, value) for place, value in zip(places, values, strict=True) if value]
+    if points:
+        axis.plot(*zip(*points, strict=True), line, color=f'C{color}')

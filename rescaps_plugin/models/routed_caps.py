@@ -331,6 +331,14 @@ class RoutedCaps(RoutedNetwork):
         super().__init__()
         check_choice('routing', routing, ROUTINGS)
         check_choice('stem', stem, STEMS)
+        self.scaled_temperature = isinstance(inverse_temperature, str)
+        if isinstance(inverse_temperature, str):
+            check_choice('inverse_temperature', inverse_temperature, ('scaled',))
+            inverse_temperature = PAPER_INVERSE_TEMPERATURE  # until the head, and so the number of children, is known
+        given: dict[str, Any] = dict(
+            iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad
+        )
+        routing_args = {name: value for name, value in given.items() if value is not None}
         self.in_chans = in_chans
         if len(capsule_types) != len(strides) + 1:
             raise ValueError(
@@ -340,14 +348,6 @@ class RoutedCaps(RoutedNetwork):
         self.grad_checkpointing = False
         wide = stem == 'resnet20'
         self.stem = ResNet20Stem(in_chans, stem_channels) if wide else ConvStem(in_chans, stem_channels, stem_padding)
-        self.scaled_temperature = isinstance(inverse_temperature, str)
-        if isinstance(inverse_temperature, str):
-            check_choice('inverse_temperature', inverse_temperature, ('scaled',))
-            inverse_temperature = PAPER_INVERSE_TEMPERATURE
-        given: dict[str, Any] = dict(
-            iterations=iterations, inverse_temperature=inverse_temperature, coupling_grad=coupling_grad
-        )
-        routing_args = {name: value for name, value in given.items() if value is not None}
         primary: dict[str, Any] = dict(kernel_size=3, padding=1) if wide else dict(kernel_size=1)
         channels = self.stem.out_channels
         types = capsule_types[0]
