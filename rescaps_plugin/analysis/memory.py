@@ -1,11 +1,12 @@
 """Peak memory of a process or a GPU."""
 
-import ctypes
 import os
 import re
 from pathlib import Path
 
 import torch
+
+from rescaps_plugin.compat.allocator import return_freed_memory
 
 # Writing 5 here sets the peak of the process's resident set back to its present size (Linux).
 RESET_PEAK = Path('/proc/self/clear_refs')
@@ -27,7 +28,7 @@ class PeakMemory:
             self.before = torch.cuda.memory_allocated()
         else:
             # The allocator keeps freed pages, whose reuse would not be measured.
-            ctypes.CDLL(None).malloc_trim(0)
+            return_freed_memory()
             RESET_PEAK.write_text('5')
             self.before = _resident('VmRSS')
 

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from rescaps_plugin.cli.config_errors import being_built
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.compat.allocator import keep_freed_memory
 from rescaps_plugin.data.pipelines import check_images
 from rescaps_plugin.training.checkpoint_loader import safe_loaders
 from rescaps_plugin.training.checkpoint_writer import SafeCheckpointHook, whole_files
@@ -195,6 +196,8 @@ def build_runner(cfg: Config, *hooks: Hook) -> Runner:
     """
     configure_amp(cfg)
     prepare_cpu_ddp(cfg)
+    if get_device() == 'cpu':
+        keep_freed_memory()
     kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
     if cfg.get('channels_last') and not issubclass(kind, Runner):
         raise UserError(f'channels_last needs runner_type Runner; the config has {kind.__name__}.')

@@ -5,10 +5,12 @@ import pytest
 pytest.importorskip('mmpretrain')
 
 from mmengine._strategy import FSDPStrategy
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from rescaps_plugin.training import runner
 from rescaps_plugin.training.distributed import ResumableFSDPStrategy
-from rescaps_plugin.training.runner import _Careful
+from rescaps_plugin.training.runner import _Careful, build_runner
 
 
 def test_image_files_are_checked(tmp_path):
@@ -40,3 +42,18 @@ def test_sharded_runs_can_resume(kind):
     assert Runner().build_strategy(dict(type=kind, work_dir='a')) == dict(type=ResumableFSDPStrategy, work_dir='a')
     assert Runner().build_strategy(dict(type='DDPStrategy')) == dict(type='DDPStrategy')
     assert Runner().build_strategy(None) is None
+
+
+@pytest.mark.parametrize(('device', 'calls'), [('cpu', 1), ('cuda', 0)])
+def test_runs_on_a_cpu_keep_freed_memory(monkeypatch, device, calls):
+    class Runner:
+        @classmethod
+        def from_cfg(cls, cfg):
+            return cls()
+
+    kept = []
+    monkeypatch.setattr(runner, 'get_device', lambda: device)
+    monkeypatch.setattr(runner, 'keep_freed_memory', lambda: kept.append(device))
+    monkeypatch.setattr(runner.RUNNERS, 'get', {'Runner': Runner}.get)
+    assert isinstance(build_runner(Config({})), Runner)
+    assert len(kept) == calls
