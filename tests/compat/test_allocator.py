@@ -9,35 +9,40 @@ import pytest
 
 from rescaps_plugin.compat.allocator import keep_freed_memory
 
-# Each round allocates and frees a tensor of 100 MB; prints what was set, and the page faults of ten rounds.
+# Each round allocates and frees a tensor of 100 MB. Prints page faults of ten rounds: within the block, after it, and
+# after keep_freed_memory, with its answer.
 ROUNDS = """
 import resource
 import torch
-from rescaps_plugin.compat.allocator import keep_freed_memory, return_freed_memory
+from rescaps_plugin.compat.allocator import freed_memory_kept, keep_freed_memory
 
-kept = keep_freed_memory()
-for _ in range(2):
-    torch.ones(25_000_000)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    torch.ones(25_000_000)
-print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def count_faults():
+    for _ in range(5):
+        torch.ones(25_000_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(25_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+with freed_memory_kept():
+    within = count_faults()
+print(within, count_faults(), keep_freed_memory(), count_faults())
 """
 
+# Prints the resident memory, in MB, that a freed tensor of 100 MB leaves within the block, and after it.
 RESIDENT = """
 import re
 from pathlib import Path
 import torch
-from rescaps_plugin.compat.allocator import keep_freed_memory, return_freed_memory
+from rescaps_plugin.compat.allocator import freed_memory_kept
 
 def resident():
     return int(re.search(r'VmRSS:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024
 
-keep_freed_memory()
 before = resident()
-torch.ones(25_000_000)
-kept = resident() - before
-return_freed_memory()
+with freed_memory_kept():
+    torch.ones(25_000_000)
+    kept = resident() - before
 print(kept, resident() - before)
 """
 
@@ -54,10 +59,10 @@ def run(code: str, **environment: str) -> list[str]:
 
 @needs_glibc
 def test_steps_reuse_memory():
-    kept, faults = run(ROUNDS)
-    left_alone, default_faults = run(ROUNDS, MALLOC_PERTURB_='0')
-    assert (kept, left_alone) == ('True', 'False')
-    assert int(faults) < int(default_faults) / 10
+    within, after, kept, faults = run(ROUNDS)
+    assert kept == 'True'
+    # The heap may still grow once.
+    assert max(int(within), int(faults)) < int(after) / 4
 
 
 @needs_glibc
@@ -68,9 +73,11 @@ def test_memory_is_returned():
 
 
 @needs_glibc
-def test_environment_comes_first(monkeypatch):
-    monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.trim_threshold=131072')
-    assert not keep_freed_memory()
+def test_environment_comes_first():
+    within, after, kept, faults = run(ROUNDS, MALLOC_PERTURB_='0')
+    assert kept == 'False'
+    assert min(int(within), int(faults)) > int(after) / 2
+    assert run(ROUNDS, GLIBC_TUNABLES='glibc.malloc.perturb=0')[2] == 'False'
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):

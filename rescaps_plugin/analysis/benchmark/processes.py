@@ -21,7 +21,6 @@ import torch
 
 from rescaps_plugin.analysis.benchmark.candidates import is_compiled, is_deployed, parse_candidate
 from rescaps_plugin.analysis.benchmark.measure import CONSTANT, Bench, Conditions, Quantity
-from rescaps_plugin.compat.allocator import keep_freed_memory, return_freed_memory
 
 
 def _serve(connection: Connection, name: str, conditions: Conditions, compile_threads: int) -> None:
@@ -31,9 +30,6 @@ def _serve(connection: Connection, name: str, conditions: Conditions, compile_th
     # Read when the compiler is first imported.
     os.environ.setdefault('TORCHINDUCTOR_COMPILE_THREADS', str(compile_threads))
     bench = None
-    if conditions.device == 'cpu':
-        # As in training and in tests.
-        keep_freed_memory()
     while True:
         try:
             method, arguments = connection.recv()
@@ -45,11 +41,9 @@ def _serve(connection: Connection, name: str, conditions: Conditions, compile_th
         except Exception as error:  # a candidate may run any code, and not every exception can be pickled
             text = str(error).strip() or type(error).__name__
             answer = None, text.splitlines()[0]
-        # The other candidates' processes need the memory.
         if conditions.device == 'cuda':
+            # The other candidates' processes need the memory.
             torch.cuda.empty_cache()
-        else:
-            return_freed_memory()
         connection.send(answer)
 
 
