@@ -23,7 +23,6 @@ from rescaps_plugin.analysis.benchmark.candidates import EXPORTED, PRECISIONS, i
 from rescaps_plugin.analysis.benchmark.trained import open_exporter
 from rescaps_plugin.analysis.memory import PeakMemory
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.compat.allocator import freed_memory_kept
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.export.formats import FORMATS, RUNTIMES, Export, Run, find_runtime
 from rescaps_plugin.export.quantization import quantize
@@ -323,8 +322,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 def time_step(step: Callable[[], Any], device: str, min_time: float, threads: int | None = None) -> float:
     """Measure the median time of the steps after the first.
 
-    On a GPU it is the time between events that are recorded between steps, without waiting for any but the last. On a
-    CPU freed memory is kept, as in training.
+    On a GPU it is the time between events that are recorded between steps, without waiting for any but the last.
 
     Args:
         step: Function to run.
@@ -337,8 +335,7 @@ def time_step(step: Callable[[], Any], device: str, min_time: float, threads: in
     """
     if device != 'cuda':
         timer = Timer('step()', globals={'step': step}, num_threads=threads or torch.get_num_threads())
-        with freed_memory_kept():
-            return timer.blocked_autorange(min_run_time=min_time).median
+        return timer.blocked_autorange(min_run_time=min_time).median
     # cuDNN chooses its algorithms in the first.
     step()
     (estimate,) = _times_on_gpu(step, 1)
