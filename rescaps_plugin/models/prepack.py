@@ -7,17 +7,26 @@ every call. Packed weights have it already. The operators are those that ``torch
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from rescaps_plugin.layers.fusion import StridedConv2d
 
 
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN packs weights of a type on this processor; bfloat16 needs AVX-512 or newer."""
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
+
+
 class PrepackedConv2d(nn.Module):
     """A convolution whose weights are packed at its first call, for inputs of that size.
 
     Inputs of other sizes give the same results, perhaps in more time. Under autocast it computes in autocast's type, as
-    ``nn.Conv2d`` does. Gradients are not computed, and later changes of the weights are not seen.
+    ``nn.Conv2d`` does; without packed weights where the processor cannot. Gradients are not computed, and later changes
+    of the weights are not seen.
 
     Args:
         conv: The convolution, on a CPU, with a padding of zeros.
@@ -33,8 +42,11 @@ class PrepackedConv2d(nn.Module):
 
     def forward(self, x: Tensor, stride: int | None = None) -> Tensor:
         conv = self.conv
-        geometry = conv.padding, conv.stride if stride is None else (stride, stride), conv.dilation, conv.groups
+        strides = conv.stride if stride is None else (stride, stride)
+        geometry = conv.padding, strides, conv.dilation, conv.groups
         dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else conv.weight.dtype
+        if not _can_pack(dtype):
+            return F.conv2d(x, conv.weight, conv.bias, strides, conv.padding, conv.dilation, conv.groups)
         if self._weight is None or self._weight.dtype != dtype:
             weight = conv.weight.detach().to(dtype).contiguous()
             self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, x.shape)
