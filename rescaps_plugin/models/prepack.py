@@ -46,7 +46,7 @@ class PrepackedConv2d(nn.Module):
         geometry = conv.padding, strides, conv.dilation, conv.groups
         dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else conv.weight.dtype
         if not _can_pack(dtype):
-            return F.conv2d(x, conv.weight, conv.bias, strides, conv.padding, conv.dilation, conv.groups)
+            return F.conv2d(x.to(dtype), conv.weight, conv.bias, strides, conv.padding, conv.dilation, conv.groups)
         if self._weight is None or self._weight.dtype != dtype:
             weight = conv.weight.detach().to(dtype).contiguous()
             self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, x.shape)

@@ -12,9 +12,9 @@ from rescaps_plugin.compat.allocator import keep_freed_memory
 # Each round allocates and frees a tensor of 100 MB. Prints the page faults of ten rounds before and after
 # keep_freed_memory, with its answer, and the resident memory in MB that the rounds leave, kept and returned.
 ROUNDS = """
-import re, resource
-from pathlib import Path
+import resource
 import torch
+from rescaps_plugin.analysis.memory import _resident
 from rescaps_plugin.compat.allocator import keep_freed_memory, return_freed_memory
 
 def count_faults():
@@ -26,7 +26,7 @@ def count_faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 def resident():
-    return int(re.search(r'VmRSS:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024
+    return _resident('VmRSS') // 1_000_000
 
 print(count_faults())
 before = resident()

@@ -22,6 +22,7 @@ from rescaps_plugin.classification.inference import load_images
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.outputs import choose_out_dir
+from rescaps_plugin.compat.allocator import keep_freed_memory
 from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.training.checkpoint_writer import whole_files
 
@@ -35,6 +36,8 @@ def run(args: Namespace) -> None:
     Raises:
         UserError: A model cannot be opened, models test on different images, or a mode cannot run on them.
     """
+    if args.device == 'cpu':
+        keep_freed_memory()
     models = open_models(args)
     out_dir = choose_out_dir(args.out_dir, models[0].cfg.work_dir, 'robustness')
     test_set = models[0].test_set

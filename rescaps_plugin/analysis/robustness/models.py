@@ -11,7 +11,6 @@ from mmpretrain.models import BaseClassifier
 
 from rescaps_plugin.classification.inference import open_classifier
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.compat.allocator import keep_freed_memory
 
 
 class Model(NamedTuple):
@@ -54,8 +53,6 @@ def open_models(args: Namespace) -> list[Model]:
             raise UserError(f'MODEL {" ".join(model)} is given twice.')
     stems = [Path(config).stem for config, _ in args.models]
     models = []
-    if args.device == 'cpu':
-        keep_freed_memory()
     for stem, (config, checkpoint) in zip(stems, args.models, strict=True):
         cfg, classifier = open_classifier(config, checkpoint, args)
         # Attacks differentiate with respect to pixels alone.
