@@ -31,6 +31,7 @@ with user_errors():
         add_config_arguments,
         add_device_argument,
         add_out_dir_argument,
+        fraction,
         positive_int,
     )
     from rescaps_plugin.training.model_arguments import add_models_argument
@@ -53,9 +54,10 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--epsilons',
         nargs='+',
-        type=float,
+        type=fraction,
         default=(0.02, 0.05, 0.1, 0.2),
-        help='largest changes of a pixel in [0, 1], in ascending order (default: 0.02 0.05 0.1 0.2)',
+        help='largest changes of a pixel in [0, 1], in ascending order, such as 0.1 or 8/255 '
+        '(default: 0.02 0.05 0.1 0.2)',
     )
     parser.add_argument(
         '--attack-images', type=positive_int, default=200, help='number of images to attack (default: 200)'
@@ -79,8 +81,8 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     add_out_dir_argument(parser, 'work_dirs/<first config>/robustness')
     add_config_arguments(parser)
     args = parser.parse_args(argv)
-    if min(args.epsilons) <= 0 or max(args.epsilons) > 1 or list(args.epsilons) != sorted(set(args.epsilons)):
-        parser.error(f'--epsilons must be ascending and in (0, 1], not {args.epsilons}')
+    if list(args.epsilons) != sorted(set(args.epsilons)):
+        parser.error(f'--epsilons must be ascending, not {args.epsilons}')
     return args
 
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from rescaps_plugin.cli.errors import UserError
@@ -34,15 +35,18 @@ def fraction(text: str) -> float:
     """Read a fraction.
 
     Args:
-        text: The argument.
+        text: The argument, such as ``0.5`` or ``8/255``.
 
     Returns:
         The number.
 
     Raises:
-        ArgumentTypeError: It is not in (0, 1].
+        ArgumentTypeError: It is not a number, or not in (0, 1].
     """
-    value = float(text)
+    try:
+        value = float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise ArgumentTypeError(f'must be a number or a quotient such as 8/255, not {text}') from error
     if not 0 < value <= 1:
         raise ArgumentTypeError(f'must be above 0 and at most 1, not {text}')
     return value

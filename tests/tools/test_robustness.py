@@ -121,6 +121,20 @@ def test_cross_entropy_objective_and_double_precision(test, models):
     assert margin['attack']['clean']['digits'] == pytest.approx(double['attack']['clean']['digits'], abs=1e-3)
 
 
+def test_published_model_and_quotients(test):
+    results, page = test(
+        'rescaps-tiny_digits', '--modes', 'affine', 'attack', '--attack-images', 8, '--steps', 2, '--queries', 2,
+        '--epsilons', '8/255', 0.1, '--max-images', 20, '--draws', 1,
+    )  # fmt: skip
+    assert results['attack']['epsilons'] == [8 / 255, 0.1]
+    assert '| rescaps-tiny_digits | PGD |' in page
+    assert '| model | attack | clean | eps 0.03137 | eps 0.1 |' in page
+    assert (
+        'Ranges: rotation -20 to 20 degrees, shear -0.2 to 0.2, scale 0.8 to 1.2 in each direction, translation up to '
+        '0.1 of the image.'
+    ) in page
+
+
 NORB = """
 _base_ = {base!r}
 model = dict(backbone=dict(capsule_types=(2, 2, 2, 2)), head=dict(in_channels=34))
@@ -172,7 +186,8 @@ def test_mistakes(test, models, norb, capsys, monkeypatch):
     assert 'norb tests on other images than digits' in message(*first, *norb)
     assert message(*first, *first) == f'error: MODEL {" ".join(map(str, first))} is given twice.'
     assert 'images in bytes, and the test pipeline of norb returns torch.float32' in message(*norb, '--modes', 'attack')
-    assert '--epsilons must be ascending and in (0, 1], not [0.2, 0.1]' in message(*first, '--epsilons', 0.2, 0.1)
+    assert '--epsilons must be ascending, not [0.2, 0.1]' in message(*first, '--epsilons', 0.2, 0.1)
+    assert 'argument --epsilons: must be above 0 and at most 1, not 8' in message(*first, '--epsilons', 8)
     assert 'checkpoint nowhere.pth does not exist' in message(config, 'nowhere.pth')
     assert 'is not one of this model' in message(config, second[1])
     hidden = {'art': None}

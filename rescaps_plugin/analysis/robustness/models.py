@@ -11,6 +11,7 @@ from mmpretrain.models import BaseClassifier
 
 from rescaps_plugin.classification.inference import open_classifier
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.models.published import SCHEME
 
 
 class Model(NamedTuple):
@@ -43,7 +44,8 @@ def open_models(args: Namespace) -> list[Model]:
         args: Arguments of ``tools/robustness.py``.
 
     Returns:
-        The models, named by their configs, or by their checkpoints where configs have the same name.
+        The models. A published one keeps its name; others are named by their configs, or by their checkpoints where
+        configs have the same name.
 
     Raises:
         UserError: A model is given twice or cannot be opened, or the models test on different images.
@@ -51,14 +53,17 @@ def open_models(args: Namespace) -> list[Model]:
     for number, model in enumerate(args.models):
         if model in args.models[:number]:
             raise UserError(f'MODEL {" ".join(model)} is given twice.')
-    stems = [Path(config).stem for config, _ in args.models]
+    short = [
+        checkpoint.removeprefix(SCHEME) if checkpoint.startswith(SCHEME) else Path(config).stem
+        for config, checkpoint in args.models
+    ]
     models = []
-    for stem, (config, checkpoint) in zip(stems, args.models, strict=True):
+    for name, (config, checkpoint) in zip(short, args.models, strict=True):
         cfg, classifier = open_classifier(config, checkpoint, args)
         # Attacks differentiate with respect to pixels alone.
         classifier.requires_grad_(False)
-        name = stem if stems.count(stem) == 1 else checkpoint
-        models.append(Model(name, cfg, checkpoint, classifier, build_dataset(cfg.test_dataloader.dataset)))
+        unique = name if short.count(name) == 1 else checkpoint
+        models.append(Model(unique, cfg, checkpoint, classifier, build_dataset(cfg.test_dataloader.dataset)))
     first, *others = models
     for other in others:
         for index in (0, -1):

@@ -24,7 +24,7 @@ def write_page(report: dict[str, Any], path: Path) -> None:
         found = results['affine']
         rows = [[name, found['accuracy'][name]['familiar'], found['accuracy'][name]['transformed']] for name in names]
         # affNIST was transformed when it was made.
-        ranges = f' Ranges: {found["ranges"]}.' if found['ranges'] else ''
+        ranges = f' Ranges: {_describe_ranges(found["ranges"])}.' if found['ranges'] else ''
         lines += ['## Affine transforms', '', f'Accuracy in per cent.{ranges}']
         lines += _table(['model', found['familiar'], found['transformed']], rows)
     if 'viewpoint' in results:
@@ -53,9 +53,18 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return ['', *(f'| {" | ".join(row)} |' for row in [head, ['---'] * len(head), *cells]), '']
 
 
+def _describe_ranges(ranges: dict[str, Any]) -> str:
+    """Return the ranges of :func:`~rescaps_plugin.analysis.robustness.transforms.measure_affine` in words."""
+    rotation, shear, scale = ('{:g} to {:g}'.format(*ranges[key]) for key in ('rotation', 'shear', 'scale'))
+    return (
+        f'rotation {rotation} degrees, shear {shear}, scale {scale} in each direction, '
+        f'translation up to {ranges["translation"]:g} of the image'
+    )
+
+
 def _describe_attacks(found: dict[str, Any], names: Sequence[str]) -> list[str]:
     """Return the lines on attacks: accuracy by attack and epsilon, transfer between models, checks."""
-    epsilons = [f'eps {eps:g}' for eps in found['epsilons']]
+    epsilons = [f'eps {eps:.4g}' for eps in found['epsilons']]
     settings = ', '.join(f'{key} {value}' for key, value in found['settings'].items())
     lines = ['## Attacks', '', f'Accuracy in per cent on {found["images"]} images, pixels in [0, 1]; {settings}.']
     rows = [
