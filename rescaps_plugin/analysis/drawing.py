@@ -46,7 +46,11 @@ def draw_curves(
             axis.set_ylim(-2, 102)
         style_axis(axis, title, xlabel, ylabel)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc='outside lower center', ncols=min(len(labels), 5), fontsize=8, frameon=False)
+    for ncols in range(min(len(labels), 5), 0, -1):
+        legend = figure.legend(handles, labels, loc='outside lower center', ncols=ncols, fontsize=8, frameon=False)
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
     figure.savefig(path, dpi=110)
 
 
