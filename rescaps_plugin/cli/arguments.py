@@ -45,7 +45,7 @@ def fraction(text: str) -> float:
     """
     try:
         value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError) as error:
+    except (ValueError, ArithmeticError) as error:
         raise ArgumentTypeError(f'must be a number or a quotient such as 8/255, not {text}') from error
     if not 0 < value <= 1:
         raise ArgumentTypeError(f'must be above 0 and at most 1, not {text}')

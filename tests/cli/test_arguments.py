@@ -12,11 +12,11 @@ def test_fraction(capsys):
     parser = ArgumentParser()
     parser.add_argument('value', type=fraction)
     assert [parser.parse_args([text]).value for text in ('1', '0.05', '5e-2', '8/255')] == [1, 0.05, 0.05, 8 / 255]
-    for text in ('0', '1.5', '256/255'):
+    for text in ('0', '1e-400', '1.5', '256/255'):
         with pytest.raises(SystemExit):
             parser.parse_args([text])
         assert f'argument value: must be above 0 and at most 1, not {text}' in capsys.readouterr().err
-    for text in ('1/0', 'nan', 'half'):
+    for text in ('1/0', 'nan', 'half', '1e400'):
         with pytest.raises(SystemExit):
             parser.parse_args([text])
         assert f'must be a number or a quotient such as 8/255, not {text}' in capsys.readouterr().err
