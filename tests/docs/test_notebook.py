@@ -56,6 +56,7 @@ def test_notebook_is_stored_without_outputs(notebook):
 @pytest.mark.slow
 def test_notebook_runs_offline(notebook, repository, tmp_path, monkeypatch):
     monkeypatch.setenv('PYTHONPATH', str(repository))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
     notebook.cells = [nbformat.v4.new_code_cell(FIRST), *notebook.cells, nbformat.v4.new_code_cell(LAST)]
     nbclient.NotebookClient(notebook, timeout=600, resources=dict(metadata=dict(path=str(tmp_path)))).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == 'code' for output in cell.outputs]

@@ -43,11 +43,11 @@ def test_forward_and_default_cfg(name):
 
 @every_model
 def test_backward_reaches_every_parameter(name):
-    model = timm.create_model(name, num_classes=42)
+    model = timm.create_model(name, num_classes=11)
     model.train()
     output = model(images(name, batch=2))
     output.mean().backward()
-    assert output.shape[-1] == 42 and not output.isnan().any()
+    assert output.shape[-1] == 11 and not output.isnan().any()
     for parameter_name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.any(), f'no gradient for {parameter_name}'
 

@@ -1,6 +1,8 @@
 """The models of ``tools/robustness.py``."""
 
+import os
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +39,37 @@ class Model(NamedTuple):
         return self.cfg.test_dataloader.dataset
 
 
+def model_names(models: Sequence[Sequence[str]]) -> list[str]:
+    """Name models for tables and curves.
+
+    Args:
+        models: The config and the checkpoint of each; no two are the same.
+
+    Returns:
+        A name of each, all different. A published model keeps its own; others are named by their configs, and where
+        configs have the same name, by their checkpoints without the leading folders that these share.
+
+    Example:
+        >>> model_names([('rescaps/digits.py', 'epoch_9.pth')])
+        ['digits']
+        >>> model_names([('digits.py', 'runs/digits/epoch_1.pth'), ('digits.py', 'runs/digits/epoch_9.pth')])
+        ['epoch_1.pth', 'epoch_9.pth']
+    """
+    names = [
+        checkpoint.removeprefix(SCHEME) if checkpoint.startswith(SCHEME) else Path(config).stem
+        for config, checkpoint in models
+    ]
+    for name in {name for name in names if names.count(name) > 1}:
+        same = [index for index, other in enumerate(names) if other == name]
+        paths = [models[index][1] for index in same]
+        if len(set(paths)) < len(paths):  # a checkpoint with two configs
+            paths = [' '.join(models[index]) for index in same]
+        shared = os.path.commonprefix(paths).rfind('/') + 1
+        for index, path in zip(same, paths, strict=True):
+            names[index] = path[shared:]
+    return names
+
+
 def open_models(args: Namespace) -> list[Model]:
     """Open the models that the command line names.
 
@@ -44,8 +77,7 @@ def open_models(args: Namespace) -> list[Model]:
         args: Arguments of ``tools/robustness.py``.
 
     Returns:
-        The models. A published one keeps its name; others are named by their configs, or by their checkpoints where
-        configs have the same name.
+        The models, named by :func:`model_names`.
 
     Raises:
         UserError: A model is given twice or cannot be opened, or the models test on different images.
@@ -53,17 +85,12 @@ def open_models(args: Namespace) -> list[Model]:
     for number, model in enumerate(args.models):
         if model in args.models[:number]:
             raise UserError(f'MODEL {" ".join(model)} is given twice.')
-    short = [
-        checkpoint.removeprefix(SCHEME) if checkpoint.startswith(SCHEME) else Path(config).stem
-        for config, checkpoint in args.models
-    ]
     models = []
-    for name, (config, checkpoint) in zip(short, args.models, strict=True):
+    for name, (config, checkpoint) in zip(model_names(args.models), args.models, strict=True):
         cfg, classifier = open_classifier(config, checkpoint, args)
         # Attacks differentiate with respect to pixels alone.
         classifier.requires_grad_(False)
-        unique = name if short.count(name) == 1 else checkpoint
-        models.append(Model(unique, cfg, checkpoint, classifier, build_dataset(cfg.test_dataloader.dataset)))
+        models.append(Model(name, cfg, checkpoint, classifier, build_dataset(cfg.test_dataloader.dataset)))
     first, *others = models
     for other in others:
         for index in (0, -1):

@@ -1,0 +1,28 @@
+"""Names of the models in tables and curves."""
+
+import pytest
+
+pytest.importorskip('mmpretrain')
+
+from rescaps_plugin.analysis.robustness.models import model_names  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ('models', 'names'),
+    [
+        ([('configs/a.py', '1.pth'), ('configs/b.py', '1.pth')], ['a', 'b']),
+        ([('a.py', 'rescaps://rescaps-small_mnist'), ('a.py', '1.pth')], ['rescaps-small_mnist', 'a']),
+        (
+            [('a.py', 'runs/epoch_1.pth'), ('b.py', '1.pth'), ('a.py', 'runs/epoch_10.pth')],
+            ['epoch_1.pth', 'b', 'epoch_10.pth'],
+        ),
+        ([(f'r/{x}/config.py', f'r/{x}/epoch_9.pth') for x in ('s0', 's1')], ['s0/epoch_9.pth', 's1/epoch_9.pth']),
+        ([('a.py', '/runs/1.pth'), ('a.py', 'runs/1.pth')], ['/runs/1.pth', 'runs/1.pth']),
+        (
+            [('x/a.py', '1.pth'), ('y/a.py', '1.pth'), ('y/a.py', '2.pth')],
+            ['x/a.py 1.pth', 'y/a.py 1.pth', 'y/a.py 2.pth'],
+        ),
+    ],
+)
+def test_model_names(models, names):
+    assert model_names(models) == names
