@@ -20,7 +20,7 @@ from rescaps_plugin.cli.reporting import user_errors
 with user_errors():
     from rescaps_plugin.analysis.analyse_depth_command import run
     from rescaps_plugin.analysis.depth import METHODS
-    from rescaps_plugin.cli.arguments import positive_int, typed_command
+    from rescaps_plugin.cli.arguments import positive_int, seed, typed_command
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -45,7 +45,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--indices', type=positive_int, metavar='N', help='use only the first N training samples; default: all'
     )
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=seed, default=0)
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/depth'), help='output folder; default: %(default)s'
     )

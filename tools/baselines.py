@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from rescaps_plugin.cli.arguments import add_config_options
+    from rescaps_plugin.cli.arguments import add_config_options, seed
     from rescaps_plugin.training.trained_model import call_by_scope
 
 BASELINES = {
@@ -32,7 +32,7 @@ BASELINES = {
 def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config, or package::path')
-    parser.add_argument('--seed', type=int, default=0, help='random seed (default: 0)')
+    parser.add_argument('--seed', type=seed, default=0, help='random seed (default: 0)')
     add_config_options(parser)
     parser.set_defaults(checkpoint=None, trust_checkpoint=False)
     return parser.parse_args(argv)

@@ -16,6 +16,7 @@ from rescaps_plugin.cli.reporting import user_errors
 with user_errors():
     from rescaps_plugin.classification.datasets.affnist import PER_DIGIT
     from rescaps_plugin.classification.prepare_affnist_command import run
+    from rescaps_plugin.cli.arguments import seed
 
 
 def parse_args(argv: Sequence[str] | None) -> Namespace:
@@ -30,7 +31,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         metavar='N',
         help=f'transforms of each digit, 1 to {PER_DIGIT}; fewer make testing on a CPU faster',
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the transforms')
+    parser.add_argument('--seed', type=seed, default=0, help='seed of the transforms')
     return parser.parse_args(argv)
 
 

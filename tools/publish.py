@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
+    from rescaps_plugin.cli.arguments import seed
     from rescaps_plugin.zoo.publishing import DTYPES, run
 
 
@@ -45,7 +46,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--train', required=True, help='what of it the model was trained on')
     parser.add_argument('--test', required=True, help='what of it the model is tested on')
     parser.add_argument('--command', required=True, help='command of the training')
-    parser.add_argument('--seed', type=int, required=True, help='seed of the training')
+    parser.add_argument('--seed', type=seed, required=True, help='seed of the training')
     parser.add_argument('--commit', help='commit that the training was run at (default: the present one)')
     parser.add_argument('--time', required=True, help='duration of the training')
     parser.add_argument('--machine', required=True, help='hardware of the training')

@@ -31,8 +31,10 @@ with user_errors():
         add_config_arguments,
         add_device_argument,
         add_out_dir_argument,
+        finite,
         fraction,
         positive_int,
+        seed,
     )
     from rescaps_plugin.training.model_arguments import add_models_argument
 
@@ -46,11 +48,11 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--angles',
         nargs='+',
-        type=float,
+        type=finite,
         default=tuple(range(-90, 91, 15)),
         help='rotation angles in degrees, counter-clockwise (default: -90 to 90, 15 apart)',
     )
-    parser.add_argument('--fill', type=float, default=0.0, help='value outside a transformed image (default: 0)')
+    parser.add_argument('--fill', type=finite, default=0.0, help='value outside a transformed image (default: 0)')
     parser.add_argument(
         '--epsilons',
         nargs='+',
@@ -76,7 +78,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         '--double', action='store_true', help='attack in float64, for models on which the check finds zero gradients'
     )
     parser.add_argument('--batch-size', type=positive_int, default=128, help='images per batch (default: 128)')
-    parser.add_argument('--seed', type=int, default=0, help='random seed of transforms and attacks (default: 0)')
+    parser.add_argument('--seed', type=seed, default=0, help='random seed of transforms and attacks (default: 0)')
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<first config>/robustness')
     add_config_arguments(parser)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rescaps_plugin.cli.reporting import user_errors
 
 with user_errors():
-    from rescaps_plugin.cli.arguments import add_precision_arguments, add_run_arguments, check_launcher
+    from rescaps_plugin.cli.arguments import add_precision_arguments, add_run_arguments, check_launcher, seed
     from rescaps_plugin.training.train_command import run
 
 
@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         action='store_true',
         help="scale the learning rate by the batch size over all processes, relative to the config's auto_scale_lr",
     )
-    parser.add_argument('--seed', type=int, help="random seed; default: the config's, or a random one")
+    parser.add_argument('--seed', type=seed, help="random seed; default: the config's, or a random one")
     parser.add_argument('--deterministic', action='store_true', help='use deterministic algorithms only')
     add_run_arguments(parser)
     args = parser.parse_args(argv)

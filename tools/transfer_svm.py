@@ -26,6 +26,7 @@ with user_errors():
         add_out_dir_argument,
         fraction,
         positive_int,
+        seed,
     )
     from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
 
@@ -48,7 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
         metavar='F',
         help='fractions of the training labels to use, at least one cloud per class (default: 1)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='random seed of label subsets and folds (default: 0)')
+    parser.add_argument('--seed', type=seed, default=0, help='random seed of label subsets and folds (default: 0)')
     parser.add_argument('--batch-size', type=positive_int, default=32, help='clouds per batch (default: 32)')
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<config>/transfer')

@@ -26,6 +26,7 @@ with user_errors():
         add_config_arguments,
         add_device_argument,
         add_out_dir_argument,
+        finite,
         positive_int,
     )
     from rescaps_plugin.training.model_arguments import add_model_arguments, parse_model_arguments
@@ -45,7 +46,7 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         '--curve-images', type=positive_int, default=128, help='number of images to measure on (default: 128)'
     )
-    parser.add_argument('--fill', type=float, default=0.0, help='value outside a transformed image (default: 0)')
+    parser.add_argument('--fill', type=finite, default=0.0, help='value outside a transformed image (default: 0)')
     add_device_argument(parser)
     add_out_dir_argument(parser, 'work_dirs/<config>/capsules')
     add_config_arguments(parser)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from mmengine.fileio import dump
 from mmengine.structures import BaseDataElement
-from mmpretrain.datasets import build_dataset
 from mmpretrain.models import BaseClassifier
 from torch import Tensor
 
@@ -28,7 +27,7 @@ from rescaps_plugin.analysis.capsule_views import (
 )
 from rescaps_plugin.analysis.drawing import draw_equivariance, draw_maps, draw_matrices
 from rescaps_plugin.classification.image_inputs import ImageFiles, ImageReader, reads_bgr
-from rescaps_plugin.classification.inference import load_images, open_classifier
+from rescaps_plugin.classification.inference import build_test_set, load_images, open_classifier
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.outputs import choose_out_dir
 from rescaps_plugin.data.folders import find_files
@@ -56,7 +55,10 @@ def run(args: Namespace) -> None:
     paths = find_files(args.inputs, 'images', IMAGE_SUFFIXES, standard_input=STANDARD_INPUT)
     cfg, classifier = open_classifier(args.config, args.checkpoint, args)
     out_dir = choose_out_dir(args.out_dir, cfg.work_dir, 'capsules')
-    samples = ImageFiles(paths, ImageReader(cfg, classifier)) if paths else build_dataset(cfg.test_dataloader.dataset)
+    if paths:
+        samples = ImageFiles(paths, ImageReader(cfg, classifier))
+    else:
+        samples = build_test_set(cfg, classifier._dataset_meta.get('classes'))
     batch = load_images(samples, evenly_spaced(len(samples), args.images))
     maps = activation_maps(record_capsules(classifier, batch['inputs']))
     if not maps:

@@ -28,7 +28,7 @@ class ResCaps(ResCapsTrunk, BaseModule):
         capsule_types: Capsule types of each block. Defaults to (32, 32, 16, 16).
         num_layers: ResP layers in a block. Defaults to 2.
         pose_size: Side of the pose matrices. Defaults to 4.
-        kernel_size: Window of the ResP layers. Defaults to 3.
+        kernel_size: Window of the ResP layers, odd. Defaults to 3.
         stem: ``'conv5'`` (the paper) or ``'conv7_pool'``, which divides height and width by 4. Defaults to ``'conv5'``.
         stem_channels: Channels of the stem. Defaults to 32.
         routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`. Defaults to

@@ -16,6 +16,7 @@ from rich.progress import track
 
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
+from rescaps_plugin.training.run_checks import compare_classes
 from rescaps_plugin.training.splits import build_dataset, score
 
 # Largest number of values of a data set, which is held in memory: 4 GiB in float32.
@@ -37,7 +38,8 @@ def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[st
         Name and metrics of each.
 
     Raises:
-        UserError: scikit-learn is not installed, images differ in size or are too many, or there is only one class.
+        UserError: scikit-learn is not installed, images differ in size or are too many, there is only one class, or
+            the classes of the test set are numbered otherwise.
     """
     import_extra('sklearn', 'classification')
     from sklearn.dummy import DummyClassifier
@@ -45,9 +47,9 @@ def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[st
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    test = build_dataset(cfg, 'test')
-    targets = read_pixels(test)
-    plain = read_pixels(build_dataset(cfg, 'train'))
+    train, test = build_dataset(cfg, 'train'), build_dataset(cfg, 'test')
+    compare_classes(train.metainfo.get('classes'), test.metainfo.get('classes'), 'test_dataloader.dataset')
+    plain, targets = read_pixels(train), read_pixels(test)
     if len(np.unique(plain[1])) < 2:
         raise UserError(f'config {cfg.filename}: a classifier needs two classes or more, all images are of one.')
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))

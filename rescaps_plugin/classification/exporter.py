@@ -9,6 +9,7 @@ from mmengine.structures import BaseDataElement
 from mmpretrain.models import BaseClassifier
 from torch import Tensor, nn
 
+from rescaps_plugin.classification.datasets.array_files import DataError
 from rescaps_plugin.classification.image_inputs import reads_bgr
 from rescaps_plugin.classification.inference import (
     find_channels,
@@ -64,7 +65,10 @@ class ClassifierExporter(Exporter):
     def find_input_shape(self) -> tuple[int, ...]:
         """Return ``(channels, height, width)``, with the size of ``--input-size``, or of the test set's first image."""
         if not self.args.input_size:
-            return super().find_input_shape()
+            try:
+                return super().find_input_shape()
+            except (OSError, DataError) as error:
+                raise UserError(f'{error} Or set --input-size H W: then no test image is needed.') from error
         channels = find_channels(self.model)
         if channels is None:
             raise UserError('--input-size: the model has no convolution that tells its channels; leave it out.')

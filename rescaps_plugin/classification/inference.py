@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from argparse import Namespace
 from collections.abc import Sequence
 from copy import deepcopy
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
+from mmengine.logging import print_log
 from mmpretrain import get_model
-from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets import BaseDataset, build_dataset
 from mmpretrain.datasets.transforms.utils import get_transform_idx
 from mmpretrain.models import BaseClassifier
 from mmpretrain.models.utils import ClsDataPreprocessor
@@ -22,6 +24,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.export.exported import ExportedModel
 from rescaps_plugin.export.formats import is_exported
 from rescaps_plugin.training.checkpoint_loader import load_weights
+from rescaps_plugin.training.run_checks import compare_classes
 from rescaps_plugin.training.trained_model import open_trained
 
 
@@ -85,6 +88,26 @@ def open_classifier(config: str, checkpoint: str, args: Namespace) -> tuple[Conf
     cfg, model = open_trained(config, checkpoint, args, load_classifier)
     require(cfg, 'test_dataloader')
     return cfg, model
+
+
+def build_test_set(cfg: Config, classes: Sequence[str] | None) -> BaseDataset:
+    """Build the test set of a config, and compare its classes with those of a model.
+
+    Args:
+        cfg: The config.
+        classes: Names of the model's classes; None if it has no names.
+
+    Returns:
+        The data set.
+
+    Raises:
+        UserError: A class has another number in the set than in the model.
+    """
+    dataset = build_dataset(cfg.test_dataloader.dataset)
+    warning = compare_classes(classes, dataset.metainfo.get('classes'), 'test_dataloader.dataset')
+    if warning:
+        print_log(warning, 'current', logging.WARNING)
+    return dataset
 
 
 def insert_transforms(dataset: dict, transforms: Sequence[dict]) -> dict:

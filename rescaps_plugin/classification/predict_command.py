@@ -11,10 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.structures import BaseDataElement
-from mmpretrain.datasets import build_dataset
 from rich.progress import track
 
 from rescaps_plugin.classification.image_inputs import ImageFiles, reads_bgr
+from rescaps_plugin.classification.inference import build_test_set
 from rescaps_plugin.classification.predictor import ClassPrediction, ClassPredictor
 from rescaps_plugin.cli.arguments import check_predict_options
 from rescaps_plugin.cli.errors import UserError
@@ -50,7 +50,7 @@ def run(cfg: Config, args: Namespace) -> None:
         paths = find_files(args.inputs, 'images', IMAGE_SUFFIXES, standard_input=STANDARD_INPUT)
         samples = ImageFiles(paths, predictor.reader)
     else:
-        samples = build_dataset(cfg.test_dataloader.dataset)
+        samples = build_test_set(cfg, predictor.classes)
     indices = evenly_spaced(len(samples), args.max_images)
 
     batch_size = predictor.batch_size

@@ -1,5 +1,6 @@
 """Command-line arguments shared by the tools."""
 
+import math
 import os
 import shlex
 import sys
@@ -28,6 +29,42 @@ def positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ArgumentTypeError(f'must be at least 1, not {value}')
+    return value
+
+
+def seed(text: str) -> int:
+    """Parse a random seed.
+
+    Args:
+        text: Value on the command line.
+
+    Returns:
+        The number.
+
+    Raises:
+        ArgumentTypeError: It is not in the range of NumPy's seeds, 0 to 2**32 - 1.
+    """
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise ArgumentTypeError(f'must be from 0 to 2**32 - 1, not {value}')
+    return value
+
+
+def finite(text: str) -> float:
+    """Parse a finite number.
+
+    Args:
+        text: Value on the command line.
+
+    Returns:
+        The number.
+
+    Raises:
+        ArgumentTypeError: It is infinite or NaN.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ArgumentTypeError(f'must be finite, not {value}')
     return value
 
 

@@ -72,8 +72,8 @@ def to_pixels(image: Image.Image | np.ndarray | Tensor, source: str, oriented: b
         uint8 grey ``[height, width]``, RGB ``[height, width, 3]`` or RGBA ``[height, width, 4]``.
 
     Raises:
-        ImageError: The image is of another type, dtype or shape, is empty, has values outside its range, or cannot be
-            decoded.
+        ImageError: The image is of another type, dtype or shape, is empty, has values outside its range, is of Pillow's
+            mode ``'I'`` with levels that may be of 8 bits, or cannot be decoded.
     """
     if isinstance(image, Image.Image):
         pixels = _from_pillow(image, source, oriented)
@@ -129,6 +129,11 @@ def _from_pillow(image: Image.Image, source: str, oriented: bool) -> np.ndarray:
             raise ImageError(
                 f'{source}: a PIL.Image of mode {image.mode} must have levels from 0 to 65535, got {pixels.min()} to '
                 f'{pixels.max()}'
+            )
+        if image.mode == 'I' and 0 < pixels.max() <= 255:
+            raise ImageError(
+                f'{source}: a PIL.Image of mode I has levels of 16 bits, and this has none above {pixels.max()}: pass '
+                'mode L for levels of 8 bits, or mode I;16'
             )
         return (pixels >> 8).astype(np.uint8)
     if image.has_transparency_data:

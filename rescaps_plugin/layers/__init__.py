@@ -1,4 +1,4 @@
-"""Capsule arithmetic in plain PyTorch: no other dependency."""
+"""Capsule arithmetic in plain PyTorch. The modules here import no other library."""
 
 from rescaps_plugin.layers.capsule_map import split_capsules
 from rescaps_plugin.layers.dynamic import DynamicRouting, PrimaryVectorCaps

@@ -70,7 +70,7 @@ def _nearest(points: Tensor, others: Tensor) -> Tensor:
     if knn_points is not None:
         return knn_points(points, others).idx[:, :, 0]
     pairs = CPU_PAIRS if points.device.type == 'cpu' else GPU_PAIRS
-    rows = max(1, pairs // (others.shape[0] * others.shape[1]))
+    rows = max(1, pairs // max(1, others.shape[0] * others.shape[1]))
     coordinates = others.unbind(dim=2)
     index = []
     for chunk in points.split(rows, dim=1):

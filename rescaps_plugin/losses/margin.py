@@ -39,7 +39,10 @@ def margin_loss(
     check_activations('MarginLoss', activation)
     activation = activation.to(torch.promote_types(activation.dtype, torch.float32))
     # Not one_hot, which reads the largest label from the device to check it.
-    present = torch.zeros_like(activation).scatter(1, target[:, None], 1.0) if target.dim() == 1 else target
+    if target.dim() == 1:
+        present = torch.zeros_like(activation).scatter(1, target[:, None], 1.0)
+    else:
+        present = target.to(torch.promote_types(target.dtype, activation.dtype))
     missed = torch.relu(upper - activation).square()
     false = torch.relu(activation - lower).square()
     return (present * missed + absent_weight * (1 - present) * false).sum(dim=1)

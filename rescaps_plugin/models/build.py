@@ -1,5 +1,6 @@
 """Build the networks of timm, with or without published weights."""
 
+from functools import partial
 from typing import Any
 
 from timm.models import build_model_with_cfg, resolve_pretrained_cfg
@@ -33,4 +34,5 @@ def build_network(model_class: type, variant: str, pretrained: bool, **kwargs: A
                 f'there are no weights of {variant}'
                 + (f' without a tag; there are of {names}.' if names else '; timm.list_pretrained lists what has some.')
             )
-    return build_model_with_cfg(model_class, variant, pretrained, pretrained_filter_fn=checkpoint_filter_fn, **kwargs)
+    filter_fn = partial(checkpoint_filter_fn, features_only=kwargs.get('features_only', False))
+    return build_model_with_cfg(model_class, variant, pretrained, pretrained_filter_fn=filter_fn, **kwargs)

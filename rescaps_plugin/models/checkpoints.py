@@ -1,7 +1,7 @@
 """Load checkpoints into timm models: parameter names of other trainers, and heads for other numbers of classes."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -42,7 +42,9 @@ class ReadsCheckpoints(nn.Module):
         return super().load_state_dict(convert_state_dict(state_dict, self), strict, assign)
 
 
-def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def checkpoint_filter_fn(
+    state_dict: Mapping[str, Tensor], model: nn.Module, features_only: bool = False
+) -> dict[str, Tensor]:
     """Prepare a checkpoint for timm's ``load_pretrained``, which drops only a classifier's ``weight`` and ``bias``.
 
     A head that fits is kept whole, and ``model.pretrained_cfg['num_classes']`` is set to its number of classes. If the
@@ -51,10 +53,11 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     Args:
         state_dict: State dict of the file; names as in :func:`convert_state_dict`.
         model: The model that timm built, with its ``pretrained_cfg``.
+        features_only: Whether timm will discard the model's head. Defaults to False.
 
     Raises:
-        ValueError: If weights before the head are missing, or keys of the release are unknown or missing; it names
-            them.
+        ValueError: If weights before the head are missing, the head is for images of another size, or keys of the
+            release are unknown or missing; it names them.
     """
     cfg, num_classes = model.pretrained_cfg, model.num_classes
     assert isinstance(cfg, dict) and isinstance(num_classes, int)
@@ -65,15 +68,30 @@ def checkpoint_filter_fn(state_dict: Mapping[str, Tensor], model: nn.Module) -> 
     missing = [name for name in own if name not in state_dict and not name.startswith(parts)]
     if missing:
         deployed = any(getattr(module, 'deployed', False) for module in model.modules())
-        hint = '. Build it without deploy=True, then call timm.utils.reparameterize_model' if deployed else ''
-        raise ValueError(f'the checkpoint is not one of {type(model).__name__} as built here: it lacks {missing}{hint}')
+        hint = 'build it without deploy=True, then call timm.utils.reparameterize_model; ' if deployed else ''
+        raise ValueError(f'the checkpoint is not one of {type(model).__name__} as built here: {hint}it lacks {missing}')
 
-    def head(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(value.shape) for name, value in state.items() if name.startswith(parts)}
+    positions: dict[str, tuple[int, ...]] = getattr(getattr(model, 'head', None), 'position_dims', dict)()
+    free = {f'head.{name}': dims for name, dims in positions.items()}
+
+    def head(state: Mapping[str, Tensor], free: Mapping[str, Sequence[int]] | None = None) -> dict[str, list[int]]:
+        shapes = {name: [*value.shape] for name, value in state.items() if name.startswith(parts)}
+        for name, dims in (free or {}).items():
+            shapes[name] = [size for dim, size in enumerate(shapes.get(name, [])) if dim not in dims]
+        return shapes
 
     # timm's train.py requests a new head by a negative number of classes.
     if head(state_dict) == head(own) and cfg['num_classes'] >= 0:
         cfg['num_classes'] = num_classes
+    elif features_only:
+        return {name: value for name, value in state_dict.items() if not name.startswith(parts)}
+    elif free and head(state_dict, free) == head(own, free) and cfg['num_classes'] >= 0:
+        name = next(iter(free))
+        raise ValueError(
+            f'the head of the checkpoint is for images of another size than this {type(model).__name__}: {name} is '
+            f'{list(state_dict[name].shape)} there and {list(own[name].shape)} here. Build the network with the '
+            'img_size of its training, then call model.set_input_size'
+        )
     # If the number of classes is the expected one, load_state_dict names the entries that do not fit.
     elif num_classes != cfg['num_classes']:
         if num_classes > 0:

@@ -85,7 +85,7 @@ class ResCapsTrunk(CapsuleNetwork):
         capsule_types: Capsule types of each block. Defaults to (32, 32, 16, 16).
         num_layers: ResP layers in a block. Defaults to 2.
         pose_size: Side of the pose matrices. Defaults to 4.
-        kernel_size: Window of the ResP layers. Defaults to 3.
+        kernel_size: Window of the ResP layers, odd. Defaults to 3.
         stem: ``'conv5'`` (the paper) or ``'conv7_pool'``, which divides height and width by 4. Defaults to ``'conv5'``.
         stem_channels: Channels of the stem. Defaults to 32.
         routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`.
@@ -115,6 +115,8 @@ class ResCapsTrunk(CapsuleNetwork):
         self.in_chans = in_chans
         if not capsule_types or isinstance(capsule_types, str):
             raise ValueError(f'capsule_types must name the capsule types of at least one block, got {capsule_types!r}')
+        if kernel_size % 2 == 0:
+            raise ValueError(f'kernel_size must be odd, got {kernel_size}')
         strides = (2,) * len(capsule_types) if strides is None else strides
         if len(strides) != len(capsule_types):
             raise ValueError(f'strides must be one for each of {len(capsule_types)} blocks, got {strides!r}')
@@ -249,6 +251,11 @@ class CapsuleClassifier(nn.Module):
         return fuse_layers(self)
 
     @torch.jit.ignore
+    def position_dims(self) -> dict[str, tuple[int, ...]]:
+        """Return the dimensions of weights that are positions of the feature map, by the name of the weight."""
+        return {} if self.feature_size is None or self.num_classes == 0 else {'primary.pose.weight': (2, 3)}
+
+    @torch.jit.ignore
     def load_resized(self, head: 'CapsuleClassifier') -> None:
         """Copy the weights of a head for feature maps of another size; weights per position are resampled."""
         state = head.state_dict()
@@ -291,7 +298,7 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
         capsule_types: Capsule types of each block. Defaults to (32, 32, 16, 16).
         num_layers: ResP layers in a block. Defaults to 2.
         pose_size: Side of the pose matrices. Defaults to 4.
-        kernel_size: Window of the ResP layers. Defaults to 3.
+        kernel_size: Window of the ResP layers, odd. Defaults to 3.
         stem: ``'conv5'`` (the paper) or ``'conv7_pool'``, which divides height and width by 4. Defaults to ``'conv5'``.
         stem_channels: Channels of the stem. Defaults to 32.
         routing: ``'window'`` or ``'pointwise'``, see :class:`~rescaps_plugin.layers.ResidualPoseRouting`. Defaults to

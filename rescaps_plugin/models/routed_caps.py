@@ -232,11 +232,16 @@ class RoutedClassifier(nn.Module):
         return poses.unflatten(1, (self.num_classes, *self.pose_shape)), activations
 
     @torch.jit.ignore
+    def position_dims(self) -> dict[str, tuple[int, ...]]:
+        """Return the dimensions of weights that are positions of the map, by the name of the weight."""
+        # Those of EM are shared by the positions.
+        return {} if self.routing_name == 'em' or self.num_classes == 0 else {'routing.weight': (0,)}
+
+    @torch.jit.ignore
     def load_resized(self, head: 'RoutedClassifier') -> None:
         """Copy the weights of a head for capsule maps of another size; weights per position are resampled."""
         state = head.state_dict()
-        # Those of EM are shared by the positions.
-        if self.routing_name != 'em' and state:
+        if self.position_dims():
             weight = state['routing.weight'].movedim(0, -1).unflatten(-1, head.feature_size)
             weight = resample_positions(weight, self.feature_size).flatten(-2).movedim(-1, 0)
             # Votes of dynamic routing are summed over the positions, routing weights of self-routing are not.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -117,11 +118,26 @@ def score_file(paths: tuple[str, str], score: Callable[[np.ndarray, np.ndarray],
     return score(read_map(path, mask, mask_path, **options), mask)
 
 
+@contextmanager
+def parallel_map(workers: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield a ``map`` over several processes, which are started once: each takes seconds to import the package.
+
+    Args:
+        workers: Number of processes; 1: the built-in ``map``.
+    """
+    if workers == 1:
+        yield map
+        return
+    # Forking would copy threads' locks of PyTorch and OpenCV.
+    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
+        yield partial(pool.map, chunksize=4)
+
+
 def score_files(
     maps: Mapping[str, str],
     masks: Mapping[str, str],
-    workers: int = 1,
     score: Callable[[np.ndarray, np.ndarray], Any] = score_map,
+    map_files: Callable[..., Iterator[Any]] = map,
     **options: bool,
 ) -> Iterator[Any]:
     """Score saved maps, in the order of the masks.
@@ -129,21 +145,15 @@ def score_files(
     Args:
         maps: Paths of maps by stem.
         masks: Paths of masks by stem.
-        workers: Number of processes.
         score: Function of a map and a mask.
+        map_files: The built-in ``map``, or that of :func:`parallel_map`.
         **options: ``resize`` and ``alpha`` of :func:`read_map`.
 
-    Yields:
-        What ``score`` returns, for each map.
+    Returns:
+        An iterator of what ``score`` returns for each map.
 
     Raises:
         ImageError: A file cannot be used; or sizes differ, and ``resize`` is not set.
     """
     pairs = [(maps[stem], path) for stem, path in masks.items()]
-    score_pair = partial(score_file, score=score, **options)
-    if workers == 1:
-        yield from map(score_pair, pairs)
-        return
-    # Forking would copy threads' locks of PyTorch and OpenCV.
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-        yield from pool.map(score_pair, pairs, chunksize=max(1, min(16, len(pairs) // workers)))
+    return map_files(partial(score_file, score=score, **options), pairs)

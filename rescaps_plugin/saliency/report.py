@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -10,7 +11,7 @@ from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.tables import write_table
 from rescaps_plugin.saliency.boundary import TOLERANCES
 from rescaps_plugin.saliency.drawing import draw_curves
-from rescaps_plugin.saliency.metric import MapScores, metrics_table, save_curves, summarise
+from rescaps_plugin.saliency.metric import MapScores, file_name, metrics_table, save_curves, summarise
 
 
 def unique_names(methods: Sequence[tuple[Path, str | None]]) -> list[str]:
@@ -27,18 +28,40 @@ def unique_names(methods: Sequence[tuple[Path, str | None]]) -> list[str]:
     Raises:
         UserError: A method is given twice.
     """
-    # A config of the package, rescaps::..., is no path of a file.
-    paths = [path.resolve().with_suffix('' if checkpoint else path.suffix) for path, checkpoint in methods]
+    targets = [(path.resolve(), checkpoint) for path, checkpoint in methods]
+    for target, (path, _) in zip(targets, methods, strict=True):
+        if targets.count(target) > 1:
+            raise UserError(f'METHOD {path} is given twice.')
+    # A config of the package, rescaps::..., is no path of a file. Links keep their own names.
+    paths = [Path(os.path.abspath(path.with_suffix('') if checkpoint else path)) for path, checkpoint in methods]
     checkpoints = [Path(checkpoint).with_suffix('') if checkpoint else Path() for _, checkpoint in methods]
     endings, runs = _unique_endings(paths), _unique_endings(checkpoints)
-    names = [
+    return [
         f'{endings[path]} ({runs[checkpoint]})' if paths.count(path) > 1 else endings[path]
         for path, checkpoint in zip(paths, checkpoints, strict=True)
     ]
-    for name, (path, _) in zip(names, methods, strict=True):
-        if names.count(name) > 1:
-            raise UserError(f'METHOD {path} is given twice.')
-    return names
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that methods can be told apart in the tables and by the names of their files.
+
+    Args:
+        names: A name for each method.
+
+    Raises:
+        UserError: A name is empty, or two methods have one name, or one name of their files, in which unsafe characters
+            are replaced.
+    """
+    files: dict[str, str] = {}
+    for name in names:
+        if not name.strip():
+            raise UserError(f'--names: {name!r} names no method')
+        file = file_name(name)
+        if files.get(file) == name:
+            raise UserError(f'--names: {name} names two methods')
+        if file in files:
+            raise UserError(f'--names: {files[file]} and {name} have one file name, {file}; set --names to others')
+        files[file] = name
 
 
 def _unique_endings(paths: Sequence[Path]) -> dict[Path, str]:

@@ -36,6 +36,7 @@ from rescaps_plugin.training.checkpoint_reader import (
     read_weights,
     trust_checkpoint,
 )
+from rescaps_plugin.training.run_checks import compare_classes, find_classes
 
 
 @HOOKS.register_module()
@@ -43,7 +44,8 @@ class MatchCheckpointHook(Hook):
     """Refuse a checkpoint that leaves a parameter of the model unset, which MMEngine only warns of, or not finite.
 
     For testing and resuming, where such a checkpoint belongs to another model. Unexpected entries only cause MMEngine's
-    warning: checkpoints may contain, for instance, auxiliary heads that a test leaves out.
+    warning: checkpoints may contain, for instance, auxiliary heads that a test leaves out. The classes of a test set
+    are compared with those that the checkpoint names.
 
     Args:
         partial: Whether the checkpoint may cover only a part of the model, as for fine-tuning. Defaults to False.
@@ -53,12 +55,16 @@ class MatchCheckpointHook(Hook):
         self.partial = partial
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check the subsequent loading of the state dict."""
+        """Check the classes, and the subsequent loading of the state dict."""
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        hint = _class_counts(checkpoint.get('meta', {}), runner.cfg)
-        _expect_match(model, runner.cfg.load_from, hint, partial=self.partial)
+        meta = checkpoint.get('meta', {})
+        _expect_match(model, runner.cfg.load_from, _class_counts(meta, runner.cfg), partial=self.partial)
+        trained = meta.get('dataset_meta', {}).get('classes')
+        warning = compare_classes(trained, find_classes(runner._test_loop), 'test_dataloader.dataset')
+        if warning:
+            runner.logger.warning(warning)
 
 
 def _class_counts(meta: dict[str, Any], cfg: Config) -> str:

@@ -2,6 +2,7 @@
 
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
+from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def find_model(words: Sequence[str], exported: Sequence[str] = ()) -> tuple[str,
         :attr:`~rescaps_plugin.models.published.PublishedModel.arguments`; of an exported file twice the file.
 
     Raises:
-        UserError: The first word is neither a config nor a published model, or no checkpoint follows a config.
+        UserError: The first word is neither a config nor a published model, or no checkpoint follows a config, but
+            nothing, or an image or video.
     """
     first, *rest = words
     suffix = Path(first).suffix.lower()
@@ -39,6 +41,9 @@ def find_model(words: Sequence[str], exported: Sequence[str] = ()) -> tuple[str,
     if '::' in first or suffix == '.py' or Path(first).exists():
         if not rest:
             raise UserError(f'a CHECKPOINT must follow the config {first}.')
+        kind, _ = guess_type(rest[0])
+        if kind and kind.startswith(('image/', 'video/')):
+            raise UserError(f'a CHECKPOINT must follow the config {first}; {rest[0]} is an input ({kind}).')
         return first, rest[0], rest[1:]
     try:
         return *find_published(first).arguments, rest

@@ -79,8 +79,7 @@ def check_classes(cfg: Config, model: nn.Module, loop: BaseLoop, key: str) -> st
             another number than the model's. The message names the key and its correct value.
     """
     model = model.module if is_model_wrapper(model) else model
-    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
-    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    dataset, classes = find_dataset(loop), find_classes(loop)
     found = find_class_count(model)
     if found is None:
         return None
@@ -101,6 +100,52 @@ def check_classes(cfg: Config, model: nn.Module, loop: BaseLoop, key: str) -> st
     if classes and len(classes) < count:
         return f'{option}={count}, and {key}.dataset ({type(dataset).__name__}) has {len(classes)} classes.'
     return None
+
+
+def find_dataset(loop: Any) -> Any:
+    """Return the data set of a loop, if it is built and has one."""
+    return getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+
+
+def find_classes(loop: Any) -> Sequence[str] | None:
+    """Return the names of the classes of a loop's data set, if it is built and names any."""
+    return (getattr(find_dataset(loop), 'metainfo', None) or {}).get('classes')
+
+
+def compare_classes(trained: Sequence[str] | None, found: Sequence[str] | None, where: str) -> str | None:
+    """Compare the names of the classes of evaluation data with those that a model was trained on.
+
+    A data set that numbers the folders that it finds numbers them otherwise if a folder is missing or renamed.
+
+    Args:
+        trained: Names of the classes in training, in the order of their numbers; None if there are no names.
+        found: Those of the data, of which there may be fewer.
+        where: What the data are, for messages, such as ``'val_dataloader.dataset (ImageFolder)'``.
+
+    Returns:
+        A warning, if a number has different names, none of which has another number, as in different spellings.
+
+    Raises:
+        UserError: A class has another number in the data than in training.
+    """
+    pairs = list(zip(trained or (), found or (), strict=False))
+    renamed = {number: pair for number, pair in enumerate(pairs) if pair[0] != pair[1]}
+    if not renamed:
+        return None
+    moved = [name for _, name in renamed.values() if name in trained] or [
+        name for name, _ in renamed.values() if name in found
+    ]
+    if moved:
+        lacking = [name for name in trained if name not in found]
+        new = [name for name in found if name not in trained]
+        differences = [f'{what} {", ".join(names)}' for what, names in (('lack', lacking), ('have', new)) if names]
+        raise UserError(
+            f'{where}: class {moved[0]} is number {found.index(moved[0])}, and was {trained.index(moved[0])} in '
+            f'training, so that labels are wrong. These data {" and ".join(differences) or "are in another order"}: '
+            'name the same classes as in training, in the same order.'
+        )
+    shown = ', '.join(f'{number} is {theirs}, in training {ours}' for number, (ours, theirs) in [*renamed.items()][:3])
+    return f'{where}: classes have other names than in training: {shown}{", ..." if len(renamed) > 3 else ""}.'
 
 
 def find_class_count(model: nn.Module) -> tuple[str, int] | None:

@@ -30,7 +30,15 @@ from rescaps_plugin.training.plain_checkpoint import PlainCheckpointHook
 from rescaps_plugin.training.precision import compile_network, configure_amp, evaluation_dtype
 from rescaps_plugin.training.resumable_loops import resumable
 from rescaps_plugin.training.resume import ResumeHook
-from rescaps_plugin.training.run_checks import LastBatchHook, batch_errors, check_classes, check_loop, compare_schedule
+from rescaps_plugin.training.run_checks import (
+    LastBatchHook,
+    batch_errors,
+    check_classes,
+    check_loop,
+    compare_classes,
+    compare_schedule,
+    find_classes,
+)
 from rescaps_plugin.training.runtime_info import PendingRuntimeInfoHook
 from rescaps_plugin.training.work_dir import own_work_dir
 
@@ -114,8 +122,12 @@ class _Careful:
         return self._checked(loop, 'train_dataloader')
 
     def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
-        """Build the validation loop of a config, and check it against the data."""
-        return self._checked(super().build_val_loop(loop), 'val_dataloader')
+        """Build the validation loop of a config, and check it against the data, and these against the training's."""
+        loop = self._checked(super().build_val_loop(loop), 'val_dataloader')
+        warning = compare_classes(find_classes(self._train_loop), find_classes(loop), 'val_dataloader.dataset')
+        if warning:
+            self.logger.warning(warning)
+        return loop
 
     def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         """Build the test loop of a config, and check it against the data."""

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 import pytest
 
-from rescaps_plugin.cli.arguments import check_predict_options, colour, fraction, typed_command
+from rescaps_plugin.cli.arguments import check_predict_options, colour, finite, fraction, seed, typed_command
 from rescaps_plugin.cli.errors import UserError
 
 
@@ -20,6 +20,24 @@ def test_fraction(capsys):
         with pytest.raises(SystemExit):
             parser.parse_args([text])
         assert f'must be a number or a quotient such as 8/255, not {text}' in capsys.readouterr().err
+
+
+def test_seed_and_finite(capsys):
+    parser = ArgumentParser()
+    parser.add_argument('--seed', type=seed)
+    parser.add_argument('--angle', type=finite)
+    args = parser.parse_args(['--seed', str(2**32 - 1), '--angle', '-1000'])
+    assert (args.seed, args.angle) == (2**32 - 1, -1000)
+    for words, message in (
+        (['--seed', '-1'], 'argument --seed: must be from 0 to 2**32 - 1, not -1'),
+        (['--seed', str(2**32)], 'argument --seed: must be from 0 to 2**32 - 1, not 4294967296'),
+        (['--seed', 'x'], "argument --seed: invalid seed value: 'x'"),
+        (['--angle', 'nan'], 'argument --angle: must be finite, not nan'),
+        (['--angle=-inf'], 'argument --angle: must be finite, not -inf'),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args(words)
+        assert message in capsys.readouterr().err
 
 
 def test_colour(capsys):

@@ -48,6 +48,44 @@ def test_wrong_number_of_classes_is_reported(config, options, load_tool, tmp_pat
         load_tool('train').main([config, '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options])
 
 
+def rename_test_folder(tmp_path, old, new):
+    (tmp_path / 'pictures/test' / old).rename(tmp_path / 'pictures/test' / new)
+
+
+def test_other_folders_than_in_training(config, options, load_tool, tmp_path):
+    options = ['--cfg-options', *options, 'model.head.num_classes=3']
+    run, checkpoint = str(tmp_path / 'run'), str(tmp_path / 'run/epoch_1.pth')
+    load_tool('train').main([config, '--work-dir', run, *options])
+    # Moves "nuts" from 1 to 2.
+    rename_test_folder(tmp_path, 'washers', 'clamps')
+    message = (
+        r'_dataloader\.dataset: class nuts is number 2, and was 1 in training, so that labels are wrong\. '
+        r'These data lack washers and have clamps: name the same classes'
+    )
+    for tool, arguments in (
+        ('train', ['--work-dir', str(tmp_path / 'again')]),
+        ('test', [checkpoint, '--work-dir', run]),
+        ('predict', [checkpoint, '--out-dir', run]),
+        ('robustness', [checkpoint, '--out-dir', run]),
+        ('visualise_capsules', [checkpoint, '--out-dir', run]),
+        ('baselines', []),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            load_tool(tool).main([config, *arguments, *options])
+    assert not list(tmp_path.glob('again/*.pth'))
+
+
+def test_other_spelling_is_a_warning(config, options, load_tool, tmp_path, caplog):
+    rename_test_folder(tmp_path, 'nuts', 'nut')
+    options = [option for option in options if not option.startswith('log_level')]
+    arguments = [config, '--work-dir', str(tmp_path / 'run'), '--cfg-options', *options, 'model.head.num_classes=3']
+    load_tool('train').main(arguments)
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    assert 'val_dataloader.dataset: classes have other names than in training: 1 is nut, in training nuts.' in (
+        log.read_text()
+    )
+
+
 def test_missing_folder_is_reported_with_instructions(config, load_tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     message = r'data/images/train is missing; .* Put pictures there, or set dataset\.data_root'

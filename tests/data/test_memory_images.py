@@ -110,6 +110,7 @@ def test_arrays_and_tensors_are_read_as_files(tmp_path, pixels, options):
         (Image.new('F', (4, 4)), r'a PIL.Image must have pixels, of any mode but F, got mode F, 4 x 4 pixels'),
         (Image.new('RGB', (0, 4)), r'must have pixels.*, got mode RGB, 0 x 4 pixels'),
         (Image.new('I', (4, 4), 70000), 'mode I must have levels from 0 to 65535, got 70000 to 70000'),
+        (Image.fromarray(GREY).convert('I'), 'mode I has levels of 16 bits, and this has none above 2.*: pass mode L'),
         (7, 'an image must be a path, a PIL.Image, an array or a tensor, got int'),
         (None, 'got NoneType'),
     ],

@@ -142,3 +142,7 @@ def test_loss_is_the_mean_over_the_batch():
 def test_mismatched_clouds_are_refused(points, target):
     with pytest.raises(ValueError, match=r'Chamfer distance takes .* got \('):
         chamfer_distance(torch.zeros(points), torch.zeros(target))
+
+
+def test_empty_batch():
+    assert chamfer_distance(torch.zeros(0, 5, 3), torch.zeros(0, 4, 3)).shape == (0,)

@@ -201,3 +201,10 @@ def test_check_of_the_range_compiles_and_exports(loss):
         compiled(5 * activation + 1, target)
     program = torch.export.export(loss, (activation, target)).module()
     torch.testing.assert_close(program(activation, target), expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.bool, torch.uint8, torch.int64, torch.float64])
+@pytest.mark.parametrize('loss', [lambda a, t: spread_loss(a, t, 0.9), margin_loss])
+def test_dense_targets_of_any_type(loss, dtype):
+    activation, target = torch.rand(4, 5), torch.eye(5)[[0, 3, 3, 1]]
+    torch.testing.assert_close(loss(activation, target.to(dtype)), loss(activation, target), check_dtype=False)

@@ -106,6 +106,35 @@ def test_features_take_the_weights_without_a_head(tmp_path):
     torch.testing.assert_close(network(IMAGES), classifier.backbone(IMAGES)[-1].flatten(1))
 
 
+@pytest.mark.parametrize('name', ['rescaps_tiny', 'em_caps_tiny', 'srcaps_tiny'])
+def test_features_of_a_checkpoint_with_any_head(name, tmp_path):
+    head = dict(head=dict(num_classes=3)) if name == 'rescaps_tiny' else dict(num_classes=3)
+    _, path = train(name, tmp_path, **head)
+    arguments = dict(SMALL, pretrained=True, pretrained_cfg_overlay=dict(file=path))
+    expected = timm.create_model(name, **arguments, num_classes=3).eval().forward_intermediates(IMAGES)[1]
+    # 10 classes are the default.
+    for options in ({}, dict(num_classes=5), dict(img_size=32)):
+        if 'img_size' in options and name == 'em_caps_tiny':
+            continue  # The temperature of its routing depends on the size.
+        network = timm.create_model(name, **arguments | options, features_only=True).eval()
+        torch.testing.assert_close(network(IMAGES), expected)
+
+
+@pytest.mark.parametrize('name', ['rescaps_tiny', 'srcaps_tiny', 'capsnet_tiny', 'rccaps_dynamic_tiny'])
+@pytest.mark.parametrize('classes', [3, 10])
+def test_head_for_another_image_size_is_refused(name, classes, tmp_path):
+    path = tmp_path / 'weights.pth'
+    torch.save(timm.create_model(name, num_classes=classes, **SMALL).state_dict(), path)
+    options = dict(in_chans=1, num_classes=classes, pretrained=True, pretrained_cfg_overlay=dict(file=str(path)))
+    with pytest.raises(
+        ValueError, match=r'for images of another size than this .* Build the network with the img_size'
+    ):
+        timm.create_model(name, img_size=32, **options)
+    network = timm.create_model(name, img_size=16, **options)
+    network.set_input_size(32)
+    assert network(torch.randn(2, 1, 32, 32)).shape == (2, classes)
+
+
 def test_checkpoint_of_another_network_is_refused(tmp_path):
     _, path = train('em_caps_tiny', tmp_path)
     overlay = dict(file=path)

@@ -164,6 +164,7 @@ def test_activations_depend_on_every_position_when_flattened():
     ('arguments', 'message'),
     [
         (dict(capsule_types=()), 'capsule_types must name'),
+        (dict(kernel_size=2), 'kernel_size must be odd, got 2'),
         (dict(routing='em'), "routing must be one of .*'em'"),
         (dict(global_pool='max'), "global_pool must be one of .*'max'"),
         (dict(global_pool=''), "global_pool='' goes with num_classes=0"),

@@ -6,7 +6,7 @@ pytest.importorskip('mmseg')
 pytest.importorskip('py_sod_metrics')
 
 from rescaps_plugin.cli.errors import UserError  # noqa: E402
-from rescaps_plugin.saliency.report import unique_names  # noqa: E402
+from rescaps_plugin.saliency.report import check_names, unique_names  # noqa: E402
 
 
 @pytest.fixture
@@ -18,6 +18,9 @@ def folder(tmp_path, monkeypatch):
     for name in ('maps/icon', 'maps/v1.5'):
         Path(name).mkdir(parents=True)
     Path('again').symlink_to('maps/icon')
+    Path('link').symlink_to('maps/v1.5')
+    Path('maps/v1.6').mkdir()
+    Path('other').symlink_to('maps/v1.6')
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,7 @@ def folder(tmp_path, monkeypatch):
         ),
         ([('rescaps::icon/icon-rpr.py', 'rescaps://icon-rpr'), ('maps', None)], ['icon-rpr', 'maps']),
         ([('a/icon.py', 'v/x.pth'), ('a/icon.py', 'w/x.pth')], ['icon (v/x)', 'icon (w/x)']),
+        ([('link', None), ('other', None)], ['link', 'other']),
         ([('a/icon.py', 'x.pth'), ('maps/icon', None), ('maps/v1.5', None)], ['a/icon', 'maps/icon', 'maps/v1.5']),
     ],
 )
@@ -44,3 +48,15 @@ def test_names(folder, methods, names):
 def test_method_given_twice(folder, methods):
     with pytest.raises(UserError, match=r'METHOD \S*(icon|again)\S* is given twice'):
         unique_names([(Path(path), checkpoint) for path, checkpoint in methods])
+
+
+def test_names_of_their_own():
+    check_names(['icon', 'tspoa', 'icon (x)'])
+    for names, message in (
+        (['a', 'b', 'a'], 'a names two methods'),
+        (['ours+', 'b', 'ours*'], r'ours\+ and ours\* have one file name, ours_;'),
+        (['a', ''], "'' names no method"),
+        ([' '], "' ' names no method"),
+    ):
+        with pytest.raises(UserError, match=f'^--names: {message}'):
+            check_names(names)

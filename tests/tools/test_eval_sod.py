@@ -76,7 +76,7 @@ def test_compare_methods_on_the_command_line(folders, run_tool):
 
 @pytest.mark.slow
 def test_several_processes(folders, main):
-    assert main('good', 'bad', 'gt', '--workers', 2) == main('good', 'bad', 'gt')
+    assert main('good', 'bad', 'gt', '--boundary', '--workers', 2) == main('good', 'bad', 'gt', '--boundary')
 
 
 def test_folders_of_equal_name_are_named_with_their_parents(folders, main):

@@ -230,6 +230,12 @@ def test_missing_data_are_reported_before_the_model_is_traced(export, config, ch
         export(config, checkpoint, option, '--input-size', '16', '16', '--cfg-options', missing)
 
 
+def test_missing_test_set_is_not_needed_with_a_size(export, config, checkpoint):
+    missing = ['--cfg-options', "test_dataloader.dataset=dict(_delete_=True,type='ImageFolder',data_root='nowhere')"]
+    with pytest.raises(SystemExit, match=r'nowhere is missing.* Or set --input-size H W: then no test image is needed'):
+        export(config, checkpoint, *missing)
+
+
 def test_softmax_head_gives_softmax_scores(export, tmp_path):
     """A config of another library without its data: the input size is an argument."""
     config = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'

@@ -129,6 +129,7 @@ def test_published_model_and_quotients(test):
     assert results['attack']['epsilons'] == [8 / 255, 0.1]
     assert '| rescaps-tiny_digits | PGD |' in page
     assert '| model | attack | clean | eps 0.03137 | eps 0.1 |' in page
+    assert '| model | test set | random affine transforms |' in page
     assert (
         'Ranges: rotation -20 to 20 degrees, shear -0.2 to 0.2, scale 0.8 to 1.2 in each direction, translation up to '
         '0.1 of the image.'

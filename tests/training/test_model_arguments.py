@@ -50,6 +50,8 @@ def test_model_and_inputs(parser, typed, model, inputs):
     ('typed', 'message'),
     [
         ('a.py', 'error: a CHECKPOINT must follow the config a.py.'),
+        ('a.py x.png', 'error: a CHECKPOINT must follow the config a.py; x.png is an input (image/png).'),
+        ('a.py x.mp4 b.pth', 'error: a CHECKPOINT must follow the config a.py; x.mp4 is an input (video/mp4).'),
         ('rescaps-tiny_digit b', "no config, and no published model is named 'rescaps-tiny_digit'. Close: " + NAME),
         ('xyz', "no published model is named 'xyz'. rescaps zoo lists the names."),
     ],

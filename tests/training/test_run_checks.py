@@ -14,6 +14,7 @@ from torch.utils.data import IterableDataset
 
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.training.run_checks import compare_classes
 from rescaps_plugin.training.runner import build_runner
 
 SMALL = {
@@ -278,3 +279,36 @@ class TestScheduleLength:
             assert 'disagree' not in printed
         else:
             assert re.search(message, printed)
+
+
+class TestClassNames:
+    @pytest.mark.parametrize('found', [None, [], ['a'], ['a', 'b'], ['a', 'b', 'c'], ['a', 'b', 'c', 'd']])
+    def test_same_numbers(self, found):
+        assert compare_classes(['a', 'b', 'c'], found, 'data') is None
+
+    def test_without_names(self):
+        assert compare_classes(None, ['a'], 'data') is None
+
+    # ImageNet has two classes named "crane".
+    def test_repeated_names(self):
+        assert compare_classes(['crane', 'ox', 'crane'], ['crane', 'ox', 'crane'], 'data') is None
+
+    def test_other_spelling(self):
+        warning = compare_classes(['a', 'b', 'c'], ['A', 'b', 'see'], 'data')
+        assert (
+            warning
+            == 'data: classes have other names than in training: 0 is A, in training a, 2 is see, in training c.'
+        )
+
+    @pytest.mark.parametrize(
+        ('found', 'message'),
+        [
+            (['b', 'c'], 'class b is number 0, and was 1 in training.* lack a: '),
+            (['a', 'aa', 'b', 'c'], 'class b is number 2, and was 1 in training.* have aa: '),
+            (['a', 'aa', 'b'], 'class b is number 2, and was 1 in training.* lack c and have aa: '),
+            (['a', 'c', 'b'], 'class c is number 1, and was 2 in training.* are in another order: '),
+        ],
+    )
+    def test_other_numbers(self, found, message):
+        with pytest.raises(UserError, match=f'data: {message}'):
+            compare_classes(['a', 'b', 'c'], found, 'data')

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmpretrain.datasets import BaseDataset, build_dataset
+from mmpretrain.datasets import BaseDataset
 from mmpretrain.models import BaseClassifier
 
-from rescaps_plugin.classification.inference import open_classifier
+from rescaps_plugin.classification.inference import build_test_set, open_classifier
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models.published import SCHEME
 
@@ -90,7 +90,8 @@ def open_models(args: Namespace) -> list[Model]:
         cfg, classifier = open_classifier(config, checkpoint, args)
         # Attacks differentiate with respect to pixels alone.
         classifier.requires_grad_(False)
-        models.append(Model(name, cfg, checkpoint, classifier, build_dataset(cfg.test_dataloader.dataset)))
+        samples = build_test_set(cfg, classifier._dataset_meta.get('classes'))
+        models.append(Model(name, cfg, checkpoint, classifier, samples))
     first, *others = models
     for other in others:
         for index in (0, -1):

@@ -40,10 +40,11 @@ def measure_affine(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
         for draw in range(args.draws):
             conditions[f'draw {draw}'] = _warp(dataset, **AFFINE, fill=args.fill, seed=args.seed + draw)
     measured = measure_accuracy(models, list(conditions.values()), args, 'Affine transforms')
-    familiar, *others = conditions
+    familiar = next(iter(conditions))
+    draws = f', mean of {args.draws} draws' if args.draws > 1 else ''
     return {
         'familiar': familiar,
-        'transformed': others[0] if len(others) == 1 else f'random affine transforms, mean of {len(others)} draws',
+        'transformed': 'affNIST' if affnist else f'random affine transforms{draws}',
         'ranges': None if affnist else AFFINE,
         'accuracy': {
             name: {'familiar': values[0], 'transformed': float(np.mean(values[1:])), 'draws': values[1:]}

@@ -17,8 +17,9 @@ class ImageFolder(CustomDataset):
     """Images in one folder per class, ``<data_root>/<data_prefix>/<class>/*.jpg``, on a local disk.
 
     mmpretrain's ``CustomDataset`` numbers the folders that it finds, so that a missing folder shifts the labels of
-    others. This class raises an error if the data set is incomplete, and tells how to get it. Hidden folders and those
-    of operating systems, such as ``__MACOSX``, are ignored.
+    others. With ``metainfo``, this class raises an error if the data set is incomplete, and tells how to get it;
+    without, the tools compare the folders of validation and test with those of training. Hidden folders and those of
+    operating systems, such as ``__MACOSX``, are ignored.
 
     Args:
         source: Instructions to get the images, for the error message. Defaults to ``''``.
