@@ -1,6 +1,8 @@
 """Names of the models in tables and curves."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip('mmpretrain')
 
@@ -19,6 +21,10 @@ from rescaps_plugin.analysis.robustness.models import model_names  # noqa: E402
         ([(f'r/{x}/config.py', f'r/{x}/epoch_9.pth') for x in ('s0', 's1')], ['s0/epoch_9.pth', 's1/epoch_9.pth']),
         ([('a.py', '/runs/1.pth'), ('a.py', 'runs/1.pth')], ['/runs/1.pth', 'runs/1.pth']),
         (
+            [(f'{x}.py', f'{x}/{epoch}.pth') for x in 'ab' for epoch in (1, 2)],
+            ['a 1.pth', 'a 2.pth', 'b 1.pth', 'b 2.pth'],
+        ),
+        (
             [('x/a.py', '1.pth'), ('y/a.py', '1.pth'), ('y/a.py', '2.pth')],
             ['x/a.py 1.pth', 'y/a.py 1.pth', 'y/a.py 2.pth'],
         ),
@@ -26,3 +32,11 @@ from rescaps_plugin.analysis.robustness.models import model_names  # noqa: E402
 )
 def test_model_names(models, names):
     assert model_names(models) == names
+
+
+PATHS = st.lists(st.sampled_from('ab'), min_size=1, max_size=3).map('/'.join)
+
+
+@given(st.lists(st.tuples(PATHS.map('{}.py'.format), PATHS.map('{}.pth'.format)), min_size=1, max_size=8, unique=True))
+def test_names_are_different(models):
+    assert len({*model_names(models)}) == len(models)

@@ -59,7 +59,7 @@ def run(args: Namespace) -> None:
     with whole_files():
         dump(report, str(out_dir / 'robustness.json'), indent=2)
     write_page(report, out_dir / 'robustness.md')
-    files = draw(report['results'], [model.name for model in models], out_dir)
+    files = draw(report, out_dir)
     print(f'wrote {", ".join(["robustness.json", "robustness.md", *files])} to {out_dir}')
 
 

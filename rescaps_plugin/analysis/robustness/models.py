@@ -47,7 +47,8 @@ def model_names(models: Sequence[Sequence[str]]) -> list[str]:
 
     Returns:
         A name of each, all different. A published model keeps its own; others are named by their configs, and where
-        configs have the same name, by their checkpoints without the leading folders that these share.
+        configs have the same name, by their checkpoints without the leading folders that these share, with the name of
+        the config where that of another has such a checkpoint.
 
     Example:
         >>> model_names([('rescaps/digits.py', 'epoch_9.pth')])
@@ -67,6 +68,10 @@ def model_names(models: Sequence[Sequence[str]]) -> list[str]:
         shared = os.path.commonprefix(paths).rfind('/') + 1
         for index, path in zip(same, paths, strict=True):
             names[index] = path[shared:]
+    for full in (lambda config, checkpoint, name: f'{Path(config).stem} {name}', lambda *words: ' '.join(words[:2])):
+        names = [
+            name if names.count(name) == 1 else full(*model, name) for model, name in zip(models, names, strict=True)
+        ]
     return names
 
 

@@ -84,18 +84,33 @@ def _describe_attacks(found: dict[str, Any], names: Sequence[str]) -> list[str]:
     return [*lines, '### Checks', '', *(f'- {line}' for line in found['lines']), '']
 
 
-def draw(results: dict[str, Any], names: Sequence[str], out_dir: Path) -> list[str]:
+def draw(report: dict[str, Any], out_dir: Path) -> list[str]:
     """Draw the curves of the results.
 
     Args:
-        results: Results by mode.
-        names: Names of the models.
+        report: The contents of ``robustness.json``.
         out_dir: Folder to write to, which exists.
 
     Returns:
         Names of the files.
     """
     files = []
+    results = report['results']
+    names = [model['name'] for model in report['models']]
+    trainings = {model['config'] for model in report['models']}
+    if 'affine' in results and len(trainings) < len(names):
+        # Several checkpoints of a training are a line: its accuracy under transforms at equal accuracy without.
+        found = results['affine']
+        stems = [Path(config).stem for config in trainings]
+        lines: dict[str, tuple[list[float], list[float]]] = {}
+        for model in report['models']:
+            stem = Path(model['config']).stem
+            line = lines.setdefault(stem if stems.count(stem) == 1 else model['config'], ([], []))
+            for values, key in zip(line, ('familiar', 'transformed'), strict=True):
+                values.append(found['accuracy'][model['name']][key])
+        ylabel = f'accuracy in per cent, {found["transformed"]}'
+        draw_curves({'checkpoints': lines}, out_dir / 'affine.png', f'{found["familiar"]}, %', [ylabel])
+        files.append('affine.png')
     if 'rotation' in results:
         found = results['rotation']
         lines = {name: (found['angles'], found['accuracy'][name]) for name in names}

@@ -40,8 +40,8 @@ def measure_affine(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
         for draw in range(args.draws):
             conditions[f'draw {draw}'] = _warp(dataset, **AFFINE, fill=args.fill, seed=args.seed + draw)
     measured = measure_accuracy(models, list(conditions.values()), args, 'Affine transforms')
-    familiar = next(iter(conditions))
-    draws = f', mean of {args.draws} draws' if args.draws > 1 else ''
+    familiar, *others = conditions
+    draws = f', mean of {len(others)} draws' if len(others) > 1 else ''
     return {
         'familiar': familiar,
         'transformed': 'affNIST' if affnist else f'random affine transforms{draws}',
