@@ -20,6 +20,10 @@ from tests.tools.colors import FILES, RESIZE, write_classifier
 COLORS = {'blue': (0, 0, 250), 'green': (0, 250, 0), 'red': (250, 0, 0)}
 
 
+# The names of the checkpoint's classes for the folders of the test set, in another order.
+AS_TRAINED = ('--cfg-options', "test_dataloader.dataset.metainfo=dict(classes=('red','green','blue'))")
+
+
 @pytest.fixture
 def images(tmp_path):
     """Noisy images by class, with one blue image among the red ones."""
@@ -213,8 +217,13 @@ def test_standard_input(files_model, images, predict, monkeypatch):
         predict(*files_model, '-')
 
 
+def test_test_set_of_other_numbers(files_model, predict):
+    with pytest.raises(SystemExit, match='class blue is number 0, and was 2 in training'):
+        predict(*files_model)
+
+
 def test_test_set_with_true_classes(files_model, predict, capsys):
-    rows = predict(*files_model)
+    rows = predict(*files_model, *AS_TRAINED)
     # CustomDataset numbers the folders in alphabetical order, so its class 0 is 'red' in the checkpoint.
     assert [row['truth'] for row in rows] == ['red', 'green', 'blue', 'blue']
     assert [row['class'] for row in rows] == ['blue', 'green', 'red', 'blue']
@@ -264,7 +273,7 @@ def test_work_dir(files_model, images, load_tool, tmp_path):
 
 
 def test_max_images_are_spread_over_the_test_set(files_model, images, predict):
-    rows = predict(*files_model, '--max-images', 2)
+    rows = predict(*files_model, '--max-images', 2, *AS_TRAINED)
     assert [os.path.relpath(row['image'], images) for row in rows] == ['blue/1.png', 'red/1.jpg']
 
 
