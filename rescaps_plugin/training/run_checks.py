@@ -120,7 +120,7 @@ def compare_classes(trained: Sequence[str] | None, found: Sequence[str] | None, 
     Args:
         trained: Names of the classes in training, in the order of their numbers; None if there are no names.
         found: Those of the data, of which there may be fewer.
-        where: What the data are, for messages, such as ``'val_dataloader.dataset (ImageFolder)'``.
+        where: What the data are, for messages, such as ``'val_dataloader.dataset'``.
 
     Returns:
         A warning, if a number has different names, none of which has another number, as in different spellings.
