@@ -80,7 +80,8 @@ def blocks():
 def folder(tmp_path, monkeypatch):
     """A clone to run in, with the reader's own files and mock programs that only record their arguments."""
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
-    (tmp_path / 'tests').symlink_to(ROOT / 'tests')
+    for name in ('docs', 'tests'):
+        (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / 'data').mkdir()
     for data in (ROOT / 'data').glob('*'):
         (tmp_path / 'data' / data.name).symlink_to(data.resolve())

@@ -1,5 +1,6 @@
 """Scripts of ``docs/serving.md``, on the exported files of a published model."""
 
+import io
 import json
 import re
 import struct
@@ -87,10 +88,17 @@ def test_server(files, start, folder):
     with urlopen(address, (folder / '4.png').read_bytes()) as answer:
         scores = json.load(answer)
     assert [*scores] == [*expected.classes] and [*scores.values()] == pytest.approx(expected.scores, abs=1e-5)
-    for content in (b'not an image', (folder / '4.png').read_bytes()[:60], b''):
+    postscript = io.BytesIO()
+    Image.new('L', (16, 16)).save(postscript, 'EPS')
+    for content, message in (
+        (b'not an image', 'cannot identify image file'),
+        ((folder / '4.png').read_bytes()[:60], 'truncated'),
+        (b'', 'expected an image file of 1 to 16777216 bytes, got 0'),
+        (postscript.getvalue(), 'cannot identify image file'),
+    ):
         with pytest.raises(HTTPError, match='400') as fault:
             urlopen(address, content)
-        assert json.load(fault.value)['error']
+        assert message in json.load(fault.value)['error']
     huge = (
         b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', struct.pack('>IIBBBBB', 2**15, 2**15, 8, 0, 0, 0, 0)) + _chunk(b'IDAT')
     )

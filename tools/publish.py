@@ -3,7 +3,8 @@
     python tools/publish.py configs/rescaps/digits.py work_dirs/digits/epoch_40.pth rescaps-tiny_digits \
         --metric accuracy/top1=99.44 --timm rescaps_tiny.digits --data "Digits (scikit-learn)" \
         --data-license "CC BY 4.0" --train "1,437 images" --test "360 images" --seed 0 --time "1 minute" \
-        --machine "2 cores, AMD EPYC (AVX-512)" --limit "Digits on a plain background only." \
+        --machine "2 cores, AMD EPYC (AVX-512)" --tag capsule-network --tag residual-pose-routing \
+        --limit "Digits on a plain background only." \
         --command "python tools/train.py configs/rescaps/digits.py --seed 0"
 
 The checkpoint is tested on the config's test set, as it is and as it is stored. It is refused if the first does not
@@ -50,6 +51,12 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument('--commit', help='commit that the training was run at (default: the present one)')
     parser.add_argument('--time', required=True, help='duration of the training')
     parser.add_argument('--machine', required=True, help='hardware of the training')
+    parser.add_argument(
+        '--tag',
+        action='append',
+        required=True,
+        help='kind of the network, a tag of its card, such as capsule-network; may be repeated',
+    )
     parser.add_argument(
         '--limit', action='append', default=[], help='what the model is not good for, a sentence; may be repeated'
     )

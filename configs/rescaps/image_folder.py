@@ -9,3 +9,4 @@ _base_ = [
 
 # 64x64 images end as 4x4 maps.
 model = dict(head=dict(num_classes=2, feature_size=4))
+auto_scale_lr = dict(base_batch_size=32)

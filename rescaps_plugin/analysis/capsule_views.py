@@ -105,13 +105,31 @@ class Recording:
         layer: The layer.
         layout: Layout of its output.
         read: Its input ``[b, c, h, w]``.
-        given: Its output ``[b, c, h, w]``.
+        given: Its output ``[b, c, h, w]``, see :func:`read_output`.
     """
 
     layer: nn.Module
     layout: CapsuleLayout
     read: Tensor
     given: Tensor
+
+
+def read_output(layer: nn.Module, layout: CapsuleLayout, output: Tensor) -> Tensor:
+    """Return the output of a capsule layer as a map.
+
+    Args:
+        layer: The layer.
+        layout: Layout of its output.
+        output: The output, ``[b, c, h, w]``, or ``[b, c]`` of class activations.
+
+    Returns:
+        The map ``[b, c, h, w]``, with activations where the layer returns their log-odds.
+    """
+    maps = output if output.dim() == 4 else output[..., None, None]
+    if not getattr(layer, 'log_odds', False):
+        return maps
+    poses, log_odds = maps[:, : layout.types * layout.dim], maps[:, layout.types * layout.dim :]
+    return torch.cat([poses, torch.sigmoid(log_odds)], dim=1)
 
 
 @contextmanager
@@ -128,10 +146,7 @@ def recording(network: nn.Module) -> Iterator[dict[str, Recording]]:
 
     def record(name: str, layout: CapsuleLayout) -> Callable:
         def hook(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-            maps = output if output.dim() == 4 else output[..., None, None]  # class activations have one position
-            if getattr(layer, 'log_odds', False):
-                poses, log_odds = maps[:, : layout.types * layout.dim], maps[:, layout.types * layout.dim :]
-                maps = torch.cat([poses, torch.sigmoid(log_odds)], dim=1)
+            maps = read_output(layer, layout, output)
             records[name] = Recording(layer, layout, inputs[0].detach(), maps.detach())
 
         return hook
@@ -272,8 +287,7 @@ def part_whole_by_input(record: Recording) -> Tensor:
     for part in range(layout.types):
         without = record.read.clone()
         without[:, layout.channels(part)] = 0
-        given = record.layer(without)
-        given = given if given.dim() == 4 else given[..., None, None]
+        given = read_output(record.layer, record.layout, record.layer(without))
         change = (record.layout.capsules(given).flatten(2) - whole).norm(dim=2)
         columns.append(torch.where(size > 0, change / size.clamp_min(1e-12), 0).mean(dim=0))
     return torch.stack(columns, dim=1)

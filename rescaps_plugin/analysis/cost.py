@@ -3,6 +3,8 @@
 import json
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
 
 from rescaps_plugin.analysis.memory import PeakMemory
 
@@ -68,10 +71,10 @@ class StepClock:
 class CostHook(Hook):
     """Measure the steps of training and testing, and write their cost to ``cost.json`` in the work directory.
 
-    Time is that of the model's steps, without the loading of data, see :class:`StepClock`: on a GPU in seconds, on a
-    CPU in seconds of CPU time, which other processes on the machine do not add to. The first step of a process, which
-    warms up, does not count. Memory is the peak above the memory in use when training or testing began, with the model
-    and the data loaded.
+    Time is that of the model's ``train_step`` and ``test_step``, without the loading of data, the evaluation of
+    predictions and other hooks, see :class:`StepClock`: on a GPU in seconds, on a CPU in seconds of CPU time, which
+    other processes on the machine do not add to. The first step of a process, which warms up, does not count. Memory is
+    the peak above the memory in use when training or testing began, with the model and the data loaded.
 
     The figures of a training are saved in its checkpoints, so that a resumed one continues from them; a test of the
     checkpoint writes them next to its own. Fields of ``cost.json``: ``parameters``; ``clock``, the kind of time;
@@ -79,7 +82,8 @@ class CostHook(Hook):
     cannot be measured); ``test`` with ``samples``, their ``seconds`` and ``memory``.
     """
 
-    # Before other hooks, so that the clock does not count them and checkpoints contain the figures.
+    # Before other hooks, so that their memory at the end of a training does not count and checkpoints contain the
+    # figures.
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
@@ -98,12 +102,8 @@ class CostHook(Hook):
         begun = dict(iterations=0, seconds=0.0, iterations_per_epoch=len(loader), memory=None)
         self._begin(runner, 'train', earlier or begun)
 
-    def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self._clock.start()
-
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Stop the clock."""
+        """Count the step."""
         self._count('train', iterations=1)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -122,12 +122,8 @@ class CostHook(Hook):
         self._earlier_peak = None
         self._begin(runner, 'test', dict(samples=0, seconds=0.0, memory=None))
 
-    def before_test_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self._clock.start()
-
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any, outputs: Any) -> None:
-        """Stop the clock."""
+        """Count the samples."""
         self._count('test', samples=len(outputs))
 
     def after_test(self, runner: Runner) -> None:
@@ -141,11 +137,25 @@ class CostHook(Hook):
         self._clock = StepClock(self._device)
         self._peak = PeakMemory(self._device) if PeakMemory.measurable(self._device) else None
         self.costs[phase] = dict(cost)
+        self._untime = self._time(runner.model, f'{phase}_step')
+
+    def _time(self, model: nn.Module, name: str) -> Callable[[], None]:
+        """Time the calls of a method of the model; return the function that ends this."""
+        step, clock = getattr(model, name), self._clock
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            clock.start()
+            outputs = step(*args, **kwargs)
+            if self._warm:
+                clock.stop()
+            return outputs
+
+        setattr(model, name, timed)
+        return partial(setattr, model, name, step)
 
     def _count(self, phase: str, **counts: int) -> None:
         self._read_all = False
         if self._warm:
-            self._clock.stop()
             for name, value in counts.items():
                 self.costs[phase][name] += value
         self._warm = True
@@ -160,6 +170,7 @@ class CostHook(Hook):
             self.costs[phase]['memory'] = max(self._peak.added(), self._earlier_peak or 0)
 
     def _write(self, runner: Runner, phase: str) -> None:
+        self._untime()
         self._read(phase)
         if not is_main_process():
             return

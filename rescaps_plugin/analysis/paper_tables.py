@@ -127,7 +127,7 @@ def _summarise(values: Sequence[float], metric: ConfigDict, statistic: str) -> f
 
 
 def judge(metric: ConfigDict, better: Mapping[int, float], worse: Mapping[int, float]) -> tuple[str, str] | None:
-    """Judge a published ordering by the means, and by the seeds that both methods have.
+    """Judge a published ordering by the seeds that both methods have: by their means, and by each.
 
     Args:
         metric: The metric.
@@ -135,16 +135,17 @@ def judge(metric: ConfigDict, better: Mapping[int, float], worse: Mapping[int, f
         worse: Values by seed of the other.
 
     Returns:
-        The verdict and its reason; None where one side has no values.
+        The verdict and its reason; None where they have no seed in common.
     """
-    if not better or not worse:
+    common = sorted(better.keys() & worse.keys())
+    if not common:
         return None
     sign = -1 if metric.better == 'less' else 1
-    ahead = sign * (statistics.mean(better.values()) - statistics.mean(worse.values()))
-    common = sorted(better.keys() & worse.keys())
+    ours, theirs = (statistics.mean(side[seed] for seed in common) for side in (better, worse))
+    ahead = sign * (ours - theirs)
     wins = sum(sign * (better[seed] - worse[seed]) > 0 for seed in common)
     verdict = VERDICTS[0 if ahead <= 0 else 2 if wins == len(common) else 1]
-    means = ' against '.join(_write_value(statistics.mean(side.values()), metric) for side in (better, worse))
+    means = ' against '.join(_write_value(mean, metric) for mean in (ours, theirs))
     return verdict, f'{means} {metric.unit}, ahead in {wins} of {len(common)} seeds'
 
 

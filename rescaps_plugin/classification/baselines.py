@@ -1,5 +1,6 @@
 """Classifiers that look at no image, or at single pixels, for ``tools/baselines.py``."""
 
+import logging
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
 from mmengine.runner import set_random_seed
 from mmpretrain.registry import DATASETS
 from mmpretrain.structures import DataSample
@@ -48,7 +50,9 @@ def score_baselines(cfg: Config, args: Namespace) -> Iterator[tuple[str, dict[st
     from sklearn.preprocessing import StandardScaler
 
     train, test = build_dataset(cfg, 'train'), build_dataset(cfg, 'test')
-    compare_classes(train.metainfo.get('classes'), test.metainfo.get('classes'), 'test_dataloader.dataset')
+    warning = compare_classes(train.metainfo.get('classes'), test.metainfo.get('classes'), 'test_dataloader.dataset')
+    if warning:
+        print_log(warning, 'current', logging.WARNING)
     plain, targets = read_pixels(train), read_pixels(test)
     if len(np.unique(plain[1])) < 2:
         raise UserError(f'config {cfg.filename}: a classifier needs two classes or more, all images are of one.')

@@ -101,10 +101,12 @@ def _check_options(cfg: Config, options: dict[str, Any], config: str) -> None:
             if field not in cfg:
                 close = _close(field, {*FIELDS, *cfg})
                 raise ConfigError(f'--cfg-options {key}: config {config} has no {field}.{close}')
-            # A number may be the same elsewhere by chance.
-            users = [] if isinstance(cfg[field], (int, float, type(None))) else _places(cfg, cfg[field])
+            users = _places(cfg, cfg[field])
             if users:
                 shown = ', '.join(users[:4]) + (', ...' if len(users) > 4 else '')
+                # A number may be the same elsewhere by chance.
+                if isinstance(cfg[field], (int, float, type(None))):
+                    shown = 'other entries'
                 raise ConfigError(
                     f'--cfg-options {key} has no effect: {field} is a variable of config {config}, whose value is in '
                     f'{shown} already; override these.'

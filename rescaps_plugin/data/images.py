@@ -161,6 +161,8 @@ def read_image(
 
     content = read_file(path, backend_args)
     kind, mode = check_image(content, path)
+    if kind in ('TIFF', 'GIF'):
+        content = _drop_alpha(content)
     if kind == 'AVIF':  # not supported by all OpenCV builds
         backend = 'pillow'
     if mode.startswith('I'):  # more than 8 bits, which MMCV's other decoders clip
@@ -172,6 +174,16 @@ def read_image(
     if image is None:
         raise ImageError(f'{path}: {backend} cannot decode it, pixels of mode {mode}')
     return image
+
+
+def _drop_alpha(content: bytes) -> bytes:
+    """Return a TIFF or GIF with an alpha channel as a PNG without; OpenCV multiplies their colours by the opacity."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if not image.has_transparency_data:
+            return content
+        png = io.BytesIO()
+        image.convert('RGBA').convert('RGB').save(png, 'PNG', compress_level=0)
+        return png.getvalue()
 
 
 def read_size(path: str | Path, backend_args: dict | None = None, oriented: bool = True) -> tuple[int, int]:

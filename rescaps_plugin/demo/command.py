@@ -1,5 +1,6 @@
 """Implementation of ``tools/demo.py``."""
 
+import ipaddress
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import tempfile
 import threading
 from argparse import Namespace
 from pathlib import Path
+from typing import NoReturn
 
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
@@ -51,9 +53,18 @@ def _check_address(host: str, port: int | None) -> None:
         raise UserError(f'{where}: {reason}.') from error
 
 
+def _is_local(host: str) -> bool:
+    """Return whether only this machine can open an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
 def _serve(args: Namespace) -> None:
     for package in ('gradio', 'plotly', 'skimage'):
         import_extra(package, 'demo')
+    import gradio
     from mmengine.device import get_device
     from starlette.requests import ClientDisconnect
 
@@ -64,9 +75,15 @@ def _serve(args: Namespace) -> None:
     logging.getLogger('uvicorn.error').addFilter(
         lambda record: not (record.exc_info and isinstance(record.exc_info[1], ClientDisconnect))
     )
-    page = create_page(Models(args.device or get_device()))
+
+    async def refuse(url: str) -> NoReturn:
+        raise gradio.Error('Only uploaded files are read, no addresses.', print_exception=False)
+
+    # Gradio downloads an address that takes the place of an uploaded file, of any size.
+    gradio.processing_utils.async_ssrf_protected_get = refuse
+    page = create_page(Models(args.device or get_device()), local=_is_local(args.host))
     _, url, _ = page.launch(
-        server_name=args.host,
+        server_name=f'[{args.host}]' if ':' in args.host else args.host,
         server_port=args.port,
         share=False,
         prevent_thread_lock=True,

@@ -43,16 +43,22 @@ def create_theme() -> gr.themes.Base:
     )
 
 
-def create_page(models: Models) -> gr.Blocks:
+def create_page(models: Models, local: bool) -> gr.Blocks:
     """Create the page.
 
     Args:
         models: The published models.
+        local: Whether only this machine can open the page.
     """
+    privacy = (
+        'on this machine. Nothing that you upload leaves it.'
+        if local
+        else 'on the machine that serves this page. What you upload is sent to it, and is deleted there after a day.'
+    )
     with gr.Blocks(title='rescaps', analytics_enabled=False, delete_cache=(3600, DAY)) as page:
         gr.Markdown(
             '# rescaps\nCapsule networks with residual pose routing: the published models of version '
-            f'{rescaps_plugin.__version__}, on this machine. Nothing that you upload leaves it.'
+            f'{rescaps_plugin.__version__}, {privacy}'
         )
         for title, tab in TABS.items():
             with gr.Tab(title) as opened:

@@ -20,6 +20,7 @@ from rescaps_plugin.layers.window import (
 )
 
 
+@torch.fx.wrap
 def squash(x: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     """Squash vectors to lengths in [0, 1): ``|x|^2 / (1 + |x|^2) x / |x|`` (Sabour et al. 2017, eq. 1).
 
@@ -30,9 +31,10 @@ def squash(x: Tensor, dim: int = -1) -> tuple[Tensor, Tensor]:
     Returns:
         The squashed vectors, and their lengths, without that axis. Both have finite gradients at zero.
     """
-    length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    full = full_precision(x)
+    length = torch.linalg.vector_norm(full, dim=dim, keepdim=True)
     square = length.square()
-    return x * (length / (1 + square)), (square / (1 + square)).squeeze(dim)
+    return (full * (length / (1 + square))).to(x.dtype), (square / (1 + square)).squeeze(dim).to(x.dtype)
 
 
 def _route(
@@ -61,7 +63,7 @@ def _route(
 def dynamic_routing(
     pose: Tensor, child: Tensor, places: int, weight: Tensor, iterations: int, coupling_grad: bool
 ) -> tuple[Tensor, Tensor]:
-    """Route by agreement, in float32 under autocast; see :class:`DynamicRouting`.
+    """Route by agreement, in float32, also under autocast except in TorchScript; see :class:`DynamicRouting`.
 
     Args:
         pose: Poses of the children of every window, ``[q, b * l, d]``.
@@ -74,10 +76,11 @@ def dynamic_routing(
     Returns:
         Poses ``[b * l, o, e]`` and their lengths ``[b * l, o]``.
     """
+    pose, weight = full_precision(pose), full_precision(weight)
     if torch.jit.is_scripting():
         return _route(pose, child, places, weight, iterations, coupling_grad)
     with without_autocast(pose):
-        return _route(full_precision(pose), child, places, full_precision(weight), iterations, coupling_grad)
+        return _route(pose, child, places, weight, iterations, coupling_grad)
 
 
 class DynamicRouting(WindowRouting):

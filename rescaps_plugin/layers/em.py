@@ -119,7 +119,7 @@ def em_routing(
     iterations: int,
     inverse_temperature: float,
 ) -> tuple[Tensor, Tensor]:
-    """Route by expectation maximisation, in float32 under autocast; see :class:`EMRouting`.
+    """Route by expectation maximisation, in float32, also under autocast except in TorchScript; see :class:`EMRouting`.
 
     Args:
         pose: Poses of the children of every window, ``[q, b * l, p * p]``.
@@ -136,22 +136,15 @@ def em_routing(
     Returns:
         Poses ``[b * l, o, p * p]`` of the parents and the log-odds of their activations ``[b * l, o]``.
     """
+    pose, activation, weight = full_precision(pose), full_precision(activation), full_precision(weight)
+    coordinates, beta_u, beta_a = full_precision(coordinates), full_precision(beta_u), full_precision(beta_a)
     if torch.jit.is_scripting():
         return _route(
             pose, activation, child, places, weight, coordinates, beta_u, beta_a, iterations, inverse_temperature
         )
     with without_autocast(pose):
         return _route(
-            full_precision(pose),
-            full_precision(activation),
-            child,
-            places,
-            full_precision(weight),
-            full_precision(coordinates),
-            full_precision(beta_u),
-            full_precision(beta_a),
-            iterations,
-            inverse_temperature,
+            pose, activation, child, places, weight, coordinates, beta_u, beta_a, iterations, inverse_temperature
         )
 
 

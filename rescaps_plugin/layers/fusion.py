@@ -28,10 +28,15 @@ class Deployable(nn.Module):
         raise NotImplementedError
 
     def fuse(self: Self) -> Self:
-        """Turn into the deploy form in place (a second call changes nothing) and return the layer, in eval mode."""
+        """Turn into the deploy form in place (a second call changes nothing) and return the layer, in eval mode.
+
+        Parameters of a frozen layer stay without gradients.
+        """
         if not self.deployed:
+            trainable = any(parameter.requires_grad for parameter in self.parameters())
             with torch.no_grad():
                 self._fold()
+            self.requires_grad_(trainable)
             self.deployed = True  # type: ignore[misc]  # final for TorchScript, which compiles one of the forms
         return self.eval()
 

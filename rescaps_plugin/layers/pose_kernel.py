@@ -13,7 +13,7 @@ in the convolution window (row by row), ``o`` output channel, ``g`` group, ``h w
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -237,6 +237,10 @@ class PoseKernel(Deployable):
         """Set training or evaluation mode; kernels that were kept are composed again."""
         self._kept = None
         return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True):
+        self._kept = None
+        return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != '_kept'}

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from rescaps_plugin.layers.fusion import Deployable, StridedConv2d, fold_input_norm
 
@@ -63,7 +62,7 @@ class PrimaryCaps(Deployable):
 
     def _fold(self) -> None:
         """Fold the input's normalisation into the convolutions, where that is exact: without zero padding."""
-        if isinstance(self.norm, _BatchNorm) and self.pose.padding == (0, 0):
+        if not isinstance(self.norm, nn.Identity) and self.pose.padding == (0, 0):
             fold_input_norm(self.norm, self.pose)
             if self.activation is not None:
                 fold_input_norm(self.norm, self.activation)

@@ -297,6 +297,9 @@ class RPRPlugin(RPRConv2d):
         check_positive(kernel_size=kernel_size, pose_size=pose_size)
         if in_channels % pose_size**2:
             raise ValueError(f'in_channels must be a multiple of pose_size ** 2 = {pose_size**2}, got {in_channels!r}')
+        groups = in_channels // pose_size**2 if groups is None else groups
+        if groups > 0 and in_channels // groups % pose_size**2:
+            raise ValueError(f'groups must leave multiples of {pose_size**2} channels, got {groups} of {in_channels}')
         if kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be odd, got {kernel_size!r}')
         super().__init__(
@@ -304,7 +307,7 @@ class RPRPlugin(RPRConv2d):
             in_channels,
             kernel_size,
             padding=kernel_size // 2,
-            groups=in_channels // pose_size**2 if groups is None else groups,
+            groups=groups,
             pose_size=pose_size,
             routing=routing,
             activation=activation,
@@ -319,8 +322,9 @@ class RPRPlugin(RPRConv2d):
             nn.init.zeros_(self.bias)
 
     def init_weights(self) -> None:
-        """Make the layer the identity; mmengine calls this after its initialisers."""
-        self.reset_parameters()
+        """Make the layer the identity, unless it is deployed; mmengine calls this after its initialisers."""
+        if not self.deployed:
+            self.reset_parameters()
 
 
 class RPRNeck(nn.ModuleList):

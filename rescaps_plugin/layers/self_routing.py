@@ -36,7 +36,7 @@ def _route(pose: Tensor, activation: Tensor, weight: Tensor, transform: Tensor |
 
 @torch.fx.wrap
 def self_routing(pose: Tensor, activation: Tensor, weight: Tensor, transform: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Route every child by its own pose, in float32 under autocast; see :class:`SelfRouting`.
+    """Route a child by its own pose, in float32, also under autocast except in TorchScript; see :class:`SelfRouting`.
 
     Args:
         pose: Poses of the children of every window, ``[q, b * l, d]``.
@@ -47,15 +47,13 @@ def self_routing(pose: Tensor, activation: Tensor, weight: Tensor, transform: Te
     Returns:
         Poses ``[b * l, o, e]`` (without transforms ``[b * l, 0]``) and activations ``[b * l, o]`` of the parents.
     """
+    pose, activation, weight = full_precision(pose), full_precision(activation), full_precision(weight)
+    if transform is not None:
+        transform = full_precision(transform)
     if torch.jit.is_scripting():
         return _route(pose, activation, weight, transform)
     with without_autocast(pose):
-        return _route(
-            full_precision(pose),
-            full_precision(activation),
-            full_precision(weight),
-            None if transform is None else full_precision(transform),
-        )
+        return _route(pose, activation, weight, transform)
 
 
 class SelfRouting(WindowRouting):

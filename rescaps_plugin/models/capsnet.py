@@ -164,11 +164,6 @@ class CapsNet(RoutedNetwork):
             self.like_network(self.decoder)
 
     @torch.jit.ignore
-    def levels(self) -> list[nn.Module]:
-        """Return the modules of ``feature_info``: each reads the one before it."""
-        return [self.stem.conv, self.stem.act, self.primary]
-
-    @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
         """The primary capsules, with types and poses."""
         return [('primary', self.primary.capsule_types, self.primary.pose_shape)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rescaps_plugin.models.published import unpack_weights
+from rescaps_plugin.models.published import is_packed, unpack_weights
 from rescaps_plugin.models.release import is_release_state_dict, map_release_state_dict
 
 _logger = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: nn.Module) -> Ma
     Raises:
         ValueError: If keys of the release are unknown or missing; it names them.
     """
-    state_dict = unpack_weights(state_dict)
+    if is_packed(state_dict):
+        state_dict = unpack_weights(state_dict)
     if is_release_state_dict(state_dict):
         return map_release_state_dict(state_dict, model)
     if any(name.startswith('backbone.') for name in state_dict):
@@ -61,7 +62,8 @@ def checkpoint_filter_fn(
     """
     cfg, num_classes = model.pretrained_cfg, model.num_classes
     assert isinstance(cfg, dict) and isinstance(num_classes, int)
-    state_dict = dict(convert_state_dict(state_dict, model))
+    # In float32, in which timm adapts the weights of the first convolution to other channels.
+    state_dict = unpack_weights(convert_state_dict(state_dict, model))
     classifiers = (cfg['classifier'],) if isinstance(cfg['classifier'], str) else cfg['classifier']
     parts = (*(f'{name.partition(".")[0]}.' for name in classifiers), 'decoder.')
     own = model.state_dict()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from timm.models._input import update_model_input_size
 from torch import Tensor, nn
@@ -43,19 +44,20 @@ def resample_positions(weight: Tensor, size: tuple[int, int]) -> Tensor:
 class CapsuleNetwork(ReadsCheckpoints):
     """A network of feature levels, each of which reads the one before it.
 
-    Subclasses set ``feature_info``, ``stem`` and, where there are classes, ``head``, and implement ``levels`` and
-    ``capsule_levels``.
+    Subclasses set ``feature_info``, ``stem`` and, where there are classes, ``head``, and implement ``capsule_levels``.
     """
 
     num_classes = 0
+    grad_checkpointing = False
     if TYPE_CHECKING:  # each network has its own class of these modules
         stem: Any
         head: Any
+        feature_info: list[dict[str, Any]]
 
     @torch.jit.ignore
     def levels(self) -> list[nn.Module]:
         """Return the modules of ``feature_info``: each reads the one before it."""
-        raise NotImplementedError
+        return [self.get_submodule(level['module']) for level in self.feature_info]
 
     @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
@@ -64,8 +66,8 @@ class CapsuleNetwork(ReadsCheckpoints):
 
     @torch.jit.ignore
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """Run a level after the first."""
-        return block(x)
+        """Run a level after the first, with gradient checkpointing where that is set."""
+        return checkpoint_seq([block], x) if self.grad_checkpointing else block(x)
 
     @torch.jit.ignore
     def like_network(self, part: nn.Module) -> nn.Module:
@@ -157,8 +159,7 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
         """Build the head, and move the network to ``device`` and ``dtype``.
 
         Args:
-            head: Function of ``num_classes``, ``feature_size`` and ``global_pool`` that builds it, with
-                ``load_resized``.
+            head: Function of ``num_classes``, ``feature_size`` and ``global_pool`` that builds it, with ``resize``.
             num_classes: Number of classes; 0 for features.
             img_size: Image height and width, in pixels.
             global_pool: How the head reads the last map.
@@ -202,7 +203,8 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
     def set_input_size(self, img_size: int | tuple[int, int]) -> None:
         """Change the size of the images that the network reads, in place.
 
-        Weights of the head that belong to positions of the last map are resampled bilinearly, the others kept.
+        Weights of the head that belong to positions of the last map are resampled bilinearly, the others kept. All
+        parameters are still the same objects, frozen ones too.
 
         Args:
             img_size: Image height and width, in pixels.
@@ -216,9 +218,9 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
                 'set_input_size needs a network in its training form, before it is turned into the deploy form'
             )
         self.feature_size = self.feature_size_of(img_size)
-        head = self.head
-        self.reset_classifier(self.num_classes)
-        self.head.load_resized(head)
+        self.head.resize(self.feature_size)
+        self.head.zero_grad()
+        self.head_hidden_size = self.head.num_features
         update_model_input_size(self, img_size)
 
     def forward_features(self, x: Tensor) -> Tensor:

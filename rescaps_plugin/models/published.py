@@ -53,6 +53,7 @@ class PublishedModel:
         time: Its duration, in words.
         machine: Its hardware, in words.
         version: Version of this package that published the model.
+        tags: Kind of the network, as tags of its card, such as ``'capsule-network'``.
         limits: What the model is not good for: a sentence each.
         labels: Names of the classes; none but for classification.
         timm: For networks of timm, their name with tag, ``'rescaps_small.mnist'``, as ``name``, and entries of their
@@ -81,6 +82,7 @@ class PublishedModel:
     time: str
     machine: str
     version: str
+    tags: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     timm: Mapping[str, Any] = field(default_factory=dict)
@@ -210,12 +212,17 @@ def pack_weights(state_dict: Mapping[str, Tensor], dtype: str) -> dict[str, Tens
     return packed
 
 
+def is_packed(state_dict: Mapping[str, Tensor]) -> bool:
+    """Return whether a state dict has weights that :func:`pack_weights` stored as integers."""
+    return any(name + _SCALE in state_dict for name in state_dict)
+
+
 def unpack_weights(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the float32 state dict that :func:`pack_weights` stored; entries of other types are returned unchanged."""
     state_dict = {}
     for name, value in packed.items():
         if name + _SCALE in packed:
             state_dict[name] = value.float() * packed[name + _SCALE]
-        elif not name.endswith(_SCALE):
+        elif name.removesuffix(_SCALE) not in packed or not name.endswith(_SCALE):
             state_dict[name] = value.float() if value.dtype == torch.float16 else value
     return state_dict

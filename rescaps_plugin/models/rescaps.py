@@ -20,7 +20,6 @@ from timm.layers import to_2tuple
 from timm.models import checkpoint_seq, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseBlocks, ResidualPoseClassifier
 from rescaps_plugin.layers.capsule_map import split_capsules
@@ -58,7 +57,7 @@ class Stem(Deployable):
         large = kind == 'conv7_pool'
         kernel_size, stride = (7, 2) if large else (5, 1)
         self.conv = nn.Conv2d(in_chans, channels, kernel_size, stride, padding=kernel_size // 2)
-        self.norm: nn.Module = nn.BatchNorm2d(channels, eps=1e-3)
+        self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(channels, eps=1e-3)
         self.act = nn.ReLU()
         self.pool = nn.MaxPool2d(3, stride=2, padding=1) if large else nn.Identity()
         self.reduction = 4 if large else 1
@@ -67,7 +66,7 @@ class Stem(Deployable):
         return self.pool(self.act(self.norm(self.conv(x))))
 
     def _fold(self) -> None:
-        assert isinstance(self.norm, _BatchNorm) and self.conv.bias is not None
+        assert not isinstance(self.norm, nn.Identity) and self.conv.bias is not None
         scale, shift = norm_scale_shift(self.norm)
         bias = scale * self.conv.bias + shift
         self.conv = conv_from_kernel(self.conv.weight, scale, bias, self.conv.stride, self.conv.padding)
@@ -154,11 +153,6 @@ class ResCapsTrunk(CapsuleNetwork):
         self.num_features = channels
 
     @torch.jit.ignore
-    def levels(self) -> list[nn.Module]:
-        """Return the modules of ``feature_info``: each reads the one before it."""
-        return [self.stem, *(self.blocks if len(self.blocks) > 1 else self.blocks[0].children())]
-
-    @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
         """The blocks, and the types and poses of their capsule maps."""
         return [(f'blocks.{index}', types, self.pose_size) for index, types in enumerate(self.capsule_types)]
@@ -169,11 +163,6 @@ class ResCapsTrunk(CapsuleNetwork):
         if self.grad_checkpointing and not torch.jit.is_scripting():
             return checkpoint_seq(self.blocks, x)
         return self.blocks(x)
-
-    @torch.jit.ignore
-    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """Run a block, or a layer of one, with gradient checkpointing where that is set."""
-        return checkpoint_seq([block], x) if self.grad_checkpointing else block(x)
 
     @torch.jit.ignore
     def fuse(self) -> nn.Module:
@@ -225,18 +214,15 @@ class CapsuleClassifier(nn.Module):
         self.global_pool = global_pool
         self.num_classes = num_classes
         self.pose_size = pose_size
+        self.in_channels = in_channels
         self.avg_pool = nn.AdaptiveAvgPool2d(1) if global_pool == 'avg' else nn.Identity()
-        # A kernel of the map's own size is the flattened map times one matrix.
-        self.feature_size = to_2tuple(feature_size) if global_pool == 'flatten' else None
-        kernel_size = self.feature_size or (1, 1)
-        self.num_features = in_channels * kernel_size[0] * kernel_size[1]
-        self.size_error = (
-            f"global_pool='flatten' reads feature maps of {kernel_size[0]}x{kernel_size[1]} only: pass images of the "
-            "size that the network was built for, build it for these (img_size=...), or use global_pool='avg'"
-        )
+        self._set_feature_size(feature_size)
         if num_classes > 0:
             self.drop: nn.Module = nn.Dropout(drop_rate)
-            self.primary: nn.Module = PrimaryCaps(in_channels, num_classes, pose_size, kernel_size, norm=True)
+            # A kernel of the map's own size is the flattened map times one matrix.
+            self.primary: nn.Module = PrimaryCaps(
+                in_channels, num_classes, pose_size, self.feature_size or 1, norm=True
+            )
             self.routing: nn.Module = ResidualPoseClassifier(
                 num_classes, pose_size, routing, residual, transform_std, log_odds=output == 'logit'
             )
@@ -244,6 +230,15 @@ class CapsuleClassifier(nn.Module):
             self.drop = nn.Identity()
             self.primary = nn.Identity()
             self.routing = nn.Flatten() if global_pool else nn.Identity()
+
+    def _set_feature_size(self, feature_size: int | tuple[int, int] | None) -> None:
+        self.feature_size = to_2tuple(feature_size) if self.global_pool == 'flatten' else None
+        height, width = self.feature_size or (1, 1)
+        self.num_features = self.in_channels * height * width
+        self.size_error = (
+            f"global_pool='flatten' reads feature maps of {height}x{width} only: pass images of the size that the "
+            "network was built for, build it for these (img_size=...), or use global_pool='avg'"
+        )
 
     @torch.jit.ignore
     def fuse(self) -> nn.Module:
@@ -256,13 +251,15 @@ class CapsuleClassifier(nn.Module):
         return {} if self.feature_size is None or self.num_classes == 0 else {'primary.pose.weight': (2, 3)}
 
     @torch.jit.ignore
-    def load_resized(self, head: 'CapsuleClassifier') -> None:
-        """Copy the weights of a head for feature maps of another size; weights per position are resampled."""
-        state = head.state_dict()
-        if self.feature_size is not None and head.feature_size is not None and state:
-            area = prod(head.feature_size) / prod(self.feature_size)
-            state['primary.pose.weight'] = area * resample_positions(state['primary.pose.weight'], self.feature_size)
-        self.load_state_dict(state)
+    def resize(self, feature_size: tuple[int, int]) -> None:
+        """Read feature maps of another size, in place; weights per position are resampled."""
+        before = self.feature_size
+        self._set_feature_size(feature_size)
+        if before is not None and isinstance(self.primary, PrimaryCaps):
+            pose = self.primary.pose
+            weight = resample_positions(pose.weight.data, feature_size)
+            pose.weight.data = prod(before) / prod(feature_size) * weight
+            pose.kernel_size = feature_size
 
     def _pool(self, x: Tensor) -> Tensor:
         if self.feature_size is not None:
@@ -399,8 +396,10 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
     ) -> list[int]:
         """Drop the blocks after the last feature level in ``indices`` and the head."""
         take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
+        self.feature_info = self.feature_info[: max_index + 1]
         if len(self.blocks) > 1:
             self.blocks = ResidualPoseBlocks(*self.blocks[:max_index])
+            self.capsule_types = self.capsule_types[:max_index]
         if prune_head:
             self.reset_classifier(0, '')
         return take_indices
@@ -449,11 +448,12 @@ default_cfgs = list_cfgs(
 
 def _create_rescaps(variant: str, pretrained: bool = False, **kwargs) -> ResCaps:
     blocks = len(kwargs['capsule_types'])
+    levels = 1 + blocks if blocks > 1 else 2 + kwargs.get('num_layers', 2)
     return build_network(
         ResCaps,
         variant,
         pretrained,
-        feature_cfg=dict(out_indices=tuple(range(1 + max(blocks, 3))), feature_cls='getter'),
+        feature_cfg=dict(out_indices=tuple(range(levels)), feature_cls='getter'),
         **kwargs,
     )
 
@@ -593,6 +593,7 @@ def rescaps_imagenet(pretrained: bool = False, **kwargs) -> ResCaps:
     and each class is read from its own pose.
     """
     model_args = dict(
+        img_size=224,
         capsule_types=(16, 32, 32, 32),
         stem='conv7_pool',
         stem_channels=64,

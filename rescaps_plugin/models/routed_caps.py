@@ -188,14 +188,10 @@ class RoutedClassifier(nn.Module):
             raise ValueError("global_pool='' goes with num_classes=0 only: class capsules need one location")
         self.global_pool = global_pool
         self.num_classes = num_classes
-        self.feature_size = feature_size
+        self.in_channels = in_channels
         self.routing_name = routing
         self.drop = CapsuleDropout(in_types, drop_rate, weight_is_pose=routing == 'dynamic')
-        self.num_features = in_channels * feature_size[0] * feature_size[1]
-        self.size_error = (
-            f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} only: pass images of the size '
-            'that the network was built for, or build it for these (img_size=...)'
-        )
+        self._set_feature_size(feature_size)
         if num_classes > 0:
             own: dict[str, dict[str, Any]] = dict(
                 em=dict(coordinate_addition=True), dynamic=dict(transform_std=0.1), self=dict(activation_only=True)
@@ -215,6 +211,14 @@ class RoutedClassifier(nn.Module):
             self.pose_channels = layer.out_channels - num_classes
         else:
             self.routing = nn.Flatten() if global_pool else nn.Identity()
+
+    def _set_feature_size(self, feature_size: tuple[int, int]) -> None:
+        self.feature_size = feature_size
+        self.num_features = self.in_channels * (prod(feature_size) if self.global_pool else 1)
+        self.size_error = (
+            f'class capsules read capsule maps of {feature_size[0]}x{feature_size[1]} only: pass images of the size '
+            'that the network was built for, or build it for these (img_size=...)'
+        )
 
     def capsules(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return poses ``[b, num_classes * d]`` and outputs ``[b, num_classes]`` of the class capsules."""
@@ -238,16 +242,22 @@ class RoutedClassifier(nn.Module):
         return {} if self.routing_name == 'em' or self.num_classes == 0 else {'routing.weight': (0,)}
 
     @torch.jit.ignore
-    def load_resized(self, head: 'RoutedClassifier') -> None:
-        """Copy the weights of a head for capsule maps of another size; weights per position are resampled."""
-        state = head.state_dict()
+    def resize(self, feature_size: tuple[int, int]) -> None:
+        """Read capsule maps of another size, in place; weights per position are resampled."""
+        before, routing = self.feature_size, self.routing
+        self._set_feature_size(feature_size)
+        if not isinstance(routing, WindowRouting):
+            return
+        routing.kernel_size, routing.window = feature_size, prod(feature_size)
+        if isinstance(routing, EMRouting):
+            routing.init_non_persistent_buffers()
         if self.position_dims():
-            weight = state['routing.weight'].movedim(0, -1).unflatten(-1, head.feature_size)
-            weight = resample_positions(weight, self.feature_size).flatten(-2).movedim(-1, 0)
+            parameter = routing.get_parameter('weight')
+            weight = parameter.data.movedim(0, -1).unflatten(-1, before)
+            weight = resample_positions(weight, feature_size).flatten(-2).movedim(-1, 0)
             # Votes of dynamic routing are summed over the positions, routing weights of self-routing are not.
-            area = prod(head.feature_size) / prod(self.feature_size) if self.routing_name == 'dynamic' else 1
-            state['routing.weight'] = area * weight
-        self.load_state_dict(state)
+            area = prod(before) / prod(feature_size) if self.routing_name == 'dynamic' else 1
+            parameter.data = area * weight
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         if pre_logits:
@@ -258,7 +268,7 @@ class RoutedClassifier(nn.Module):
 
 
 class RoutedNetwork(CapsuleClassifierNetwork):
-    """A network with a :class:`RoutedClassifier` as its head. Subclasses implement ``levels`` too."""
+    """A network with a :class:`RoutedClassifier` as its head."""
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
@@ -398,6 +408,15 @@ class RoutedCaps(RoutedNetwork):
 
     def _set_head(self, num_classes: int, global_pool: str) -> None:
         super()._set_head(num_classes, global_pool)
+        self._scale_temperature()
+
+    @torch.jit.ignore
+    def set_input_size(self, img_size: int | tuple[int, int]) -> None:
+        """Change the size of the images that the network reads, in place, and with it a scaled temperature."""
+        super().set_input_size(img_size)
+        self._scale_temperature()
+
+    def _scale_temperature(self) -> None:
         if self.scaled_temperature:
             children = self.capsule_types[-1] * prod(self.feature_size)
             for module in self.modules():
@@ -416,11 +435,6 @@ class RoutedCaps(RoutedNetwork):
                 f'img_size must leave room for the capsule layers, got {img_size!r}, which ends as {size[0]}x{size[1]}'
             )
         return size[0], size[1]
-
-    @torch.jit.ignore
-    def levels(self) -> list[nn.Module]:
-        """Return the modules of ``feature_info``: each reads the one before it."""
-        return [self.stem, self.primary, *self.layers]
 
     @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:

@@ -84,7 +84,8 @@ def read_obj(content: bytes) -> Shape:
             )
             if len(corners) < 3:
                 raise ValueError(f'line {number}: a face needs three corners, found {line[:40]!r}')
-            corners = [corner - 1 if corner > 0 else len(vertices) + corner for corner in corners]
+            # Vertices are counted from 1: index 0 is that of none.
+            corners = [corner - 1 if corner >= 0 else len(vertices) + corner for corner in corners]
             wrong = [value for value, corner in zip(values, corners, strict=True) if corner < 0]
             if wrong:
                 raise ValueError(f'line {number}: face: no vertex {wrong[0]}')

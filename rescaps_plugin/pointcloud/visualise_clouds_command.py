@@ -1,7 +1,6 @@
 """Implementation of ``tools/visualise_clouds.py``."""
 
 from argparse import Namespace
-from pathlib import Path
 
 import torch
 
@@ -10,6 +9,7 @@ from rescaps_plugin.data.subset import evenly_spaced
 from rescaps_plugin.losses import chamfer_distance
 from rescaps_plugin.pointcloud.drawing import capsule_colors, draw_clouds, write_page
 from rescaps_plugin.pointcloud.inference import open_model, predict
+from rescaps_plugin.training.model_arguments import model_names
 from rescaps_plugin.training.splits import build_dataset
 
 
@@ -20,8 +20,9 @@ def run(args: Namespace) -> None:
         args: Arguments of ``tools/visualise_clouds.py``.
 
     Raises:
-        UserError: A model or the test set cannot be opened, or the folder cannot be written.
+        UserError: A model is given twice, a model or the test set cannot be opened, or the folder cannot be written.
     """
+    names = model_names(args.models)
     loaded = [open_model(config, checkpoint, args) for config, checkpoint in args.models]
     first = loaded[0][0]
     out_dir = choose_out_dir(args.out_dir, first.work_dir, 'clouds')
@@ -33,9 +34,7 @@ def run(args: Namespace) -> None:
     classes = dataset.metainfo.get('classes')
     if classes:
         titles['input'] = [classes[sample['data_samples'].gt_label] for sample in samples]
-    for (config, _), (_, model) in zip(args.models, loaded, strict=True):
-        alone = sum(other.routing == model.routing for _, other in loaded) == 1
-        name = model.routing if alone else Path(config).stem
+    for name, (_, model) in zip(names, loaded, strict=True):
         predicted = torch.stack([sample.pred_points for _, sample in predict(model, samples)])
         distances = chamfer_distance(predicted, torch.stack([sample['inputs'] for sample in samples]))
         rows[name] = list(predicted.numpy())

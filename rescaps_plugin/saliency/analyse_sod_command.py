@@ -24,7 +24,7 @@ from rescaps_plugin.saliency.evaluation import SUFFIXES, read_map
 from rescaps_plugin.saliency.inference import PictureReader, load_detector, predict_maps
 from rescaps_plugin.saliency.masks import PairError, list_stems, read_mask, resize_mask
 from rescaps_plugin.saliency.metric import score_map
-from rescaps_plugin.saliency.report import check_names, unique_names, write_report
+from rescaps_plugin.saliency.report import name_methods, write_report
 from rescaps_plugin.training.trained_model import open_trained
 
 # Returns the maps of the images with the given indices.
@@ -41,8 +41,7 @@ def run(args: Namespace) -> None:
         UserError: A package is missing, or a file or a folder cannot be used.
     """
     import_extra('py_sod_metrics', 'saliency')
-    names = args.names or unique_names(args.methods)
-    check_names(names)
+    names = name_methods(args.methods, args.names)
     methods = dict(zip(names, args.methods, strict=True))
     out_dir = choose_out_dir(args.out_dir, Path('work_dirs', names[0]), 'analysis')
     opened = {

@@ -9,7 +9,7 @@ from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.outputs import check_folder_writable
 from rescaps_plugin.saliency.boundary import score_boundary
 from rescaps_plugin.saliency.evaluation import list_maps, parallel_map, score_files
-from rescaps_plugin.saliency.report import check_names, unique_names, write_report
+from rescaps_plugin.saliency.report import name_methods, write_report
 
 
 def run(args: Namespace) -> None:
@@ -24,8 +24,7 @@ def run(args: Namespace) -> None:
     """
     import_extra('py_sod_metrics', 'saliency')
     check_folder_writable(args.out_dir, '--out-dir')
-    names = args.names or unique_names([(path, None) for path in args.maps])
-    check_names(names)
+    names = name_methods([(path, None) for path in args.maps], args.names)
     masks, methods = list_maps(args.maps, args.masks, args.common, args.resize)
     scores, boundaries = {}, {}
     with parallel_map(args.workers) as map_files:

@@ -11,7 +11,7 @@ import numpy as np
 from mmengine import fileio
 
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.data.images import ImageError, read_image, read_size
+from rescaps_plugin.data.images import ImageError, read_file, read_image, read_size
 
 # Lowest salient grey level.
 SALIENT = 128
@@ -35,7 +35,7 @@ def read_grey(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
         uint8 grey levels ``[height, width]``.
 
     Raises:
-        ImageError: The file cannot be used, or is not grey.
+        ImageError: The file cannot be used, is not grey, or has 16 bits with levels of 8 bits.
         OSError: The file is missing or cannot be read.
     """
     image = read_image(path, 'color', backend_args=backend_args)
@@ -44,7 +44,18 @@ def read_grey(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
     if colored.any():
         blue, green, red = image[colored][0].tolist()
         raise ImageError(f'{path}: greys 0 to 255 are expected, it has colours, such as RGB ({red}, {green}, {blue})')
+    if not grey.any():
+        _check_depth(path, backend_args)
     return grey
+
+
+def _check_depth(path: str | Path, backend_args: dict | None) -> None:
+    """Check that an image whose upper 8 bits are zero does not hold its levels in the lower 8 bits of 16."""
+    levels = cv2.imdecode(np.frombuffer(read_file(path, backend_args), np.uint8), cv2.IMREAD_ANYDEPTH)
+    if levels is not None and levels.dtype == np.uint16 and levels.any():
+        raise ImageError(
+            f'{path}: greys 0 to 65535 are expected of an image of 16 bits, it has none above 255: save it with 8 bits'
+        )
 
 
 def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
@@ -58,7 +69,7 @@ def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
         bool mask ``[height, width]``.
 
     Raises:
-        ImageError: The file cannot be used, has colours, or holds labels 0 and 1 instead of grey levels.
+        ImageError: As in :func:`read_grey`, or the file holds labels 0 and 1 instead of grey levels.
         OSError: The file is missing or cannot be read.
     """
     grey = read_grey(path, backend_args)
@@ -113,7 +124,13 @@ def list_stems(folder: str | Path, suffixes: Sequence[str], backend_args: dict |
     return {stem: path for stem, (path,) in found.items()}
 
 
-def check_pairs(first: Mapping[str, object], second: Mapping[str, object], first_kind: str, second_kind: str) -> None:
+def check_pairs(
+    first: Mapping[str, str | Sequence[str]],
+    second: Mapping[str, str | Sequence[str]],
+    first_kind: str,
+    second_kind: str,
+    stems: Iterable[str] | None = None,
+) -> None:
     """Check that two folders have files with the same stems.
 
     Args:
@@ -121,6 +138,7 @@ def check_pairs(first: Mapping[str, object], second: Mapping[str, object], first
         second: Paths by stem of the other folder.
         first_kind: Kind of the first folder's files, such as ``'image'``.
         second_kind: Kind of the second folder's files.
+        stems: The stems to check. Defaults to all.
 
     Raises:
         PairError: A file has no counterpart; names the first and the number of others.
@@ -129,7 +147,7 @@ def check_pairs(first: Mapping[str, object], second: Mapping[str, object], first
         (first, second, first_kind, second_kind),
         (second, first, second_kind, first_kind),
     ):
-        alone = sorted(here.keys() - there.keys())
+        alone = sorted((here.keys() if stems is None else here.keys() & stems) - there.keys())
         if alone:
             more = f' (and {len(alone) - 1} more)' if len(alone) > 1 else ''
             folder = Path(_first_path(next(iter(there.values())))).parent

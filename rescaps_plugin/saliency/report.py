@@ -14,20 +14,27 @@ from rescaps_plugin.saliency.drawing import draw_curves
 from rescaps_plugin.saliency.metric import MapScores, file_name, metrics_table, save_curves, summarise
 
 
-def unique_names(methods: Sequence[tuple[Path, str | None]]) -> list[str]:
-    """Name methods by the shortest unique endings of their paths.
-
-    Methods of one config are named by it and their checkpoints: ``icon (epoch_16)``.
+def name_methods(methods: Sequence[tuple[Path, str | None]], names: Sequence[str] | None = None) -> Sequence[str]:
+    """Name methods so that they can be told apart in the tables and by the names of their files.
 
     Args:
         methods: Folders of maps with None, or configs, whose suffix is removed, with the checkpoint.
+        names: A name for each method. Defaults to the shortest unique endings of the paths; methods of one config are
+            named by it and their checkpoints: ``icon (epoch_16)``.
 
     Returns:
         A name for each method.
 
     Raises:
-        UserError: A method is given twice.
+        UserError: A method without a given name is given twice; a name is empty; or two methods have one name, or one
+            name of their files, in which unsafe characters are replaced.
     """
+    names = names or _unique_names(methods)
+    _check_names(names)
+    return names
+
+
+def _unique_names(methods: Sequence[tuple[Path, str | None]]) -> list[str]:
     targets = [(path.resolve(), checkpoint) for path, checkpoint in methods]
     for target, (path, _) in zip(targets, methods, strict=True):
         if targets.count(target) > 1:
@@ -42,16 +49,7 @@ def unique_names(methods: Sequence[tuple[Path, str | None]]) -> list[str]:
     ]
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Check that methods can be told apart in the tables and by the names of their files.
-
-    Args:
-        names: A name for each method.
-
-    Raises:
-        UserError: A name is empty, or two methods have one name, or one name of their files, in which unsafe characters
-            are replaced.
-    """
+def _check_names(names: Sequence[str]) -> None:
     files: dict[str, str] = {}
     for name in names:
         if not name.strip():

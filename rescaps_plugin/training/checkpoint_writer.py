@@ -214,7 +214,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Remove an outdated checkpoint that this training wrote."""
         if path not in self._own or not is_main_process():
             return
-        # Sharded checkpoints are folders.
+        # Checkpoints of DeepSpeed and ColossalAI are folders.
         if self.file_backend.isdir(path):
             self.file_backend.rmtree(path)
         elif self.file_backend.isfile(path):

@@ -11,13 +11,31 @@ from mmengine.registry import MODEL_WRAPPERS, STRATEGIES
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 
+from rescaps_plugin.cli.errors import UserError
+
 
 @STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
-    """MMEngine's ``FSDPStrategy`` that can resume with current releases of PyTorch.
+    """MMEngine's ``FSDPStrategy`` that can resume with current releases of PyTorch, and saves whole checkpoints.
 
     MMEngine passes the optimizer's state by position, where current releases expect the model.
+
+    Args:
+        state_dict_cfg: ``'full'``, or MMEngine's dictionary for it. MMEngine's default, a folder of one file for every
+            process, is refused: such a checkpoint can only be read by the same number of processes.
+        **kwargs: As MMEngine's.
+
+    Raises:
+        UserError: ``state_dict_cfg`` is another.
     """
+
+    def __init__(self, *, state_dict_cfg: str | dict[str, Any] = 'local', **kwargs) -> None:
+        super().__init__(state_dict_cfg=state_dict_cfg, **kwargs)
+        if not self._is_full_state_dict():
+            raise UserError(
+                "strategy.state_dict_cfg must be 'full': checkpoints in parts cannot be resumed or tested, got "
+                f'{state_dict_cfg!r}.'
+            )
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of the optimizer from a checkpoint."""

@@ -1,5 +1,6 @@
 """Command-line arguments that name trained models: a config and a checkpoint, or the name of published weights."""
 
+import os
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from mimetypes import guess_type
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.models.published import PublishedWeightsError, find_published
+from rescaps_plugin.models.published import SCHEME, PublishedWeightsError, find_published
 
 # Suffixes of the configs that MMEngine reads.
 CONFIG_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
@@ -140,6 +141,48 @@ def add_models_argument(parser: ArgumentParser) -> None:
         metavar='MODEL',
         help='CONFIG CHECKPOINT, or the name of a published model',
     )
+
+
+def model_names(models: Sequence[Sequence[str]]) -> list[str]:
+    """Name models for tables and curves.
+
+    Args:
+        models: The config and the checkpoint of each.
+
+    Returns:
+        A name of each, all different. A published model keeps its own; others are named by their configs, and where
+        configs have the same name, by their checkpoints without the leading folders that these share, with the name of
+        the config where that of another has such a checkpoint.
+
+    Raises:
+        UserError: A model is given twice.
+
+    Example:
+        >>> model_names([('rescaps/digits.py', 'epoch_9.pth')])
+        ['digits']
+        >>> model_names([('digits.py', 'runs/digits/epoch_1.pth'), ('digits.py', 'runs/digits/epoch_9.pth')])
+        ['epoch_1.pth', 'epoch_9.pth']
+    """
+    for number, model in enumerate(models):
+        if model in models[:number]:
+            raise UserError(f'MODEL {" ".join(model)} is given twice.')
+    names = [
+        checkpoint.removeprefix(SCHEME) if checkpoint.startswith(SCHEME) else Path(config).stem
+        for config, checkpoint in models
+    ]
+    for name in {name for name in names if names.count(name) > 1}:
+        same = [index for index, other in enumerate(names) if other == name]
+        paths = [models[index][1] for index in same]
+        if len(set(paths)) < len(paths):  # a checkpoint with two configs
+            paths = [' '.join(models[index]) for index in same]
+        shared = os.path.commonprefix(paths).rfind('/') + 1
+        for index, path in zip(same, paths, strict=True):
+            names[index] = path[shared:]
+    for full in (lambda config, checkpoint, name: f'{Path(config).stem} {name}', lambda *words: ' '.join(words[:2])):
+        names = [
+            name if names.count(name) == 1 else full(*model, name) for model, name in zip(models, names, strict=True)
+        ]
+    return names
 
 
 def add_methods_argument(parser: ArgumentParser) -> None:

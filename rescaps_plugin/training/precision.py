@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import BaseDataPreprocessor
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner.amp import autocast
 from torch import nn
@@ -74,6 +74,15 @@ def configure_amp(cfg: Config) -> None:
     wrapper.type = BFloat16OptimWrapper.__name__
     for option in ('loss_scale', 'dtype', 'use_fsdp'):
         wrapper.pop(option, None)
+
+
+def find_precision(wrapper: OptimWrapper) -> str:
+    """Return the name of the dtype that an optimizer wrapper runs the forward pass in."""
+    if isinstance(wrapper, BFloat16OptimWrapper):
+        return 'bfloat16'
+    if isinstance(wrapper, AmpOptimWrapper):
+        return str(wrapper.cast_dtype or torch.float16).removeprefix('torch.')
+    return 'float32'
 
 
 def suggest_precision(cfg: Config) -> str | None:

@@ -11,7 +11,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
-from rescaps_plugin.training.checkpoint_loader import check_exists, load_from_local
+from rescaps_plugin.training.checkpoint_loader import check_exists, load_from_local, load_from_source
 from rescaps_plugin.training.checkpoint_reader import CheckpointError, UntrustedCheckpointError
 from rescaps_plugin.training.checkpoint_writer import checkpoint_folder, read_place
 from rescaps_plugin.training.resume_checks import check_resumable, describe_plan
@@ -42,6 +42,27 @@ def configure_resume(cfg: Config, resume: str) -> None:
     cfg.load_from = resume
 
 
+def restore_seed(cfg: Config) -> None:
+    """Set the seed of a config to that of the checkpoint that it resumes from.
+
+    MMEngine restores it only after samplers and training loops are built, which keep the seed that they are built with.
+    A warning is printed if the config has another seed.
+
+    Args:
+        cfg: The runner's config, after :func:`configure_resume`; ``randomness`` is changed in place.
+
+    Raises:
+        CheckpointError: As in :func:`~rescaps_plugin.training.checkpoint_loader.load_from_source`.
+    """
+    seed = load_from_source(cfg.load_from, 'cpu').get('meta', {}).get('seed')
+    given = cfg.setdefault('randomness', {}).get('seed')
+    if type(seed) is not int or seed == given:
+        return
+    if given is not None:
+        print(f'warning: training keeps the seed {seed} of checkpoint {cfg.load_from}, not {given}.', file=sys.stderr)
+    cfg.randomness.seed = seed
+
+
 def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None) -> str | None:
     """Find the checkpoint to resume from: the last undamaged one directly in its folder.
 
@@ -67,29 +88,25 @@ def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None
         number = re.search(r'(\d+)\.pth$', path.name)
         if number is None or path.name.startswith('best_'):
             continue
-        if path.is_dir():  # a sharded one
-            parts = sorted(path.glob('*.pth'))
-        else:
-            parts = [path]
-        iteration, run = read_place(parts[0]) if parts else (None, None)
+        iteration, run = read_place(path)
         if run_id and run and run != run_id:
             print(f'warning: checkpoint {path} is of another training: it is skipped.', file=sys.stderr)
             continue
         said = iteration is not None
         place = iteration if said else int(number[1])
-        candidates.append((not said and path.name == latest, place, path.name, parts))
-    for _, _, name, parts in sorted(candidates, reverse=True):
-        problem = next(filter(None, map(_find_problem, parts)), None) if parts else 'is empty'
+        candidates.append((not said and path.name == latest, place, path))
+    for _, _, path in sorted(candidates, reverse=True):
+        problem = _find_problem(path)
         if problem is None:
-            return str(folder / name)
-        print(f'warning: checkpoint {folder / name} {problem}: it is skipped.', file=sys.stderr)
+            return str(path)
+        print(f'warning: checkpoint {path} {problem}: it is skipped.', file=sys.stderr)
     return None
 
 
 def _find_problem(path: Path) -> str | None:
     """Return the damage of a checkpoint file, as the predicate of a sentence; None if there is none."""
     if not zipfile.is_zipfile(path):
-        return 'is torn' if path.is_file() else 'does not exist'
+        return 'is torn' if path.is_file() else 'is not a file'
     try:
         load_from_local(str(path), 'cpu')
     except UntrustedCheckpointError:

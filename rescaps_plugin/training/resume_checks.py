@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from rescaps_plugin.training.checkpoint_reader import CheckpointError
+from rescaps_plugin.training.precision import find_precision
 
 Refuse = Callable[[str], NoReturn]
 # Entries of an optimizer's groups that do not change its results.
@@ -21,7 +22,7 @@ _ADVICE = 'To start a new training from its weights, drop --resume and add --cfg
 
 
 def describe_plan(runner: Runner) -> dict[str, Any]:
-    """Return the settings that the progress of a training refers to: batch size, length of an epoch, optimizer.
+    """Return the settings of a training by which it is resumed: batch size, length of an epoch, optimizer, precision.
 
     Args:
         runner: A runner in training.
@@ -39,6 +40,7 @@ def describe_plan(runner: Runner) -> dict[str, Any]:
     if isinstance(wrapper, OptimWrapper):
         plan['accumulative_counts'] = wrapper._accumulative_counts
         plan['optimizer'] = type(wrapper.optimizer).__name__
+        plan['precision'] = find_precision(wrapper)
     return plan
 
 
@@ -130,8 +132,9 @@ def _check_plan(plan: dict[str, Any], saved: dict[str, Any], refuse: Refuse, dif
         refuse(f'{reason}{why}, so that neither its place nor its schedule would be right')
     if 'batch_size' in changed:
         differences.append(f'{batch}; the schedule continues by iterations.')
-    if 'accumulative_counts' in changed:
-        differences.append('accumulative_counts was {} and is {}.'.format(*changed['accumulative_counts']))
+    for key in ('accumulative_counts', 'precision'):
+        if key in changed:
+            differences.append('{} was {} and is {}.'.format(key, *changed[key]))
 
 
 def _check_optimizer(runner: Runner, state: dict[str, Any], refuse: Refuse, differences: list[str]) -> None:

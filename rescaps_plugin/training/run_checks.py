@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -68,15 +69,15 @@ def check_classes(cfg: Config, model: nn.Module, loop: BaseLoop, key: str) -> st
     Args:
         cfg: The config, for messages.
         model: The model. One whose number of classes is not where MMPretrain, MMSegmentation or timm have it passes.
-        loop: The loop; one whose data set names no classes passes.
+        loop: The loop. Where its data set names no classes, its labels are checked, if it has one for each sample.
         key: The config's name of its data loader.
 
     Returns:
         A warning, if the model has more classes than the data.
 
     Raises:
-        UserError: The data have more classes than the model, or the mixing of training samples is configured for
-            another number than the model's. The message names the key and its correct value.
+        UserError: The data have more classes than the model, or labels outside of them, or the mixing of training
+            samples is configured for another number than the model's. The message names the key and its correct value.
     """
     model = model.module if is_model_wrapper(model) else model
     dataset, classes = find_dataset(loop), find_classes(loop)
@@ -90,6 +91,13 @@ def check_classes(cfg: Config, model: nn.Module, loop: BaseLoop, key: str) -> st
             f'{where}: {option}={count}, and {key}.dataset ({type(dataset).__name__}) has {len(classes)} classes: '
             f'set {option}={len(classes)}.'
         )
+    wrong = [] if classes else [label for label in _find_labels(dataset) if not 0 <= label < count]
+    if wrong:
+        file = getattr(dataset, 'ann_file', None)
+        raise UserError(
+            f'{where}: {key}.dataset ({type(dataset).__name__}{f", {file}" if file else ""}): labels must be 0 to '
+            f'{count - 1}, by {option}={count}, found {wrong[:10]}.'
+        )
     preprocessor = getattr(model, 'data_preprocessor', None)
     mixed = getattr(preprocessor, 'num_classes', None)
     if key == 'train_dataloader' and getattr(preprocessor, 'batch_augments', None) is not None and mixed != count:
@@ -100,6 +108,17 @@ def check_classes(cfg: Config, model: nn.Module, loop: BaseLoop, key: str) -> st
     if classes and len(classes) < count:
         return f'{option}={count}, and {key}.dataset ({type(dataset).__name__}) has {len(classes)} classes.'
     return None
+
+
+def _find_labels(dataset: Any) -> list[int]:
+    """Return the different labels of MMPretrain's data sets; none where they are not numbers of classes."""
+    if not hasattr(dataset, 'get_gt_labels'):
+        return []
+    try:
+        labels = dataset.get_gt_labels()
+    except (KeyError, ValueError):  # no labels, or different numbers of them
+        return []
+    return np.unique(labels).tolist() if labels.dtype.kind == 'i' else []
 
 
 def find_dataset(loop: Any) -> Any:

@@ -41,8 +41,9 @@ class PendingRuntimeInfoHook(RuntimeInfoHook):
                 runner.message_hub.update_scalar(f'train/{name}', value)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Record the outputs of the last iteration."""
+        """Record the outputs of the last iteration, also in the checkpoint, which has the history before it."""
         self._record(runner)
+        checkpoint['message_hub'] = runner.message_hub.state_dict()
 
     def before_val(self, runner: Runner) -> None:
         """Record the outputs of the last iteration."""

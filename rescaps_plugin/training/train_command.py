@@ -9,7 +9,7 @@ from rescaps_plugin.cli.config import load_config, require, set_work_dir
 from rescaps_plugin.cli.config_errors import config_errors
 from rescaps_plugin.training.checkpoint_loader import MatchCheckpointHook, open_safely
 from rescaps_plugin.training.precision import suggest_precision
-from rescaps_plugin.training.resume import configure_resume
+from rescaps_plugin.training.resume import configure_resume, restore_seed
 from rescaps_plugin.training.runner import build_runner
 from rescaps_plugin.training.work_dir import check_work_dir
 
@@ -28,6 +28,8 @@ def run(args: Namespace) -> None:
     start = cfg.get('load_from')
     hooks = [MatchCheckpointHook(partial=not cfg.get('resume'))] if start else []
     with open_safely(start, trust=args.trust_checkpoint), config_errors(cfg):
+        if cfg.get('resume'):
+            restore_seed(cfg)
         runner = build_runner(cfg, *hooks)
         runner.logger.info(f'Random seed: {runner.seed}')
         advice = suggest_precision(cfg)

@@ -61,7 +61,7 @@ def format_card(model: PublishedModel) -> str:
 license: apache-2.0
 library_name: {'timm' if model.timm else 'rescaps'}
 pipeline_tag: {TASKS[model.task].pipeline}
-tags: [capsule-network, residual-pose-routing]
+tags: [{', '.join(model.tags)}]
 ---
 
 # {model.name}

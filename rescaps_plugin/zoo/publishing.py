@@ -113,6 +113,7 @@ def run(args: Namespace) -> None:
         time=args.time,
         machine=args.machine,
         version=__version__,
+        tags=tuple(args.tag),
         limits=tuple(args.limit),
         labels=tuple(meta.get('dataset_meta', {}).get('classes') or ()) if cfg.default_scope == 'mmpretrain' else (),
         timm=timm_entries,

@@ -69,6 +69,17 @@ def test_networks_of_logits_show_activations(name):
     torch.testing.assert_close(maps['head.routing'].flatten(1), torch.sigmoid(output))
 
 
+@pytest.mark.parametrize('name', NETWORKS)
+def test_contributions_do_not_depend_on_the_form_of_the_output(name):
+    found = []
+    for output in ('activation', 'logit'):
+        torch.manual_seed(0)
+        network = timm.create_model(name, in_chans=1, img_size=16, output=output).eval()
+        records, _ = record(network, torch.randn(2, 1, 16, 16))
+        found.append(part_whole_by_input(records['head.routing']))
+    torch.testing.assert_close(*found)
+
+
 def test_class_poses_are_what_the_classifier_reads():
     torch.manual_seed(0)
     network = timm.create_model('rescaps_tiny', in_chans=1, img_size=16).eval()

@@ -4,6 +4,7 @@ import json
 import time
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
@@ -14,24 +15,29 @@ from rescaps_plugin.training.plain_checkpoint import PlainCheckpointHook
 
 
 class Regression(BaseModel):
-    """Seven parameters, and a map of 40 MB in training."""
+    """Seven parameters, and a map of 40 MB in training.
 
-    def __init__(self):
+    Args:
+        entries: Entries of the map.
+    """
+
+    def __init__(self, entries=10_000_000):
         super().__init__()
+        self.entries = entries
         self.linear = nn.Linear(6, 1)
 
     def forward(self, x, mode='tensor'):
         y = self.linear(x)
         if mode != 'loss':
             return list(y)
-        return dict(loss=(y.mean() * torch.ones(10_000_000)).mean())
+        return dict(loss=(y.mean() * torch.ones(self.entries)).mean())
 
 
 class Score:
-    """Stand-in for an evaluator."""
+    """Stand-in for an evaluator, which takes time."""
 
     def process(self, data_samples, data_batch=None):
-        pass
+        burn(0.05)
 
     def evaluate(self, size):
         return {'size': size}
@@ -39,11 +45,20 @@ class Score:
     dataset_meta = None
 
 
-def make_runner(work_dir, epochs, **kwargs):
+class SlowHook(Hook):
+    """Takes time before and after every step."""
+
+    def before_train_iter(self, runner, *args, **kwargs):
+        burn(0.05)
+
+    after_train_iter = before_test_iter = after_test_iter = before_train_iter
+
+
+def make_runner(work_dir, epochs, model=None, hooks=(), **kwargs):
     data = [torch.randn(6) for _ in range(20)]
     batches = dict(batch_size=4, collate_fn=lambda samples: dict(x=torch.stack(samples)))
     runner = Runner(
-        model=Regression(),
+        model=model or Regression(),
         work_dir=str(work_dir),
         train_dataloader=DataLoader(data, **batches),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
@@ -52,7 +67,7 @@ def make_runner(work_dir, epochs, **kwargs):
         test_cfg=dict(),
         test_evaluator=Score(),
         default_hooks=dict(plain=PlainCheckpointHook(), logger=None),
-        custom_hooks=[CostHook()],
+        custom_hooks=[*hooks, CostHook()],
         experiment_name=f'{work_dir.name}{epochs}{len(kwargs)}',
         log_level='WARNING',
         cfg=dict(resume=kwargs.get('resume', False)),
@@ -86,6 +101,18 @@ def test_cost_of_training_resumed_and_tested(tmp_path):
     tested = read(tmp_path / 'test')
     assert tested['train'] == resumed['train']
     assert tested['test']['samples'] == 16 and tested['test']['seconds'] > 0
+
+
+def test_only_steps_of_the_model_are_timed(tmp_path):
+    """Four steps count, of a few milliseconds, with an evaluator and hooks of 50 each."""
+    runner = make_runner(tmp_path, 1, Regression(entries=1), [SlowHook()])
+    steps = runner.model.train_step, runner.model.test_step
+    runner.train()
+    runner.test()
+    costs = read(tmp_path)
+    assert costs['train']['iterations'] == 4 and costs['test']['samples'] == 16
+    assert 0 < costs['train']['seconds'] < 0.1 and 0 < costs['test']['seconds'] < 0.1
+    assert (runner.model.train_step, runner.model.test_step) == steps
 
 
 def test_training_from_weights_starts_counting_at_zero(tmp_path):

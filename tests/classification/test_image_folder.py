@@ -100,19 +100,20 @@ def test_all_image_formats_are_found(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('content', 'message'),
+    ('content', 'classes', 'message'),
     [
-        (b'x/0.png\n', 'every line must be an image and the number of its class'),
-        (b'x/0.png one\n', 'every line must be an image and the number of its class'),
-        (b'x/\xff.png 1\n', 'every line must be .*, in UTF-8'),
-        (b'x/0.png 3\nx/2.png -1\n', r'labels must be 0 to 2, found \[-1, 3\]'),
+        (b'x/0.png\n', LETTERS, 'every line must be an image and the number of its class'),
+        (b'x/0.png one\n', LETTERS, 'every line must be an image and the number of its class'),
+        (b'x/\xff.png 1\n', LETTERS, 'every line must be .*, in UTF-8'),
+        (b'x/0.png 3\nx/2.png -1\n', LETTERS, r'labels must be 0 to 2, found \[-1, 3\]'),
+        (b'x/0.png 3\nx/2.png -1\n', None, r'labels must be 0 or more, found \[-1\]'),
     ],
 )
-def test_invalid_annotations(tmp_path, content, message):
+def test_invalid_annotations(tmp_path, content, classes, message):
     make(tmp_path / 'train', 'x', images=3)
     (tmp_path / 'train.txt').write_bytes(content)
     with pytest.raises(DataError, match=f'train.txt: {message}'):
-        load(tmp_path, ann_file='train.txt')
+        load(tmp_path, classes, ann_file='train.txt')
 
 
 def test_imagenet_keeps_its_names(tmp_path):

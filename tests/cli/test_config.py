@@ -193,9 +193,17 @@ def test_option_without_effect(option, repository):
         load_config(str(repository / 'configs' / 'rescaps' / 'cifar10_small.py'), {option: 1})
 
 
+@pytest.mark.parametrize('value', [64, 0.5, None])
+def test_number_that_has_been_copied(tmp_path, value):
+    path = tmp_path / 'a.py'
+    path.write_text(f'size = {value}\nmodel = dict(img_size=size)\n')
+    with pytest.raises(ConfigError, match=r'size has no effect: size is a variable .* in other entries already'):
+        load_config(str(path), {'size': 128})
+
+
 def test_fields_that_a_config_leaves_out_and_own_variables_may_be_set(tmp_path):
     path = tmp_path / 'a.py'
-    path.write_text('model = dict(depth=2)\nmine = 2\n')
+    path.write_text('model = dict(depth=2)\nmine = 4\n')
     options = {'custom_hooks': [], 'compile': True, 'tta_model.type': 'A', 'env_cfg.resource_limit': 5, 'mine': 3}
     cfg = load_config(str(path), options)
     assert cfg.compile is True and cfg.tta_model.type == 'A' and cfg.env_cfg.resource_limit == 5 and cfg.mine == 3

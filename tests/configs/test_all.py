@@ -1,10 +1,11 @@
-"""Checks of all configs: unique names (of work directories), and complete custom_imports."""
+"""Checks of all configs: unique names (of work directories), metafiles, and complete custom_imports."""
 
 import importlib
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rescaps_plugin.cli.config import load_config
 
@@ -18,6 +19,31 @@ def test_no_two_configs_share_a_work_directory():
     names = Counter(path.stem for path in PATHS)
     assert names['digits'] == 1
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_every_config_is_in_the_metafile_of_its_family():
+    listed = {}
+    for metafile in CONFIGS.glob('*/metafile.yml'):
+        for model in yaml.safe_load(metafile.read_text(encoding='utf-8'))['Models']:
+            assert model['Name'] not in listed, model['Name']
+            listed[model['Name']] = CONFIGS.parent / model['Config']
+            assert listed[model['Name']].parent == metafile.parent
+    assert sorted(listed.values()) == PATHS
+
+
+def test_only_configs_pages_and_their_pictures():
+    folders = [path for path in CONFIGS.iterdir() if path.name not in ('_base_', '__pycache__')]
+    for path in (path for folder in folders for path in folder.iterdir() if path.name != '__pycache__'):
+        page = path.with_name('README.md').read_text(encoding='utf-8')
+        assert path.suffix == '.py' or path.name in ('README.md', 'metafile.yml') or f'({path.name})' in page, path
+
+
+# Those of other libraries, with layers swapped, are for several GPUs.
+@pytest.mark.parametrize('path', [path for path in PATHS if path.parent.name != 'swap'], ids=lambda path: path.stem)
+def test_learning_rate_is_that_of_the_batch(path):
+    config = load_config(str(path))
+    if 'auto_scale_lr' in config:
+        assert config.auto_scale_lr.base_batch_size == config.train_dataloader.batch_size
 
 
 def types(value):

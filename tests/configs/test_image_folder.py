@@ -1,6 +1,7 @@
 """Your own images with configs/rescaps/image_folder.py: all tools take the classes from the folders."""
 
 import csv
+import logging
 
 import numpy as np
 import pytest
@@ -84,6 +85,16 @@ def test_other_spelling_is_a_warning(config, options, load_tool, tmp_path, caplo
     assert 'val_dataloader.dataset: classes have other names than in training: 1 is nut, in training nuts.' in (
         log.read_text()
     )
+
+
+def test_other_spelling_is_a_warning_of_baselines(config, options, load_tool, tmp_path, monkeypatch):
+    pytest.importorskip('sklearn')
+    logged = []
+    monkeypatch.setattr('rescaps_plugin.classification.baselines.print_log', lambda *args: logged.append(args))
+    rename_test_folder(tmp_path, 'nuts', 'nut')
+    load_tool('baselines').main([config, '--cfg-options', *options])
+    message = 'test_dataloader.dataset: classes have other names than in training: 1 is nut, in training nuts.'
+    assert logged == [(message, 'current', logging.WARNING)]
 
 
 def test_missing_folder_is_reported_with_instructions(config, load_tool, tmp_path, monkeypatch):

@@ -64,6 +64,14 @@ def test_images_of_pillow_are_read_as_their_files(tmp_path, kind, color_type):
         np.testing.assert_array_equal(alpha, expected)
 
 
+@pytest.mark.parametrize('suffix', ['png', 'tif', 'gif', 'webp'])
+@pytest.mark.parametrize('kind', ['RGBA', 'LA', 'P, transparent'])
+def test_alpha_does_not_change_the_colours_of_a_file(tmp_path, kind, suffix):
+    path = tmp_path / f'image.{suffix}'
+    PICTURES[kind]().save(path, **(dict(lossless=True, exact=True) if suffix == 'webp' else {}))
+    assert_equals_file(Image.open(path), path)
+
+
 @pytest.mark.parametrize('color_type', ['color', 'grayscale', 'color_ignore_orientation', 'unchanged'])
 @pytest.mark.parametrize('orientation', [1, 3, 6])
 def test_orientation_of_images_of_pillow(tmp_path, orientation, color_type):

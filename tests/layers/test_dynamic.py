@@ -57,6 +57,15 @@ def test_squash_of_known_vectors_and_zero():
     torch.testing.assert_close(tall.t(), vector.detach())
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_squash_of_long_vectors_in_half_precision(dtype):
+    x = torch.tensor([[3e4, 4e4], [0.3, 0.4]], dtype=dtype)
+    vector, length = squash(x)
+    assert vector.dtype == length.dtype == dtype
+    torch.testing.assert_close(length, torch.tensor([1, 0.2], dtype=dtype))
+    torch.testing.assert_close(vector, torch.tensor([[0.6, 0.8], [0.12, 0.16]], dtype=dtype))
+
+
 def test_primary_capsules_have_their_lengths_as_activations():
     primary = PrimaryVectorCaps(3, 5, dim=4, kernel_size=3, stride=2, padding=1)
     y = primary(torch.randn(2, 3, 7, 6))

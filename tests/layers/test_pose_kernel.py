@@ -233,9 +233,9 @@ def test_copies_and_states_have_no_kernels(layer, compositions):
         torch.testing.assert_close(evaluate(other, x), expected(other, x))
 
 
-def test_kernels_are_freed_by_train_and_fuse(layer, compositions):
+def test_kernels_are_freed_by_train_move_and_fuse(layer, compositions):
     x = inputs()
-    for free in (type(layer).train, type(layer).fuse):
+    for free in (type(layer).train, type(layer).float, type(layer).fuse):
         layer.eval()
         evaluate(layer, x)
         kernels = [weakref.ref(kernel) for kernel in compositions]

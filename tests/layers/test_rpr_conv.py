@@ -281,8 +281,20 @@ def test_plugin_groups_types_by_themselves():
     assert RPRPlugin(64).groups == 4 and RPRPlugin(64, groups=1).groups == 1
     with pytest.raises(ValueError, match=r'in_channels must be a multiple of pose_size \*\* 2 = 16, got 40'):
         RPRPlugin(40)
+    with pytest.raises(ValueError, match='groups must leave multiples of 16 channels, got 8 of 64'):
+        RPRPlugin(64, groups=8)
+    with pytest.raises(ValueError, match='groups must be a positive'):
+        RPRPlugin(64, groups=0)
     with pytest.raises(ValueError, match='kernel_size must be odd, got 2'):
         RPRPlugin(64, 2)
+
+
+@pytest.mark.parametrize('options', [{}, dict(routing='pointwise'), dict(activation=False)], ids=str)
+def test_deployed_plugin_has_nothing_to_initialise(options):
+    neck = RPRNeck([32, 64], deploy=True, **options)
+    before = copy.deepcopy(neck.state_dict())
+    neck.init_weights()
+    torch.testing.assert_close(dict(neck.state_dict()), dict(before))
 
 
 def test_neck():

@@ -7,7 +7,7 @@ from timm.models import get_pretrained_cfg_value
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 import rescaps_plugin  # noqa: F401
-from rescaps_plugin.layers import EMRouting
+from rescaps_plugin.layers import EMRouting, ResidualPoseRouting
 from rescaps_plugin.models import CapsNet, RoutedCaps
 from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
 from rescaps_plugin.models.routed_caps import CapsuleLayer
@@ -92,7 +92,8 @@ def test_pooled_unpooled_and_removed_heads(name):
         torch.testing.assert_close(model(x), features)
         model.reset_classifier(6, 'flatten')
         assert model(x).shape == (1, 6) and model.num_classes == 6
-        assert timm.create_model(name, num_classes=0, global_pool='')(x).shape == features.shape
+        unpooled = timm.create_model(name, num_classes=0, global_pool='')
+        assert unpooled(x).shape == features.shape and unpooled.head_hidden_size == unpooled.num_features
         assert timm.create_model(name, num_classes=0)(x).shape == pooled.shape
 
 
@@ -112,6 +113,29 @@ def test_features_and_intermediates(name):
     assert [i.shape[1] for i in intermediates] == channels
     torch.testing.assert_close(final, intermediates[-1])
     torch.testing.assert_close(early, intermediates[:2])
+
+
+@pytest.mark.parametrize('name', ['em_caps_tiny', 'rccaps_em_tiny', 'rccaps_dynamic_tiny', 'srcaps_tiny'])
+def test_scripted_network_in_half_precision_equals_eager(name):
+    """Both route in float32."""
+    torch.manual_seed(0)
+    model = timm.create_model(name).bfloat16().eval()
+    x = images(name, batch=2).bfloat16()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.script(model)(x), model(x))
+
+
+@pytest.mark.parametrize('name', ['em_caps_tiny', 'rescaps_tiny'])
+@pytest.mark.parametrize('features_only', [False, True])
+def test_gradient_checkpointing_recomputes_capsule_layers(name, features_only):
+    model = timm.create_model(name, features_only=features_only)
+    (model.model if features_only else model).set_grad_checkpointing(True)
+    calls = []
+    layer = next(module for module in model.modules() if isinstance(module, (EMRouting, ResidualPoseRouting)))
+    layer.register_forward_pre_hook(lambda *call: calls.append(call))
+    output = model(images(name, batch=2))
+    (output[-1] if features_only else output).square().sum().backward()
+    assert len(calls) == 2
 
 
 @every_form

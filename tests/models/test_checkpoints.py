@@ -12,6 +12,7 @@ from mmpretrain.registry import MODELS
 from timm.models import save_for_hf
 
 import rescaps_plugin.classification  # noqa: F401
+from rescaps_plugin.models.checkpoints import convert_state_dict
 from tests.steps import TINY
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -167,6 +168,43 @@ def test_input_size_is_set_and_uniform_maps_give_the_same(name):
         network(torch.randn(2, 1, 16, 16))
     network.reset_classifier(4)
     assert network(torch.randn(2, 1, 40, 24)).shape == (2, 4)
+
+
+@pytest.mark.parametrize('freeze', [lambda network: network.requires_grad_(False), timm.utils.freeze], ids=['', 'timm'])
+@pytest.mark.parametrize('name', TINY)
+def test_frozen_head_stays_frozen_at_another_input_size(name, freeze):
+    network = timm.create_model(name, **SMALL).train()
+    freeze(network)
+    network.head.eval().double()
+    parameters = dict(network.named_parameters())
+    network.set_input_size(24)
+    assert all(network.get_parameter(key) is parameter for key, parameter in parameters.items())
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert {value.dtype for value in network.head.parameters()} == {torch.float64}
+    assert network.training and not any(module.training for module in network.head.modules())
+
+
+@pytest.mark.parametrize('name', TINY)
+def test_network_of_another_input_size_is_trained(name):
+    network = timm.create_model(name, **SMALL)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    network(IMAGES).std(dim=1).sum().backward()
+    network.set_input_size(24)
+    before = network.get_classifier().weight.detach().clone()
+    network(torch.rand(2, 1, 24, 24)).std(dim=1).sum().backward()
+    optimizer.step()
+    assert not torch.equal(network.get_classifier().weight, before)
+
+
+def test_own_state_is_loaded_as_it_is():
+    network = timm.create_model('rescaps_tiny', **SMALL).half()
+    state = network.state_dict()
+    other = timm.create_model('rescaps_tiny', **SMALL)
+    other.load_state_dict(state, assign=True)
+    assert {value.dtype for value in other.parameters()} == {torch.float16}
+    assert convert_state_dict(state, network) is state
+    with pytest.raises(RuntimeError, match='Unexpected key.*typo:scale'):
+        network.load_state_dict(state | {'typo:scale': torch.ones(1)})
 
 
 @pytest.mark.parametrize('name', ['em_caps_tiny', 'rccaps_em_tiny'])

@@ -165,6 +165,9 @@ def test_timm_builds_them(name, caplog):
     if channels == 1:  # an image whose channels are equal
         colour = timm.create_model(name, pretrained=True, in_chans=3).eval()
         torch.testing.assert_close(colour(x.expand(2, 3, *size)), scores, atol=1e-4, rtol=0)
+        first = f'{model.pretrained_cfg["first_conv"]}.weight'
+        weight = model.get_parameter(first)
+        torch.testing.assert_close(colour.get_parameter(first), weight.expand(-1, 3, -1, -1) / 3)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import timm
 import torch
-from timm.utils import reparameterize_model
+from timm.utils import freeze, reparameterize_model
 from torch import nn
 
 from rescaps_plugin.losses import SpreadLoss
@@ -117,6 +117,21 @@ def test_deploy_checkpoint_loads_back():
         loaded.train()
 
 
+@pytest.mark.parametrize('layers', ['stem', 'blocks', ''])
+def test_deploy_form_of_frozen_layers(layers):
+    """``timm.utils.freeze`` replaces normalisations by frozen ones."""
+    torch.manual_seed(0)
+    model = timm.create_model('rescaps_tiny')
+    train_a_little(model, torch.randn(4, 3, 32, 32))
+    freeze(model, [layers] if layers else [])
+    images = torch.randn(2, 3, 32, 32)
+    expected = model.eval()(images)
+    deployed = reparameterize_model(model)
+    assert not any(hasattr(module, 'running_mean') for module in deployed.modules())
+    assert not any(parameter.requires_grad for parameter in deployed.get_submodule(layers).parameters())
+    torch.testing.assert_close(deployed(images), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory():
     torch.manual_seed(0)
     images = torch.randn(2, 3, 32, 32)
@@ -134,6 +149,50 @@ def test_network_of_one_block_gives_its_capsule_layers_as_features():
     model = timm.create_model('rescaps_cifar_2b', features_only=True, capsule_types=(2,))
     shapes = [tuple(feature.shape[1:]) for feature in model(torch.randn(1, 3, 32, 32))]
     assert shapes == [(32, 32, 32), (32, 16, 16), (32, 16, 16), (34, 16, 16)]
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        dict(capsule_types=(2, 3)),
+        dict(capsule_types=(2,), num_layers=1),
+        dict(capsule_types=(2,), num_layers=3),
+        *(dict(out_indices=indices) for indices in ((0,), (1,), (0, 1), (4,), (-1,))),
+        *(dict(capsule_types=(2,), out_indices=indices) for indices in ((0,), (0, 1), (3,))),
+    ],
+    ids=str,
+)
+def test_features_are_those_of_the_whole_network(arguments):
+    torch.manual_seed(0)
+    model = timm.create_model('rescaps_tiny', features_only=True, **arguments).eval()
+    torch.manual_seed(0)
+    indices = arguments.pop('out_indices', None)
+    whole = timm.create_model('rescaps_tiny', **arguments).eval()
+    images = torch.randn(1, 3, 32, 32)
+    features = model(images)
+    wanted = whole.forward_intermediates(images, indices and list(indices), intermediates_only=True)
+    assert [feature.shape[1] for feature in features] == model.feature_info.channels()
+    torch.testing.assert_close(features, wanted)
+    if indices is None:
+        assert features[-1].shape[1] == whole.num_features
+
+
+def test_pruned_network_has_the_capsules_of_its_blocks():
+    torch.manual_seed(0)
+    model = timm.create_model('rescaps_tiny').eval()
+    images = torch.randn(1, 3, 32, 32)
+    expected = model.forward_capsules(images)
+    model.prune_intermediate_layers([2])
+    capsules = model.forward_capsules(images)
+    assert [each.name for each in capsules] == ['blocks.0', 'blocks.1']
+    for each, wanted in zip(capsules, expected, strict=False):
+        torch.testing.assert_close(each.poses, wanted.poses)
+
+
+def test_imagenet_network_is_built_for_its_images():
+    arguments = dict(capsule_types=(1, 1), global_pool='flatten', num_classes=2)
+    model = timm.create_model('rescaps_imagenet', **arguments).eval()
+    assert model(torch.zeros(1, *model.pretrained_cfg['input_size'])).shape == (1, 2)
 
 
 def test_features_only_drops_unused_blocks():

@@ -49,6 +49,11 @@ def test_modelnet40(modelnet):
     np.testing.assert_array_equal(test[0]['points'], clouds(3, seed=2)[0])
 
 
+def test_names_of_classes_are_lines(modelnet):
+    (modelnet / 'shape_names.txt').write_text('night stand\r\n\n bed \ntv_stand')
+    assert ModelNet40(str(modelnet)).metainfo['classes'] == ('night stand', 'bed', 'tv_stand')
+
+
 def test_points_are_drawn_by_seed_and_index(modelnet):
     def draw(**arguments):
         dataset = ModelNet40(str(modelnet), num_points=8, **arguments)

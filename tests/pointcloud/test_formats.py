@@ -342,6 +342,7 @@ ATTACKS = {
     'stl, 2^32 triangles': ('.stl', bytes(80) + b'\xff' * 4 + bytes(50), '214748364834 bytes; it has 134'),
     'stl, an open solid': ('.stl', 'solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\n', 'facets of'),
     'obj, no such vertex': ('.obj', 'v 0 0 0\nf -1 -2 -3\n', 'no vertex -2'),
+    'obj, vertex 0': ('.obj', 'v 0 0 0\nf 0 1 1\nv 0 0 1\n', 'no vertex 0'),
     'obj, two coordinates': ('.obj', 'v 0 0\n', 'a vertex needs three coordinates'),
     'obj, half a face': ('.obj', 'v 0 0 0\nf 1 1\n', 'a face needs three corners'),
     'pcd, too few': ('.pcd', pcd('binary', bytes(17), 3), '3 points of 17 bytes'),

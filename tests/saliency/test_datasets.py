@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 import rescaps_plugin.saliency  # noqa: F401
 from rescaps_plugin.data.images import ImageError
 from rescaps_plugin.saliency.datasets import SODBenchmark, SODDataset, SyntheticSOD
-from rescaps_plugin.saliency.masks import PairError, read_mask
+from rescaps_plugin.saliency.masks import PairError, read_grey, read_mask
 
 ECSSD = Path('data/ECSSD')
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadSaliencyMask'), dict(type='PackSegInputs')]
@@ -126,6 +127,19 @@ def test_files_without_counterpart_are_named(tmp_path):
     for name, width in (('1', 8), ('10', 10)):
         Image.new('L', (width, 6)).save(tmp_path / 'masks' / f'{name}.png')
     assert len(SODDataset(str(tmp_path), stem_range=('1', '2'))) == 3
+
+
+@pytest.mark.parametrize('listed', [dict(ann_file='list.txt'), dict(stem_range=('img', 'img_9'))])
+@pytest.mark.parametrize(('kind', 'other'), [('image', 'mask'), ('mask', 'image')])
+def test_no_file_has_a_counterpart(tmp_path, listed, kind, other):
+    write_pairs(tmp_path, stems=('1', '2'))
+    folder = tmp_path / f'{kind}s'
+    for path in list(folder.iterdir()):
+        path.rename(folder / f'img_{path.name}')
+    (tmp_path / 'list.txt').write_text('img_1\nimg_2\n')
+    message = rf'img_1\.(jpg|png): this {kind} has no {other} in .*{other}s \(and 1 more\)$'
+    with pytest.raises(PairError, match=message):
+        SODDataset(str(tmp_path), **listed)
 
 
 def test_two_files_of_one_stem_are_refused(tmp_path):
@@ -262,6 +276,32 @@ def test_mask_formats(tmp_path, image):
     """Pixels above 127 are salient in every format."""
     image.save(tmp_path / 'mask.png')
     np.testing.assert_array_equal(read_mask(tmp_path / 'mask.png'), [[False, False], [True, True]])
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif', '.pgm'])
+def test_levels_of_8_bits_in_16_are_refused(tmp_path, suffix):
+    path = tmp_path / f'mask{suffix}'
+    levels = np.kron(np.eye(2), np.ones((8, 8))).astype(np.uint16)
+    message = rf'mask\{suffix}: greys 0 to 65535 .* of 16 bits, it has none above 255: save it with 8 bits'
+    for level in (1, 255):
+        cv2.imwrite(str(path), level * levels)
+        for read in (read_grey, read_mask):
+            with pytest.raises(ImageError, match=message):
+                read(path)
+    cv2.imwrite(str(path), 65535 * levels)
+    np.testing.assert_array_equal(read_mask(path), levels)
+    cv2.imwrite(str(path), 0 * levels)
+    assert not read_mask(path).any()
+
+
+def test_colours_and_alpha_of_16_bits_are_no_levels(tmp_path):
+    """An opaque black image is empty, as its alpha channel is no grey."""
+    path, black, opaque = str(tmp_path / 'mask.png'), np.zeros((4, 4), np.uint16), np.full((4, 4), 65535, np.uint16)
+    cv2.imwrite(path, np.dstack([black, black, black, opaque]))
+    assert not read_mask(path).any()
+    cv2.imwrite(path, np.dstack([black + 255] * 3))
+    with pytest.raises(ImageError, match='save it with 8 bits'):
+        read_mask(path)
 
 
 def test_masks_of_labels_or_colours_are_refused(tmp_path):

@@ -6,7 +6,7 @@ pytest.importorskip('mmseg')
 pytest.importorskip('py_sod_metrics')
 
 from rescaps_plugin.cli.errors import UserError  # noqa: E402
-from rescaps_plugin.saliency.report import check_names, unique_names  # noqa: E402
+from rescaps_plugin.saliency.report import name_methods  # noqa: E402
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def folder(tmp_path, monkeypatch):
     ],
 )
 def test_names(folder, methods, names):
-    assert unique_names([(Path(path), checkpoint) for path, checkpoint in methods]) == names
+    assert name_methods([(Path(path), checkpoint) for path, checkpoint in methods]) == names
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,13 @@ def test_names(folder, methods, names):
 )
 def test_method_given_twice(folder, methods):
     with pytest.raises(UserError, match=r'METHOD \S*(icon|again)\S* is given twice'):
-        unique_names([(Path(path), checkpoint) for path, checkpoint in methods])
+        name_methods([(Path(path), checkpoint) for path, checkpoint in methods])
 
 
 def test_names_of_their_own():
-    check_names(['icon', 'tspoa', 'icon (x)'])
+    methods = [(Path('maps'), None)] * 3
+    names = ['icon', 'tspoa', 'icon (x)']
+    assert name_methods(methods, names) == names
     for names, message in (
         (['a', 'b', 'a'], 'a names two methods'),
         (['ours+', 'b', 'ours*'], r'ours\+ and ours\* have one file name, ours_;'),
@@ -59,4 +61,4 @@ def test_names_of_their_own():
         ([' '], "' ' names no method"),
     ):
         with pytest.raises(UserError, match=f'^--names: {message}'):
-            check_names(names)
+            name_methods(methods, names)

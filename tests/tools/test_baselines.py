@@ -1,8 +1,11 @@
 """``tools/baselines.py`` on data with known results."""
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
 from rescaps_plugin.cli.errors import UserError
@@ -13,6 +16,7 @@ for package in ('sklearn', 'mmpretrain', 'mmseg', 'py_sod_metrics'):
     pytest.importorskip(package)
 
 from rescaps_plugin.classification import baselines  # noqa: E402
+from rescaps_plugin.pointcloud import baselines as pointcloud_baselines  # noqa: E402
 from rescaps_plugin.pointcloud.baselines import fit_constant, histograms, read_set  # noqa: E402
 
 
@@ -72,6 +76,24 @@ def test_clouds(main, repository, capsys):
     assert printed['linear SVM of histograms']['accuracy'] > 30
     main([config, '--seed', '1', '--cfg-options', *few])
     assert read(capsys)['another draw of the same shapes']['chamfer/mean'] != again
+
+
+def test_clouds_that_have_no_other_draw(tmp_path, monkeypatch, repository, caplog):
+    """Clouds of 64 points, and num_points of as many."""
+    h5py = pytest.importorskip('h5py')
+    for split in ('train', 'test'):
+        with h5py.File(tmp_path / f'{split}.h5', 'w') as file:
+            file['data'] = np.random.RandomState(0).rand(20, 64, 3).astype(np.float32)
+            file['label'] = np.arange(20) % 2
+    monkeypatch.setattr(pointcloud_baselines, 'STEPS', 2)
+    cfg = Config.fromfile(repository / 'configs/pointcaps/pointcaps-rpr_digitclouds.py')
+    for split in ('train', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        cfg[f'{split}_dataloader'].dataset = dict(
+            type='ShapeNetCore', data_root=str(tmp_path), split=split, num_points=64, pipeline=dataset.pipeline
+        )
+    names = [name for name, _ in pointcloud_baselines.score_baselines(cfg, Namespace(seed=0))]
+    assert names == ['one cloud for all', 'linear SVM of histograms']
 
 
 def test_constant_of_equal_clouds_is_near_them():

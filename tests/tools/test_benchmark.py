@@ -14,8 +14,10 @@ from PIL import Image
 from timm.utils import reparameterize_model
 
 from rescaps_plugin.analysis.benchmark import comparison, report
+from rescaps_plugin.analysis.benchmark.loader import LoaderSpeed
 from rescaps_plugin.analysis.benchmark.measure import OPERATIONS, Quantity
 from rescaps_plugin.analysis.benchmark.processes import Measurements
+from rescaps_plugin.analysis.pipeline import PipelineSpeed
 from tests.analysis import measured
 
 
@@ -121,6 +123,28 @@ def test_loader(run_tool, repository, tmp_path):
     assert (tmp_path / 'out/benchmark.md').read_text() == finished.stdout
 
 
+@pytest.mark.parametrize(
+    ('option', 'module', 'speed'),
+    [
+        ('loader', 'benchmark.loader', LoaderSpeed({0: 9.0, 1: 9.0}, 0, 4, 0.01, 'cpu')),
+        ('pipeline', 'pipeline', PipelineSpeed({}, {})),
+    ],
+)
+def test_threads_are_those_that_are_recorded(tool, tmp_path, monkeypatch, option, module, speed):
+    used, before = [], torch.get_num_threads()
+
+    def measure(*_):
+        used.append(torch.get_num_threads())
+        return speed
+
+    monkeypatch.setattr(f'rescaps_plugin.analysis.{module}.measure_{option}', measure)
+    try:
+        tool.main([f'--{option}', 'x', '--threads', '3', '--out-dir', str(tmp_path)])
+    finally:
+        torch.set_num_threads(before)
+    assert used == [3] == [json.loads((tmp_path / 'benchmark.json').read_text())['machine']['threads']]
+
+
 def measure_parameters(names, *_):
     return Measurements([{Quantity('parameters'): [4.0]} for _ in names])
 
@@ -178,6 +202,9 @@ def test_bad_arguments(error):
     assert '--pipeline cannot be combined with --accuracy' in error('--pipeline', 'a', '--accuracy')
     assert '--sweep cannot be combined with --profile' in error('a', '--sweep', 'batch=1,2', '--profile', 1)
     assert '--loader cannot be combined with a NAME' in error('resnet18', '--loader', 'gone.py')
+    for option in ('loader', 'pipeline'):
+        message = f'--{option} cannot be combined with --device'
+        assert message in error(f'--{option}', 'gone.py', '--device', 'cpu')
     assert 'unrecognized arguments: --cfg-options' in error('resnet18', '--cfg-options', 'a=1')
     assert 'config gone.py does not exist' in error('--loader', 'gone.py')
     assert 'must be at least 1, not 0' in error('resnet18', '--repeats', 0)

@@ -1,5 +1,6 @@
 """``tools/demo.py`` as a process: address, port, end, and what it writes. tests/demo tests the page itself."""
 
+import json
 import os
 import signal
 import socket
@@ -68,6 +69,7 @@ def test_serves_on_this_machine_until_a_signal(tmp_path, number):
     assert server.url.startswith('http://127.0.0.1:')
     with urllib.request.urlopen(server.url) as answer:
         page = answer.read().decode()
+    assert 'Nothing that you upload leaves it' in page
     assert 'window.gradio_config' in page and 'fonts.googleapis.com' not in page
     assert server.stop(number) == 0
     assert server.log.read_text().endswith('stopped.\n') and 'Traceback' not in server.log.read_text()
@@ -75,9 +77,16 @@ def test_serves_on_this_machine_until_a_signal(tmp_path, number):
     assert [path for path in left if not path.name.startswith('torchinductor_')] == []  # made by import torch
 
 
+@pytest.fixture(scope='module')
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp('server'))
+    yield server
+    assert server.stop(signal.SIGINT) == 0
+    assert server.log.read_text().splitlines()[1:] == ['stopped.']
+
+
 @pytest.mark.slow
-def test_visitor_who_leaves_while_a_file_is_sent_is_no_error(tmp_path):
-    server = Server(tmp_path)
+def test_visitor_who_leaves_while_a_file_is_sent_is_no_error(server):
     address = urllib.parse.urlsplit(server.url)
     head = (
         f'POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: 100000\r\n'
@@ -89,5 +98,30 @@ def test_visitor_who_leaves_while_a_file_is_sent_is_no_error(tmp_path):
         time.sleep(1)
     with urllib.request.urlopen(server.url) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.slow
+def test_address_in_place_of_an_uploaded_file_is_refused(server):
+    with urllib.request.urlopen(f'{server.url}config') as answer:
+        handlers = {each['api_name']: each['id'] for each in json.load(answer)['dependencies']}
+    file = dict(path='http://example.com/a.png', meta=dict(_type='gradio.FileData'))
+    call = json.dumps(dict(data=[file], fn_index=handlers['take_file'], session_hash='visitor')).encode()
+    request = urllib.request.Request(f'{server.url}gradio_api/queue/join', call, {'Content-Type': 'application/json'})
+    urllib.request.urlopen(request).close()
+    with urllib.request.urlopen(f'{server.url}gradio_api/queue/data?session_hash=visitor', timeout=60) as events:
+        result = next(line for line in events if b'process_completed' in line)
+    assert b'"error":"Only uploaded files are read, no addresses."' in result
+
+
+@pytest.mark.slow
+def test_other_address(tmp_path):
+    """One of IPv6, and the page does not promise what holds on 127.0.0.1 only."""
+    try:
+        socket.create_server(('::', 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip('this machine has no IPv6')
+    server = Server(tmp_path, '--host', '::')
+    with urllib.request.urlopen(f'http://[::1]:{urllib.parse.urlsplit(server.url).port}') as answer:
+        page = answer.read().decode()
+    assert 'is sent to it, and is deleted there after a day' in page and 'Nothing that you upload' not in page
     assert server.stop(signal.SIGINT) == 0
-    assert server.log.read_text().splitlines()[1:] == ['stopped.']

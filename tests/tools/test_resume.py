@@ -20,6 +20,7 @@ optim_wrapper = dict(accumulative_counts=2)
 """
 
 MID_EPOCH = ('default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=2')
+ALL_KEPT = 'default_hooks.checkpoint.max_keep_ckpts=-1'
 ONE_KEPT = 'default_hooks.checkpoint.max_keep_ckpts=1'
 WORKERS = ('train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True')
 
@@ -64,6 +65,26 @@ def same(one, two):
     if isinstance(one, (list, tuple)):
         return len(one) == len(two) and all(map(same, one, two))
     return one == two
+
+
+@pytest.mark.parametrize(
+    ('text', 'checkpoints'), [(DIGITS, ('epoch_1', 'epoch_3')), (CLOUDS, ('iter_3', 'iter_9'))], ids=['epochs', 'iters']
+)
+def test_seed_of_the_killed_run(tmp_path, repository, load_tool, monkeypatch, capsys, text, checkpoints):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, repository, text, sampler='DefaultSampler')
+
+    def train(name, *arguments):
+        options = 'randomness.seed=None', f'experiment_name={tmp_path.name} {name}', ALL_KEPT
+        load_tool('train').main(['small.py', '--work-dir', name, *arguments, '--cfg-options', *options])
+        return torch.load(f'{name}/{checkpoints[1]}.pth', weights_only=True)
+
+    whole = train('whole')
+    for seed in ([], ['--seed', '5']):
+        resumed = train(f'resumed{len(seed)}', '--resume', f'whole/{checkpoints[0]}.pth', *seed)
+        for part in ('state_dict', 'optimizer'):
+            assert same(whole[part], resumed[part])
+        assert ('warning: training keeps the seed' in capsys.readouterr().err) == bool(seed)
 
 
 @pytest.mark.slow

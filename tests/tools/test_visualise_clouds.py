@@ -3,9 +3,13 @@
 import base64
 import io
 import re
+import shutil
 
 import numpy as np
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from PIL import Image
 
 from rescaps_plugin.pointcloud.drawing import capsule_colors, draw_clouds, height_colors, write_page
@@ -45,10 +49,23 @@ def test_two_models(main, tmp_path, repository):
     assert all(len(mesh.faces) == 4 * 64 for mesh in scene.geometry.values())
 
 
-def test_models_with_equal_routing_are_named_by_their_configs(main, tmp_path, repository):
-    models = [write_config(tmp_path, repository, name=name) for name in ('first', 'second')]
-    main([*models[0], *models[1], '--clouds', '1', '--out-dir', 'out'])
-    assert set(read_page(tmp_path / 'out' / 'clouds.html').geometry) == {'input 0', 'first 0', 'second 0'}
+def test_checkpoints_of_a_config_are_rows_of_their_own(main, tmp_path, repository):
+    config, checkpoint = write_config(tmp_path, repository)
+    other = shutil.copy(checkpoint, tmp_path / 'other.pth')
+    main([config, checkpoint, config, str(other), '--clouds', '1', '--out-dir', 'out'])
+    assert set(read_page(tmp_path / 'out' / 'clouds.html').geometry) == {'input 0', 'rpr.pth 0', 'other.pth 0'}
+
+
+def test_autoencoder_without_capsules(main, tmp_path, repository):
+    config, checkpoint = tmp_path / 'pointnet.py', tmp_path / 'pointnet.pth'
+    config.write_text(f"""
+_base_ = {str(repository / 'configs/pointnet/pointnet_digitclouds.py')!r}
+test_dataloader = dict(dataset=dict(num_points=64, indices=2))
+""")
+    torch.save(dict(state_dict=MODELS.build(Config.fromfile(config).model).state_dict()), checkpoint)
+    main([str(config), str(checkpoint), '--out-dir', 'out'])
+    names = {f'{row} {column}' for row in ('input', 'pointnet') for column in range(2)}
+    assert set(read_page(tmp_path / 'out' / 'clouds.html').geometry) == names
 
 
 def test_points_on_a_page(tmp_path):

@@ -504,6 +504,14 @@ class TestConfigureResume:
         assert Path(cfg.load_from).name == 'epoch_1.pth'
         assert 'epoch_50.pth is of another training' in capsys.readouterr().err
 
+    def test_folders_are_skipped(self, run, cfg, capsys):
+        folder = run(epoch_1=1)
+        (folder / 'epoch_2.pth').mkdir()
+        shutil.copy(folder / 'epoch_1.pth', folder / 'epoch_2.pth' / 'rank0.pth')
+        configure_resume(cfg, 'auto')
+        assert Path(cfg.load_from).name == 'epoch_1.pth'
+        assert 'epoch_2.pth is not a file: it is skipped' in capsys.readouterr().err
+
     def test_flipped_bits_anywhere_are_skipped_or_harmless(self, run, cfg, capsys):
         folder = run(epoch_1=10, epoch_2=20)
         path = folder / 'epoch_2.pth'

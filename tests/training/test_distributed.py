@@ -7,8 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.training import distributed
-from rescaps_plugin.training.distributed import prepare_cpu_ddp
+from rescaps_plugin.training.distributed import ResumableFSDPStrategy, prepare_cpu_ddp
 
 
 @pytest.fixture
@@ -66,3 +67,23 @@ def test_shards_on_the_cpu(process, kind):
     cfg = Config(dict(launcher='pytorch', strategy=dict(type=kind)))
     prepare_cpu_ddp(cfg)
     assert cfg.strategy.model_wrapper.device_id == 'cpu' and 'model_wrapper_cfg' not in cfg
+
+
+FULL = dict(
+    state_dict_type='FULL_STATE_DICT',
+    state_dict_config=dict(type='FullStateDictConfig'),
+    optim_state_dict_config=dict(type='FullOptimStateDictConfig'),
+)
+
+
+@pytest.mark.parametrize('state_dict_cfg', ['full', FULL])
+def test_whole_checkpoints(tmp_path, state_dict_cfg):
+    ResumableFSDPStrategy(work_dir=str(tmp_path), state_dict_cfg=state_dict_cfg)
+
+
+@pytest.mark.parametrize(
+    'options', [{}, dict(state_dict_cfg='local'), dict(state_dict_cfg=dict(state_dict_type='SHARDED_STATE_DICT'))]
+)
+def test_checkpoints_in_parts_are_refused(tmp_path, options):
+    with pytest.raises(UserError, match=r"strategy\.state_dict_cfg must be 'full': .*, got .*(local|SHARDED)"):
+        ResumableFSDPStrategy(work_dir=str(tmp_path), **options)

@@ -7,7 +7,7 @@ pytest.importorskip('mmengine')
 
 from mmengine.config import Config
 from mmengine.model import BaseDataPreprocessor, BaseModel
-from mmengine.optim import AmpOptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 from mmengine.runner.amp import autocast
 from torch import nn
@@ -20,6 +20,7 @@ from rescaps_plugin.training.precision import (
     compile_network,
     configure_amp,
     evaluation_dtype,
+    find_precision,
     suggest_precision,
 )
 from rescaps_plugin.training.runner import build_runner
@@ -58,6 +59,21 @@ def test_forward_in_bfloat16_update_in_float32():
     assert not torch.is_autocast_enabled('cpu')
     assert model.weight.dtype == torch.float32
     torch.testing.assert_close(model.weight.detach(), before - 0.1 * inputs)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'dtype', 'expected'),
+    [
+        (OptimWrapper, None, 'float32'),
+        (BFloat16OptimWrapper, None, 'bfloat16'),
+        (AmpOptimWrapper, None, 'float16'),
+        (AmpOptimWrapper, torch.bfloat16, 'bfloat16'),
+    ],
+)
+def test_precision_of_a_wrapper(kind, dtype, expected):
+    wrapper = object.__new__(kind)  # AmpOptimWrapper can only be built on a GPU
+    wrapper.cast_dtype = dtype
+    assert find_precision(wrapper) == expected
 
 
 @pytest.mark.parametrize('amp', ['auto', 'bfloat16', True])

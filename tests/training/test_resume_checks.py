@@ -40,8 +40,10 @@ def resume(tmp_path, checkpoint):
     return resume
 
 
-def test_logs_what_is_resumed(resume):
-    log = resume()
+# Older checkpoints do not name their precision.
+@pytest.mark.parametrize('change', [lambda c: None, lambda c: c['resume']['plan'].pop('precision')])
+def test_logs_what_is_resumed(resume, change):
+    log = resume(change)
     assert re.search('Resumed from .*changed.pth: weights, state of the optimizer and of 1 parameter schedules', log)
     assert 'best score so far' in log and 'Not resumed as configured' not in log
 
@@ -98,7 +100,7 @@ def test_warns_of_changed_settings(resume):
         runner.param_schedulers.update(eta_max=0.7, end=9)
 
     def change(content):
-        content['resume']['plan'].update(accumulative_counts=2)
+        content['resume']['plan'].update(accumulative_counts=2, precision='bfloat16')
 
     log = resume(change, configure)
     for difference in (
@@ -106,5 +108,6 @@ def test_warns_of_changed_settings(resume):
         r'eta_max of parameter schedule 0 \(OneCycleLR\) is 0\.7 in the config; training keeps 0\.1 ',
         r'end of parameter schedule 0 \(OneCycleLR\) is 9 in the config; training keeps 2 ',
         'accumulative_counts was 2 and is 1',
+        'precision was bfloat16 and is float32',
     ):
         assert re.search(f'Not resumed as configured: {difference}.*load_from=', log), difference

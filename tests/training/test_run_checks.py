@@ -1,12 +1,16 @@
 """Errors and warnings of a run before its first checkpoint."""
 
 import re
+from contextlib import nullcontext
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip('mmpretrain')
 
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, LOOPS
 from mmengine.runner import BaseLoop
@@ -14,7 +18,7 @@ from torch.utils.data import IterableDataset
 
 from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
-from rescaps_plugin.training.run_checks import compare_classes
+from rescaps_plugin.training.run_checks import check_classes, compare_classes
 from rescaps_plugin.training.runner import build_runner
 
 SMALL = {
@@ -158,6 +162,22 @@ class TestClasses:
         assert (
             'model.head.num_classes=12, and test_dataloader.dataset (Digits) has 10 classes' in capsys.readouterr().out
         )
+
+    @pytest.mark.parametrize('labels', [[0, 1, 2], [0, -1], [1, [0, 1]], [0, 1], [], None])
+    def test_labels_without_names(self, labels):
+        def get_gt_labels():
+            return np.array(labels) if labels is not None else {}['gt_label']
+
+        dataset = SimpleNamespace(get_gt_labels=get_gt_labels, ann_file='train.txt')
+        loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+        model = SimpleNamespace(head=SimpleNamespace(num_classes=2))
+        wrong = [label for label in labels or () if label in (-1, 2)]
+        message = (
+            r'config None: train_dataloader\.dataset \(SimpleNamespace, train\.txt\): labels must be 0 to 1, by '
+            rf'model\.head\.num_classes=2, found \{wrong}'
+        )
+        with pytest.raises(UserError, match=message) if wrong else nullcontext():
+            check_classes(Config(), model, loop, 'train_dataloader')
 
 
 class TestLastBatch:

@@ -34,8 +34,17 @@ class Recorded(Hook):
         self.at_checkpoints.append(self._count(runner))
 
 
-def trained(folder, hook, **logger):
-    recorded = Recorded()
+class Saving(Hook):
+    """Saves a checkpoint after the second iteration."""
+
+    priority = 'LOWEST'
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 1:
+            runner.save_checkpoint(runner.work_dir, 'second.pth')
+
+
+def trained(folder, hook, recorded, **logger):
     hooks = dict(
         runtime_info=dict(type=hook, priority='VERY_HIGH'),
         logger=dict(type='LoggerHook', **logger),
@@ -47,14 +56,14 @@ def trained(folder, hook, **logger):
     runner.register_hook(hooks['runtime_info'])
     next(item for item in runner.hooks if type(item).__name__ == 'LoggerHook').interval = logger['interval']
     runner.train()
-    return runner, recorded
+    return runner
 
 
 @pytest.mark.parametrize('interval', [2, 3, 100])
 def test_same_history_as_mmengines_hook(tmp_path, interval):
-    (theirs, _), (ours, recorded) = (
-        trained(tmp_path / hook.__name__, hook, interval=interval) for hook in (RuntimeInfoHook, PendingRuntimeInfoHook)
-    )
+    recorded = Recorded()
+    theirs = trained(tmp_path / 'theirs', RuntimeInfoHook, Recorded(), interval=interval)
+    ours = trained(tmp_path / 'ours', PendingRuntimeInfoHook, recorded, interval=interval)
     histories = [runner.message_hub.get_scalar('train/loss').data[0].tolist() for runner in (theirs, ours)]
     assert histories[0] == histories[1] and len(histories[0]) > 4
     epoch = len(histories[0]) // 2
@@ -65,6 +74,18 @@ def test_same_history_as_mmengines_hook(tmp_path, interval):
     saved = [torch.load(runner.work_dir + '/epoch_2.pth', weights_only=True) for runner in (theirs, ours)]
     assert same(*(state['message_hub']['log_scalars']['train/loss'] for state in saved))
     assert same(saved[0]['state_dict'], saved[1]['state_dict'])
+
+
+def test_checkpoint_between_logs_has_the_last_loss(tmp_path):
+    for hook in (RuntimeInfoHook, PendingRuntimeInfoHook):
+        trained(tmp_path / hook.__name__, hook, Saving(), interval=100)
+    theirs, ours = (
+        torch.load(path, weights_only=True)['message_hub'] for path in sorted(tmp_path.glob('*/second.pth'))
+    )
+    assert len(theirs['log_scalars']['train/loss']['log_history']) == 2
+    for key in ('log_scalars', 'resumed_keys'):
+        assert theirs[key].keys() == ours[key].keys()
+    assert same(theirs['log_scalars']['train/loss'], ours['log_scalars']['train/loss'])
 
 
 def test_runs_of_our_tools_have_it():

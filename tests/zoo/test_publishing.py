@@ -17,7 +17,7 @@ from rescaps_plugin.zoo import cards, publishing
 SOURCE = 'rescaps://rescaps-tiny_digits'
 FACTS = ['--data', 'Digits', '--data-license', 'CC BY 4.0', '--train', '1,437 images', '--test', '360 images']
 FACTS += ['--command', 'python tools/train.py configs/rescaps/digits.py --seed 3', '--seed', 3, '--time', '1 minute']
-FACTS += ['--machine', '2 cores', '--limit', 'Digits only.']
+FACTS += ['--machine', '2 cores', '--tag', 'capsule-network', '--limit', 'Digits only.']
 
 
 @pytest.fixture

@@ -3,10 +3,15 @@
 _base_ = './smallnorb.py'
 
 data_root = 'data/kicad-norb'
+source = 'KiCad-NORB is rendered from the 3-D models of kicad-packages3d 6.0.10 and is not published.'
 metainfo = dict(classes=('capacitor', 'connector', 'transistor', 'switch', 'relay'))
 
 # Loads in the main process, for CPU training.
-loading = dict(num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root, metainfo=metainfo))
+loading = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(data_root=data_root, source=source, metainfo=metainfo),
+)
 train_dataloader = loading
 val_dataloader = loading
 test_dataloader = val_dataloader

@@ -58,8 +58,10 @@ def parse_args(argv: Sequence[str] | None, description: str | None = None) -> Na
     args = parser.parse_args(argv)
     _check(parser, args)
     args.min_time = args.min_time or (3.0 if args.loader else 0.2)
+    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     # Processes of many candidates on one GPU must not compete for the CPU.
-    args.threads = args.threads or (1 if args.device == 'cuda' else torch.get_num_threads())
+    compete = args.names and args.device == 'cuda'
+    args.threads = args.threads or (1 if compete else torch.get_num_threads())
     args.memory_modes = args.memory_modes or args.modes
     args.train_batch_sizes = args.train_batch_sizes or [batch for batch in args.batch_sizes if batch > 1]
     return args
@@ -122,8 +124,10 @@ def _make_parser(description: str | None) -> ArgumentParser:
     parser.add_argument('--input-grad', action='store_true', help="train with the input's gradient, as inner layers do")
     parser.add_argument('--channels-last', action='store_true', help='+channels_last for every NAME')
     parser.add_argument('--amp', choices=('bf16', 'fp16'), help='+bf16 or +fp16 for every NAME')
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--threads', **count, help="CPU threads; default: PyTorch's, or 1 with a GPU")
+    parser.add_argument(
+        '--device', choices=('cpu', 'cuda'), help='where NAMEs run; default: cuda if PyTorch finds a GPU, else cpu'
+    )
+    parser.add_argument('--threads', **count, help="CPU threads; default: PyTorch's, or 1 for NAMEs on a GPU")
     parser.add_argument(
         '--out-dir', type=Path, default=Path('work_dirs/benchmark'), help='output folder; default: %(default)s'
     )
@@ -135,6 +139,9 @@ def _check(parser: ArgumentParser, args: Namespace) -> None:
     for option in ('loader', 'pipeline'):
         if getattr(args, option) and (args.names or args.preset):
             parser.error(f'--{option} cannot be combined with a NAME or a --preset')
+        if getattr(args, option) and args.device:
+            where = 'on the CPU' if option == 'pipeline' else 'where training would'
+            parser.error(f'--{option} cannot be combined with --device: it runs {where}')
     if not args.names and not args.loader and not args.pipeline:
         parser.error('give a NAME, a --preset, a --loader or a --pipeline')
     kinds = ('loader', 'pipeline', 'sweep')

@@ -25,6 +25,8 @@ def run(args: Namespace, command: str) -> None:
     """
     deadline = time.monotonic() + args.time_limit
     check_folder_writable(args.out_dir, '--out-dir')
+    if args.loader or args.pipeline:  # the others measure in processes of their own
+        torch.set_num_threads(args.threads)
     if args.loader:
         _run_loader(args, command)
         return
@@ -56,7 +58,6 @@ def _run_pipeline(args: Namespace, command: str) -> None:
     # Imported here, so that a comparison of timm models does not need mmsegmentation.
     from rescaps_plugin.analysis.pipeline import make_pipeline_page, measure_pipeline
 
-    torch.set_num_threads(args.threads)
     speed = measure_pipeline(args.pipeline, args.repeats)
     page = make_pipeline_page(args.pipeline, speed)
     save(args.out_dir, {**describe_run('cpu', args.threads, command), **speed._asdict()}, page)

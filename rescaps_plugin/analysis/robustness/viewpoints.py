@@ -43,7 +43,7 @@ def measure_viewpoints(models: Sequence[Model], args: Namespace) -> dict[str, An
         predicted, truth = predict_dataset(model.classifier, samples, indices, args.batch_size)
         training = model.cfg.get('train_dataloader', {}).get('dataset', {})
         trained = {axis: training.get(axis, 'all') for axis in ('azimuth', 'elevation')}
-        measured = viewpoint_accuracy(samples.info[indices], (predicted == truth).numpy())
+        measured = viewpoint_accuracy(samples.info_of(indices), (predicted == truth).numpy())
         results[model.name] = {'trained_on': trained, **measured}
     return results
 

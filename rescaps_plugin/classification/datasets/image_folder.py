@@ -96,10 +96,11 @@ class ImageFolder(CustomDataset):
         except ValueError as error:  # wrong encoding, a line of one word, or a label that is not a number
             what = 'an image and the number of its class' if self.with_label else 'an image'
             raise DataError(f'{self.ann_file}: every line must be {what}, in UTF-8 ({error})') from error
-        known = range(len(self.CLASSES or ()))
-        wrong = sorted({each['gt_label'] for each in samples if self.with_label}.difference(known))
-        if self.CLASSES and wrong:
-            raise DataError(f'{self.ann_file}: labels must be 0 to {len(self.CLASSES) - 1}, found {wrong}')
+        count = len(self.CLASSES or ())
+        labels = {each['gt_label'] for each in samples if self.with_label}
+        if wrong := sorted(label for label in labels if label < 0 or count and label >= count):
+            allowed = f'0 to {count - 1}' if count else '0 or more'
+            raise DataError(f'{self.ann_file}: labels must be {allowed}, found {wrong}')
         return samples
 
 

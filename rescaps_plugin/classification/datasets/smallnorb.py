@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from rescaps_plugin.classification.datasets.array_dataset import ArrayDataset
@@ -14,7 +15,7 @@ STEMS = {
     'train': 'smallnorb-5x46789x9x18x6x2x96x96-training',
     'test': 'smallnorb-5x01235x9x18x6x2x96x96-testing',
 }
-SOURCE = 'Get it from https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/'
+SMALLNORB = 'Get it from https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/'
 # Columns of the info file.
 ELEVATION, AZIMUTH = 1, 2
 ELEVATIONS = range(9)  # 30 to 70 degrees, 5 apart
@@ -41,6 +42,7 @@ class SmallNORB(ArrayDataset):
             ICLR 2018: ``'familiar'`` (300, 320, 340, 0, 20, 40 degrees), ``'novel'`` (60 to 280 degrees) or ``'all'``.
         elevation: Elevations to use, as in these experiments: ``'familiar'`` (the 3 smallest), ``'novel'`` (the 6
             largest) or ``'all'``.
+        source: Instructions to get the files, for the error message. Defaults to smallNORB's address.
         **kwargs: Other arguments of :class:`mmpretrain.datasets.BaseDataset`, such as ``pipeline``.
 
     Attributes:
@@ -60,6 +62,7 @@ class SmallNORB(ArrayDataset):
         stereo: str = 'views',
         azimuth: str = 'all',
         elevation: str = 'all',
+        source: str = SMALLNORB,
         **kwargs,
     ):
         for name, value, choices in (
@@ -72,6 +75,7 @@ class SmallNORB(ArrayDataset):
         self.stereo = stereo
         self.azimuth = azimuth
         self.elevation = elevation
+        self.source = source
         super().__init__(data_root=data_root, split=split, **kwargs)
 
     def load_arrays(self) -> tuple[np.ndarray, np.ndarray]:
@@ -98,9 +102,21 @@ class SmallNORB(ArrayDataset):
         """Keep the samples of the selected viewpoints."""
         return [sample for sample in self.data_list if self.wanted[sample['index']]]
 
+    def info_of(self, indices: Sequence[int]) -> np.ndarray:
+        """Return the info file's rows of samples.
+
+        Args:
+            indices: Indices of the samples ``[n]``.
+
+        Returns:
+            int32 ``[n, 4]``.
+        """
+        # Without the images, which ArrayDataset would copy.
+        return self.info[[BaseDataset.get_data_info(self, index)['index'] for index in indices]]
+
     def _read(self, kind: str, dtype: type, shape: tuple[int | str, ...]) -> np.ndarray:
         content = f"{np.dtype(dtype).name} [{', '.join(map(str, shape))}] in NORB's binary format"
-        path = find_file((self.data_root,), f'{STEMS[self.split]}-{kind}.mat', content, SOURCE)
+        path = find_file((self.data_root,), f'{STEMS[self.split]}-{kind}.mat', content, self.source)
         array = read_norb(path)
         fits = array.ndim == len(shape) and all(
             isinstance(size, str) or size == found for size, found in zip(shape, array.shape, strict=True)

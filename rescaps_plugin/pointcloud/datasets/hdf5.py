@@ -66,7 +66,7 @@ class _HDF5Clouds(PointCloudDataset):
         root = Path(self.data_root)
         listing = root / f'{self.split}_files.txt'
         if listing.is_file():
-            files = [root / Path(line).name for line in _read_names(listing).split('\n') if line.strip()]
+            files = [root / Path(name).name for name in _read_names(listing)]
         else:
             files = sorted(path for path in root.glob(f'*{self.split}*.h5') if not is_foreign(path.name))
         missing = [str(file) for file in files if not file.is_file()]
@@ -107,11 +107,13 @@ class _HDF5Clouds(PointCloudDataset):
         return points.astype(np.float64 if points.dtype.itemsize > 4 else np.float32, copy=False), labels.reshape(-1)
 
 
-def _read_names(path: Path) -> str:
+def _read_names(path: Path) -> list[str]:
+    """Read names, one a line, without surrounding whitespace and empty lines."""
     try:
-        return path.read_text(encoding='utf-8')
+        lines = path.read_text(encoding='utf-8').split('\n')
     except UnicodeDecodeError as error:
         raise CloudError(f'{path}: expected lines of UTF-8 ({error})') from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _read_array(file: h5py.File, key: str, kinds: str, path: Path) -> np.ndarray:
@@ -194,7 +196,7 @@ class ModelNet40(_HDF5Clouds):
             raise FileNotFoundError(
                 f'shape_names.txt, the classes one a line, is not in {names.parent.absolute()}. {self.source}'
             )
-        kwargs.setdefault('metainfo', dict(classes=tuple(_read_names(names).split())))
+        kwargs.setdefault('metainfo', dict(classes=tuple(_read_names(names))))
         super().__init__(data_root, split, **kwargs)
 
 

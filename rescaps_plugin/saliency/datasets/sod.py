@@ -109,8 +109,8 @@ class SODDataset(BaseSegDataset):
             stems = [stem for stem in stems if first <= stem <= last]
             if not stems:
                 raise PairError(f'{self.name}: {self.data_prefix["img_path"]} has no image from {first} to {last}')
-        images, masks = ({stem: part[stem] for stem in stems if stem in part} for part in paths)
-        check_pairs(images, masks, 'image', 'mask')
+        check_pairs(images, masks, 'image', 'mask', stems)
+        images, masks = ({stem: part[stem] for stem in stems} for part in paths)
         return [
             dict(img_path=path, seg_map_path=mask, dataset=self.name, reduce_zero_label=False, seg_fields=[])
             for path, mask in self.pair_files(images, masks)
