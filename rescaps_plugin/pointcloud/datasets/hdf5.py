@@ -27,6 +27,7 @@ SHAPENET_CLASSES = (
     'skateboard', 'sofa', 'speaker', 'stove', 'table', 'telephone', 'tin_can', 'tower', 'train', 'vessel', 'washer',
 )  # fmt: skip
 
+MODELNET40 = 'Get it from https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip'
 
 # Limits of an array: total size, size allowed at any compression, and compression ratio above that size. Float
 # coordinates compress little, so that a higher ratio is a decompression bomb.
@@ -179,6 +180,7 @@ class ModelNet40(_HDF5Clouds):
         split: ``'train'`` or ``'test'``.
         num_points: Points of a sample; ``None`` returns all of them.
         seed: As in :class:`PointCloudDataset`.
+        source: Instructions to get the files, for the error message. Defaults to ModelNet40's address.
         **kwargs: Other arguments of :class:`mmengine.dataset.BaseDataset`, such as ``pipeline``.
 
     Raises:
@@ -188,9 +190,8 @@ class ModelNet40(_HDF5Clouds):
         UserError: h5py is not installed.
     """
 
-    source = 'Get it from https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip'
-
-    def __init__(self, data_root: str, split: str = 'train', **kwargs):
+    def __init__(self, data_root: str, split: str = 'train', source: str = MODELNET40, **kwargs):
+        self.source = source
         names = Path(data_root, 'shape_names.txt')
         if not names.is_file():
             raise FileNotFoundError(
