@@ -513,3 +513,10 @@ def test_real_kicad_norb(repository):
     left, right = np.moveaxis(train[0]['img'], -1, 0).reshape(2, -1)
     assert not np.array_equal(left, right)
     assert np.corrcoef(left, right)[0, 1] > 0.5
+
+
+def test_missing_files_of_data_in_the_format_of_smallnorb(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'norb-v1.0-small/$'):
+        SmallNORB(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r'\. Rendered here\.$'):
+        SmallNORB(str(tmp_path), source='Rendered here.')

@@ -353,3 +353,10 @@ def test_missing_packages_name_the_extra(modelnet, monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(UserError, match=rf"{package} is not installed: pip install '\.\[pointcloud\]'"):
             build()
+
+
+def test_missing_files_of_data_in_the_format_of_modelnet40(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'modelnet40_ply_hdf5_2048.zip$'):
+        ModelNet40(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r'\. Sampled here\.$'):
+        ModelNet40(str(tmp_path), source='Sampled here.')
