@@ -69,7 +69,8 @@ def read_mask(path: str | Path, backend_args: dict | None = None) -> np.ndarray:
         bool mask ``[height, width]``.
 
     Raises:
-        ImageError: As in :func:`read_grey`, or the file holds labels 0 and 1 instead of grey levels.
+        ImageError: The file cannot be used, is not grey, has 16 bits with levels of 8 bits, or holds labels 0 and 1
+            instead of grey levels.
         OSError: The file is missing or cannot be read.
     """
     grey = read_grey(path, backend_args)

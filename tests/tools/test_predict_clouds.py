@@ -105,9 +105,9 @@ def test_clouds_of_any_size(predict, tmp_path, capsys):
     found = {row['cloud'].split('/')[-1]: row for row in rows(tmp_path)}
     assert [*found] == [*names]
     assert [found[name]['points'] for name in names] == ['64', '2', '64', '5', '64', '64', '64']
-    # Equal geometry has equal scores, independent of the order.
-    assert found['200.npy']['chamfer'] == found['same.npy']['chamfer']
-    assert found['box.off']['chamfer'] == found['same.off']['chamfer']
+    # Equal geometry has equal scores, independent of the order, but for the rounding of another batch.
+    for name, copy in (('200.npy', 'same.npy'), ('box.off', 'same.off')):
+        assert float(found[name]['chamfer']) == pytest.approx(float(found[copy]['chamfer']), rel=1e-5)
     output = capsys.readouterr().out
     assert '2 clouds have more points than the 64 of the model' in output and '200.npy (200)' in output
 
