@@ -191,6 +191,12 @@ def test_tested_versions_satisfy_every_requirement(requirements, tested):
                 assert requirement.specifier.contains(version), f'[{extra}] {requirement}: {version} is tested'
 
 
+def test_oldest_timm_is_the_tested_one(requirements, tested):
+    """The networks import private modules of timm, and older versions lack some."""
+    (timm,) = (requirement for requirement in requirements[''] if requirement.name == 'timm')
+    assert str(timm.specifier) == f'>={tested["timm"]}'
+
+
 def test_both_opencv_packages_are_one_version(tested):
     assert tested['opencv-python'] == tested['opencv-python-headless']
 

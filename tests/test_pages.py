@@ -28,6 +28,7 @@ PAGES = [ROOT / 'README.md', *sorted((ROOT / 'configs').glob('*/README.md')), *s
 OWN_IMAGES = ROOT / 'docs/own_images.md'
 BLOCK = re.compile(r'^(<!-- not run: .+ -->\n)?```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
 
+CARDS = sorted((ROOT / 'rescaps_plugin/zoo/cards').glob('*.md'))
 NUMBER = re.compile(r'\d+(?:\.\d+)?')
 
 
@@ -51,14 +52,25 @@ def write_checkpoint(folder, config, path):
     torch.save(dict(state_dict=build_runner(cfg).model.state_dict(), meta=meta), folder / path)
 
 
+@pytest.fixture
+def clone(tmp_path):
+    """A folder with what the pages use of a clone, and with files that a reader has."""
+    for name in ('configs', 'docs'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ('photo.jpg', 'photo.png', 'image.png'):
+        Image.new('RGB', (48, 40), (200, 40, 40)).save(tmp_path / name)
+    header = 'ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nend_header'
+    (tmp_path / 'cloud.ply').write_text(f'{header}\n0 0 0\n1 0 0\n0 1 0\n')
+    return tmp_path
+
+
 @pytest.mark.parametrize(('page', 'code', 'marked'), list(blocks()))
-def test_python_block_runs(page, code, marked, tmp_path):
-    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+def test_python_block_runs(page, code, marked, clone):
     if re.search(r'^_base_ =|\{\{_base_', code, re.MULTILINE):  # a config
         bases = re.findall(r'^_base_ = .*\n', page.read_text(encoding='utf-8'), re.MULTILINE)
-        (tmp_path / 'config.py').write_text(code if '_base_ =' in code else bases[0] + code)
+        (clone / 'config.py').write_text(code if '_base_ =' in code else bases[0] + code)
         pytest.importorskip('mmseg')
-        assert load_config(str(tmp_path / 'config.py')).model
+        assert load_config(str(clone / 'config.py')).model
         return
     if marked:
         tree = ast.parse(code)
@@ -67,13 +79,20 @@ def test_python_block_runs(page, code, marked, tmp_path):
     names = re.findall(r"'(configs/[^']+\.py)',\s*(?:pretrained=)?'([^']+)'", code)
     for config, checkpoint in names:
         pytest.importorskip('mmseg')
-        write_checkpoint(tmp_path, config, checkpoint)
-    for image in re.findall(r"'(\w+\.(?:png|jpg))'", code):
-        Image.new('RGB', (48, 40), (200, 40, 40)).save(tmp_path / image)
+        write_checkpoint(clone, config, checkpoint)
     # Separate processes, so that imports and registrations of one block do not affect another.
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, '-c', code], cwd=clone, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.usefixtures('offline')
+@pytest.mark.parametrize('card', [pytest.param(card, id=card.stem) for card in CARDS])
+def test_python_block_of_card_runs(card, clone, monkeypatch):
+    pytest.importorskip('mmseg')
+    monkeypatch.chdir(clone)
+    (code,) = (match[2] for match in BLOCK.finditer(card.read_text(encoding='utf-8')))
+    exec(code, {})
 
 
 def commands():

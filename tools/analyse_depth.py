@@ -8,7 +8,7 @@ As batch normalisation alone can keep gradients from vanishing, rpr-no-norm and 
 it, and scaled-no-norm is p w with a w drawn large enough to keep the scale of the poses, as the identity does. Every
 network has the same types in every block, and only its first block has a stride. The norm of the loss's gradient with
 respect to every block's poses is recorded at every training step. Writes depth.json, depth.md and depth.png; networks
-already trained with the same settings are not trained again.
+already trained with the same config and settings are not trained again.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter

@@ -3,6 +3,7 @@
     python tools/reproduce.py --table I --budget cpu --seeds 3
     python tools/reproduce.py --table IV VII --budget paper
     python tools/reproduce.py --table all --budget cpu --dry-run
+    python tools/reproduce.py --table viewpoints --budget viewpoints --seeds 3
 
 Every experiment is trained with tools/train.py and tested with tools/test.py. Finished steps are skipped, interrupted
 trainings resume from their last checkpoint, and tables that share an experiment share its runs, so the command can be
@@ -10,7 +11,8 @@ stopped at any time and run again. Two of these commands may run at the same tim
 every table to work_dirs/reproduce/<budget>/.
 
 --budget paper: the configs as they are, on the whole data, for GPUs. --budget cpu: a reduced protocol, the same for
-every method, see configs/reproduce/README.md. --budget PATH: a config of your own, like configs/reproduce/cpu.py.
+every method, see configs/reproduce/README.md. --budget viewpoints: only the table viewpoints, accuracy on novel
+viewpoints of CPU-sized networks. --budget PATH: a config of your own, like configs/reproduce/cpu.py.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter

@@ -45,7 +45,12 @@ def parse_args(argv: Sequence[str] | None) -> Namespace:
     add_models_argument(parser)
     parser.add_argument('--modes', nargs='+', choices=MODES, help='default: all that the data support')
     parser.add_argument('--max-images', type=positive_int, help='number of test images, evenly spaced (default: all)')
-    parser.add_argument('--draws', type=positive_int, default=3, help='affine transforms per image (default: 3)')
+    parser.add_argument(
+        '--draws',
+        type=positive_int,
+        default=3,
+        help='affine transforms per image, of which affNIST has its own (default: 3)',
+    )
     parser.add_argument(
         '--angles',
         nargs='+',

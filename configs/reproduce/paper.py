@@ -64,7 +64,7 @@ svm = dict(
         '--out-dir',
         '{out}',
         '--data',
-        'configs/pointcaps/pointcaps-rpr_modelnet40.py',
+        'rescaps::pointcaps/pointcaps-rpr_modelnet40.py',
     ],
     result='{out}/transfer.json',
 )

@@ -4,7 +4,8 @@ The identity in ``p (1 + w)`` adds a path, and sets the scale of the poses, sinc
 ``w`` that is drawn large enough to keep the norm of the poses has only the second effect.
 
 A *run* is the record of one training: ``method``, ``depth``, ``accuracy`` in per cent, and by iteration ``losses`` and
-``norms``, the norm of the loss's gradient with respect to the poses of every block.
+``norms``, the norm of the loss's gradient with respect to the poses of every block; also its ``settings``, ``date`` and
+``machine``.
 """
 
 import json
@@ -12,6 +13,7 @@ import math
 import statistics
 from argparse import Namespace
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,9 @@ from mmengine.config import Config
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rescaps_plugin.analysis.experiments import describe_config, digest
 from rescaps_plugin.analysis.gradients import PoseGradientHook
+from rescaps_plugin.analysis.machine import describe_machine
 from rescaps_plugin.cli.config import inner_datasets, load_config, require
 from rescaps_plugin.cli.outputs import write_whole
 from rescaps_plugin.training.runner import build_runner
@@ -49,8 +53,8 @@ METHODS = {
     'scaled-no-norm': Method('p w at unit scale, no batch norm', _SCALED, norm=False),
     'em': Method('EM routing'),
 }
-# Arguments that change the result of a training.
-SETTINGS = ('config', 'types', 'layers', 'epochs', 'batch_size', 'indices', 'seed')
+# Arguments that change the result of a training, as the contents of the config do.
+SETTINGS = ('types', 'layers', 'epochs', 'batch_size', 'indices', 'seed')
 
 NOTES = """\
 Gradient: the norm of the loss's gradient with respect to the poses of the first block, divided by that of the last
@@ -70,20 +74,26 @@ def train_once(args: Namespace, method: str, depth: int) -> dict[str, Any]:
     Returns:
         The run.
     """
+    cfg = load_config(args.config)
     settings = {name: value for name, value in vars(args).items() if name in SETTINGS}
+    settings['config'] = digest(describe_config(cfg))
     record = args.out_dir / f'{method}-{depth}.json'
     if record.is_file():
         run = json.loads(record.read_text(encoding='utf-8'))
         if run['settings'] == settings:
             return run
-    run = dict(train(args, method, depth), settings=settings)
+    run = dict(
+        train(cfg, args, method, depth),
+        settings=settings,
+        date=datetime.now().astimezone().isoformat(timespec='seconds'),
+        machine=describe_machine('cuda' if torch.cuda.is_available() else 'cpu', torch.get_num_threads()),
+    )
     write_whole(record, json.dumps(run).encode())
     return run
 
 
-def train(args: Namespace, method: str, depth: int) -> dict[str, Any]:
-    """Train a network; see :func:`train_once`."""
-    cfg = load_config(args.config)
+def train(cfg: Config, args: Namespace, method: str, depth: int) -> dict[str, Any]:
+    """Train a network with the config, which is modified; see :func:`train_once`."""
     require(cfg, 'model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'data_preprocessor')
     if args.indices:
         for dataset in inner_datasets(cfg.train_dataloader.dataset):
@@ -98,8 +108,8 @@ def train(args: Namespace, method: str, depth: int) -> dict[str, Any]:
     cfg.model, names = make_model(cfg, method, depth, args.types, args.layers)
     cfg.work_dir = str(args.out_dir / f'{method}-{depth}')
     cfg.log_level = 'WARNING'
-    cfg.randomness.seed = args.seed
-    cfg.default_hooks.checkpoint = None
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    cfg.default_hooks = dict(cfg.get('default_hooks') or {}, checkpoint=None)
     hook = PoseGradientHook({name: POSE_SIZE**2 * args.types for name in names})
     runner = build_runner(cfg, hook)
     if not METHODS[method].norm:
@@ -198,7 +208,7 @@ def make_page(runs: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
 
     Args:
         runs: The runs.
-        about: ``command``, ``date``, ``machine`` and ``protocol``.
+        about: ``command``, ``date`` and ``protocol``.
 
     Returns:
         The page.
@@ -224,8 +234,9 @@ def make_page(runs: Sequence[dict[str, Any]], about: dict[str, Any]) -> str:
                 start, late = gradient_ratio(run['norms'][0]), late_gradient_ratio(run)
                 cells.append(f'{run["accuracy"]:.2f}, {_write(start)}, {_write(late)}')
         lines.append(f'| {depth} | {" | ".join(cells)} |')
-    machine = ', '.join(f'{name} {value}' for name, value in about['machine'].items())
-    lines += ['', NOTES, f'{about["protocol"]} {about["date"]}, {machine}.', '', f'    {about["command"]}', '']
+    machines = dict.fromkeys(', '.join(f'{name} {value}' for name, value in run['machine'].items()) for run in runs)
+    lines += ['', NOTES, f'{about["protocol"]} {about["date"]}, {"; ".join(machines)}.', '']
+    lines += [f'    {about["command"]}', '']
     return '\n'.join(lines)
 
 

@@ -37,7 +37,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from rescaps_plugin.analysis.machine import describe_machine
-from rescaps_plugin.cli.config import load_config
+from rescaps_plugin.cli.config import DATALOADERS, load_config
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.cli.extras import import_extra
 from rescaps_plugin.cli.main import ROOT
@@ -73,6 +73,27 @@ def change_config(cfg: Config, options: Sequence[str | dict]) -> Config:
                 cfg.pop(key, None)
         cfg.merge_from_dict(dict(option))
     return cfg
+
+
+def describe_config(config: Config) -> dict[str, Any]:
+    """Return the contents of a config that results depend on, the same on every machine.
+
+    Args:
+        config: The config, whose dataloaders pin memory if the machine that read it has a GPU.
+
+    Returns:
+        Its contents, with ``pin_memory`` off.
+    """
+    contents = config.to_dict()
+    for name in DATALOADERS:
+        if 'pin_memory' in (contents.get(name) or {}):
+            contents[name]['pin_memory'] = False
+    return contents
+
+
+def digest(contents: Any) -> str:
+    """Return a digest of plain data, such as :func:`describe_config` returns."""
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
 class Experiment:
@@ -116,8 +137,19 @@ class Experiment:
     @property
     def digest(self) -> str:
         """Digest of what is trained, tested and measured."""
-        parts = [self.config.to_dict(), {name: config.to_dict() for name, config in self.tests.items()}, self.measures]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
+        tests = {name: describe_config(config) for name, config in self.tests.items()}
+        return digest([describe_config(self.config), tests, self.measures])
+
+    def find_runs(self, seeds: int, folder: Path) -> list['Run']:
+        """Return the runs of the first seeds, and those of other seeds that are done, in the order of the seeds.
+
+        Args:
+            seeds: Number of the first seeds.
+            folder: Folder of all runs.
+        """
+        done = [path.parent.name[4:] for path in folder.glob(f'{self.name}-{self.digest}/seed*/result.json')]
+        numbers = {*range(seeds), *(int(number) for number in done if number.isdecimal())}
+        return [Run(self, seed, folder) for seed in sorted(numbers)]
 
 
 class Run:

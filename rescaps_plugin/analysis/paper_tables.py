@@ -18,9 +18,10 @@ from rescaps_plugin.analysis.experiments import Run
 VERDICTS = ('does not hold', 'holds on average, not for every seed', 'holds')
 
 NOTES = """\
-Mean and standard deviation over the seeds, *in italics* what the paper published. Times are those of the model's steps,
-on a CPU as CPU time; memory is the peak of a training above what was in use before it, at the batch size of the
-protocol. The paper measured its times and memory on an NVIDIA RTX 3090 Ti at its own sizes.
+Mean and sample standard deviation over the seeds, (n=1) where a cell has fewer seeds than others, *in italics* what the
+paper published. Times are those of the model's steps, on a CPU as CPU time; memory is the peak of a training above what
+was in use before it, at the batch size of the protocol. The paper measured its times and memory on an NVIDIA
+RTX 3090 Ti at its own sizes.
 """
 
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]
@@ -33,7 +34,7 @@ def write_table(spec: Config, table: str, runs: Runs, command: str, out: Path, p
     Args:
         spec: The spec.
         table: Number of the table.
-        runs: The runs of all seeds, by data and method.
+        runs: The runs, by data and method.
         command: The command line, for the record.
         out: Folder to write to.
         plot: Whether to draw the plot.
@@ -103,7 +104,7 @@ def collect_values(spec: Config, table: str, runs: Runs) -> Values:
     Args:
         spec: The spec.
         table: Number of the table.
-        runs: The runs of all seeds, by data and method.
+        runs: The runs, by data and method.
 
     Returns:
         The values of the finished runs.
@@ -178,7 +179,7 @@ def _write_value(value: float, metric: ConfigDict) -> str:
 
 
 def _write_cell(column: ConfigDict, metric: ConfigDict, values: Values, method: str) -> str:
-    """Write a cell: mean and standard deviation, or the best, and the published value."""
+    """Write a cell: mean and standard deviation, or the best; how many seeds, if others have more; the published."""
     own = values[column.label][method]
     parts = []
     if own:
@@ -186,6 +187,8 @@ def _write_cell(column: ConfigDict, metric: ConfigDict, values: Values, method: 
         text = _write_value(_summarise(list(own.values()), metric, statistic), metric)
         if statistic == 'mean' and len(own) > 1:
             text += f' ± {_write_value(statistics.stdev(own.values()), metric)}'
+        if len(own) < max(len(cell) for cells in values.values() for cell in cells.values()):
+            text += f' (n={len(own)})'
         parts.append(text)
     published = column.get('published', {}).get(method)
     if published is not None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from rescaps_plugin.analysis.experiments import ROOT, Experiment, Run, RunError
+from rescaps_plugin.analysis.experiments import Experiment, Run, RunError
 from rescaps_plugin.analysis.paper_tables import write_table
 from rescaps_plugin.cli.config import load_config, require
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.main import ROOT
 from rescaps_plugin.cli.outputs import check_folder_writable
 
 BUDGETS = {path.stem: path for path in (ROOT / 'configs/reproduce').glob('*.py') if path.stem != 'tables'}
@@ -26,8 +27,8 @@ def run(args: Namespace, command: str) -> None:
         command: The command line, for the record.
 
     Raises:
-        UserError: A budget, table, method or data set is unknown; a package or a file that a run needs is missing; a
-            folder cannot be written; or runs failed.
+        UserError: A budget, table, method or data set is unknown; a budget of the user's has the name of another; a
+            package or a file that a run needs is missing; a folder cannot be written; or runs failed.
         SystemExit: Interrupted by Ctrl-C.
     """
     spec = load_config(str(BUDGETS.get(args.budget, args.budget)))
@@ -47,7 +48,7 @@ def run(args: Namespace, command: str) -> None:
         for each in queue:
             print(f'{each.state:>6}  {each.name}  {each.folder}')
         return
-    out = args.out_dir or Path('work_dirs/reproduce', Path(args.budget).stem)
+    out = args.out_dir or _default_folder(spec)
     check_folder_writable(out, '--out-dir')
     failures = []
     if not args.write_only:
@@ -76,6 +77,15 @@ def run(args: Namespace, command: str) -> None:
         raise UserError(f'{len(failures)} of {len(queue)} runs are missing: ' + ' '.join(map(str, failures)))
 
 
+def _default_folder(spec: Config) -> Path:
+    path = Path(spec.filename)
+    if path.stem in BUDGETS and path.resolve() != BUDGETS[path.stem].resolve():
+        raise UserError(
+            f'--budget {path} has the name of the budget {path.stem}, whose tables it would replace: set --out-dir.'
+        )
+    return Path('work_dirs/reproduce', path.stem)
+
+
 def _choose_tables(spec: Config, names: Sequence[str]) -> list[str]:
     if 'all' in names:
         return list(spec.tables)
@@ -92,8 +102,14 @@ def _check_names(option: str, names: Sequence[str] | None, known: Iterable[str])
 
 
 def _build_runs(spec: Config, tables: Sequence[str], seeds: int, folder: Path) -> dict[tuple[str, str], list[Run]]:
-    """Build the runs of all seeds for the data and method of every cell; an experiment is built once."""
-    runs, built = {}, {}
+    """Build the runs for the data and method of every cell: those of the seeds, and all that are done.
+
+    An experiment that cells share is built once, with the name of the first of them in the spec.
+    """
+    runs, built, names = {}, {}, {}
+    for data, methods in spec.experiments.items():
+        for method, definition in methods.items():
+            names.setdefault(json.dumps(definition, default=str), f'{data}-{method}')
     for table in tables:
         for column in spec.tables[table].columns:
             for method in spec.tables[table].rows:
@@ -101,10 +117,8 @@ def _build_runs(spec: Config, tables: Sequence[str], seeds: int, folder: Path) -
                 key = column.data, method
                 if definition is None or key in runs:
                     continue
-                # Data sets of different names may share an experiment.
                 text = json.dumps(definition, default=str)
                 if text not in built:
-                    experiment = Experiment(f'{column.data}-{method}', definition)
-                    built[text] = [Run(experiment, seed, folder) for seed in range(seeds)]
+                    built[text] = Experiment(names[text], definition).find_runs(seeds, folder)
                 runs[key] = built[text]
     return runs

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 
 from rescaps_plugin.cli.config_errors import ConfigError, entries_of, explain_reading, one_line
 from rescaps_plugin.cli.errors import UserError
@@ -25,6 +26,7 @@ FIELDS = {
     *('activation_checkpointing', 'amp', 'channels_last', 'compile', 'custom_imports', 'efficient_conv_bn_eval'),
     *('find_unused_parameters', 'model_wrapper_cfg', 'runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline'),
 }
+DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Fields whose own keys nothing checks where they are used.
 CLOSED_FIELDS = {
     'auto_scale_lr': ('base_batch_size', 'enable'),
@@ -69,7 +71,12 @@ def load_config(config: str, options: dict[str, Any] | None = None) -> Config:
     _check_options(cfg, options or {}, config)
     try:
         cfg.merge_from_dict(options or {})
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if any(key.partition('.')[0] == 'custom_imports' for key in options or {}):
+            # Those of the file have been imported when it was read.
+            import_modules_from_strings(**(cfg.custom_imports or dict(imports=None)))
+    except (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError) as error:
+        if explain_import_error(error) is not None:
+            raise
         raise ConfigError(f'--cfg-options {options} do not fit config {config}: {one_line(error)}') from error
     complete_dataloaders(cfg)
     return cfg
@@ -84,7 +91,7 @@ def _find_root(package: str, config: str) -> Path:
     if package in ('rescaps', 'rescaps_plugin'):  # the distribution's name and the package's
         return ROOT
     spec = find_spec(package) if package.isidentifier() else None
-    if spec is None:
+    if spec is None or spec.submodule_search_locations is None:  # a module has no folder
         raise ConfigError(f'config {config} names the package {package}, which is not installed.')
     return Path(spec.submodule_search_locations[0], '.mim')
 
@@ -136,7 +143,7 @@ def complete_dataloaders(cfg: Config) -> None:
     Args:
         cfg: The runner's config; its dataloaders are changed in place.
     """
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in DATALOADERS:
         loader = cfg.get(name)
         if not isinstance(loader, dict):
             continue

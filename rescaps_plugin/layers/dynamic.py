@@ -11,13 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rescaps_plugin.layers.checks import check_positive
-from rescaps_plugin.layers.window import (
-    WindowRouting,
-    full_precision,
-    softmax_over_parents,
-    to_log_odds,
-    without_autocast,
-)
+from rescaps_plugin.layers.precision import without_autocast
+from rescaps_plugin.layers.window import WindowRouting, full_precision, softmax_over_parents, to_log_odds
 
 
 @torch.fx.wrap

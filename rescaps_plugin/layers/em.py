@@ -12,14 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescaps_plugin.layers.checks import check_positive
-from rescaps_plugin.layers.window import (
-    WindowRouting,
-    divide_by_mass,
-    full_precision,
-    matmul_full_precision,
-    softmax_over_parents,
-    without_autocast,
-)
+from rescaps_plugin.layers.precision import matmul_full_precision, without_autocast
+from rescaps_plugin.layers.window import WindowRouting, divide_by_mass, full_precision, softmax_over_parents
 
 
 def _expectation_maximisation(
@@ -32,14 +26,13 @@ def _expectation_maximisation(
     beta_a: Tensor,
     iterations: int,
     inverse_temperature: float,
-    min_variance: float = 1e-5,
 ) -> tuple[Tensor, Tensor]:
     """Fit a Gaussian to the votes for every parent: ``[b, l, o, q, d]`` to means ``[b, l, o, 1, d]`` and log-odds.
 
     Squared distances are expanded into products of matrices, ``sum r (v - m)^2 = sum r v^2 - m^2 sum r``, so that an
     iteration allocates no tensor of the votes' size. Votes are relative to a centre of theirs, so that float32 is
-    precise enough for the differences; TF32 is not. ``min_variance`` keeps the density finite where votes agree
-    exactly.
+    precise enough for the differences; TF32 is not. Variances are at least 1e-5, so that the density is finite where
+    votes agree exactly.
     """
     squares = votes.square()
     active = activation[:, :, None]
@@ -52,7 +45,7 @@ def _expectation_maximisation(
         mass = weight.sum(dim=-1, keepdim=True)
         share = divide_by_mass(weight, mass).unsqueeze(-2)
         mean = matmul_full_precision(share, votes)
-        variance = (matmul_full_precision(share, squares) - mean.square()).clamp_min(0) + min_variance
+        variance = (matmul_full_precision(share, squares) - mean.square()).clamp_min(0) + 1e-5
         log_variance = torch.log(variance)
         cost = (beta_u[:, None] + 0.5 * log_variance.squeeze(-2)).sum(dim=-1, keepdim=True) * mass
         rising = inverse_temperature * (1 - 0.95 ** (iteration + 1))

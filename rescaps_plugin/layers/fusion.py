@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
+
+from rescaps_plugin.layers.precision import without_autocast
 
 Self = TypeVar('Self', bound='Deployable')
 PaddingMode = Literal['zeros', 'reflect', 'replicate', 'circular']
@@ -14,7 +17,8 @@ PaddingMode = Literal['zeros', 'reflect', 'replicate', 'circular']
 class Deployable(nn.Module):
     """A layer with two forms: the training form, in which it is built, and the deploy form, made by :meth:`fuse`.
 
-    Subclasses implement ``_fold``, which replaces their parameters by those of plain convolutions.
+    Subclasses implement ``_fold``, which replaces their parameters by those of plain convolutions. It changes no tensor
+    in place: others may hold it, such as a state dict or a layer with tied weights.
     ``timm.utils.reparameterize_model`` finds ``fuse`` by its name.
     """
 
@@ -31,14 +35,33 @@ class Deployable(nn.Module):
         """Turn into the deploy form in place (a second call changes nothing) and return the layer, in eval mode.
 
         Parameters of a frozen layer stay without gradients.
+
+        Raises:
+            ValueError: If a parameter is pruned, normalised or parametrised.
         """
         if not self.deployed:
-            trainable = any(parameter.requires_grad for parameter in self.parameters())
-            with torch.no_grad():
+            self._check_parameters()
+            before = set(self.parameters())
+            trainable = any(parameter.requires_grad for parameter in before)
+            with torch.no_grad(), without_autocast(next(iter(before))):
                 self._fold()
-            self.requires_grad_(trainable)
+            for parameter in set(self.parameters()) - before:
+                parameter.requires_grad_(trainable)
             self.deployed = True  # type: ignore[misc]  # final for TorchScript, which compiles one of the forms
         return self.eval()
+
+    def _check_parameters(self) -> None:
+        """Raise ``ValueError`` if a weight is computed from parameters, which the next forward would do again."""
+        for module in self.modules():
+            # Pruning and older normalisations set a tensor 'weight' beside parameters 'weight_orig', 'weight_g', ...
+            tensors = [name for name, value in vars(module).items() if isinstance(value, Tensor)]
+            computed = any(each.startswith(f'{name}_') for name in tensors for each in module._parameters)
+            if computed or parametrize.is_parametrized(module):
+                raise ValueError(
+                    'fuse needs plain parameters, got a pruned, normalised or parametrised one in '
+                    f'{type(self).__name__}: call torch.nn.utils.prune.remove or '
+                    'torch.nn.utils.parametrize.remove_parametrizations first'
+                )
 
     def train(self: Self, mode: bool = True) -> Self:
         """Set training mode.
@@ -67,14 +90,6 @@ def norm_scale_shift(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
     assert norm.running_mean is not None and norm.running_var is not None, 'a normalisation without running statistics'
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - scale * norm.running_mean
-
-
-def fold_input_norm(norm: _BatchNorm, conv: nn.Conv2d) -> None:
-    """Fold a batch normalisation into the unpadded, ungrouped convolution with bias that reads its output, in place."""
-    scale, shift = norm_scale_shift(norm)
-    assert conv.bias is not None
-    conv.bias += torch.einsum('oihw,i->o', conv.weight, shift)
-    conv.weight *= scale[:, None, None]
 
 
 class StridedConv2d(nn.Conv2d):
@@ -117,3 +132,11 @@ def conv_from_kernel(
     if bias is not None and conv.bias is not None:
         conv.bias.copy_(bias)
     return conv
+
+
+def fold_input_norm(norm: _BatchNorm, conv: nn.Conv2d) -> nn.Conv2d:
+    """Fold a batch normalisation into the unpadded, ungrouped convolution with bias that reads its output."""
+    scale, shift = norm_scale_shift(norm)
+    assert conv.bias is not None
+    bias = conv.bias + torch.einsum('oihw,i->o', conv.weight, shift)
+    return conv_from_kernel(conv.weight * scale[:, None, None], None, bias, conv.stride, 0, conv_type=type(conv))

@@ -101,9 +101,12 @@ class PoseKernel(Deployable):
     weights by :meth:`_compose`, and returns all kernels from ``_compose_kernels``; ``composed`` names the parameters
     that it reads there.
 
-    In evaluation mode on a CPU, without gradients, kernels are kept until a parameter changes or the mode is set. A
-    change is whatever PyTorch counts in the version of a tensor, and any replacement of a parameter or of its
-    ``data``. Writes *into* ``data``, or by NumPy or another process, are not counted: call ``eval()`` after them.
+    In evaluation mode on a CPU, without gradients, kernels are kept until a parameter changes, the mode is set, or the
+    layer is called in training mode or with gradients. A change is whatever PyTorch counts in the version of a tensor,
+    and any replacement of a parameter, or of its ``data`` by other memory. Not counted are writes *into* ``data``
+    (MMEngine's ``EMAHook``) or by NumPy or another process, ``vector_to_parameters`` of a vector that was given before
+    and then changed, and fused optimizers, if the layer was last called without gradients or in a compiled graph: call
+    ``eval()`` after them.
     """
 
     _kept = None  # type: _Composed | None
@@ -212,11 +215,14 @@ class PoseKernel(Deployable):
         Whoever differentiates, transforms, traces or counts the operations sees the composition. On a GPU, whose
         streams and graphs do not wait for each other's kernels, it is part of every call.
         """
+        if torch.compiler.is_compiling():
+            return self._compose_kernels(x)
+        if self.training or torch.is_grad_enabled():
+            # A fused optimizer may follow: it changes parameters, and their versions stay.
+            self._kept = None
+            return self._compose_kernels(x)
         if (
-            torch.compiler.is_compiling()
-            or self.training
-            or torch.is_grad_enabled()
-            or torch.jit.is_tracing()
+            torch.jit.is_tracing()
             or torch._C._functorch.peek_interpreter_stack() is not None
             or torch._C._len_torch_dispatch_stack()
         ):

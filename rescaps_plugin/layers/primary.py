@@ -47,8 +47,8 @@ class PrimaryCaps(Deployable):
         self.stride = stride
         self.out_channels = capsule_types * (pose_size**2 + (1 if activation else 0))
         self.norm = nn.BatchNorm2d(in_channels, eps=1e-3) if norm else nn.Identity()
-        self.pose = StridedConv2d(in_channels, capsule_types * pose_size**2, kernel_size, stride, padding)
-        self.activation = (
+        self.pose: nn.Conv2d = StridedConv2d(in_channels, capsule_types * pose_size**2, kernel_size, stride, padding)
+        self.activation: nn.Conv2d | None = (
             StridedConv2d(in_channels, capsule_types, kernel_size, stride, padding) if activation else None
         )
 
@@ -63,7 +63,7 @@ class PrimaryCaps(Deployable):
     def _fold(self) -> None:
         """Fold the input's normalisation into the convolutions, where that is exact: without zero padding."""
         if not isinstance(self.norm, nn.Identity) and self.pose.padding == (0, 0):
-            fold_input_norm(self.norm, self.pose)
+            self.pose = fold_input_norm(self.norm, self.pose)
             if self.activation is not None:
-                fold_input_norm(self.norm, self.activation)
+                self.activation = fold_input_norm(self.norm, self.activation)
             self.norm = nn.Identity()

@@ -134,7 +134,7 @@ class ResidualPoseRouting(_ResidualPose):
         self.out_channels = out_types * (pose_size**2 + (0 if pose_only else 1))
 
         self.pose_weight = nn.Parameter(torch.empty(kernel_size**2, in_types, self.out_channels, pose_size**2))
-        self.mix = StridedConv2d(
+        self.mix: nn.Conv2d = StridedConv2d(
             self.activation_channels,
             self.out_channels,
             1 if per_window else kernel_size,
@@ -183,7 +183,9 @@ class ResidualPoseRouting(_ResidualPose):
         )
         scale, shift = norm_scale_shift(self.norm)
         self.pose_conv = conv_from_kernel(kernel, scale, shift, self.stride, self.padding, conv_type=StridedConv2d)
-        self.mix.weight *= scale[:, None, None, None]
+        self.mix = conv_from_kernel(
+            self.mix.weight, scale, None, self.mix.stride, self.mix.padding, conv_type=StridedConv2d
+        )
         del self.weight, self.activation_weight, self.activation_norm, self.pose_weight, self.norm
 
     def extra_repr(self) -> str:
@@ -313,6 +315,7 @@ class ResidualPoseBlock(nn.Sequential):
         check_positive(num_layers=num_layers)
         self.capsule_types = capsule_types
         self.num_layers = num_layers
+        self.primary_stride = primary_stride
         self.stride = stride
         self.primary = PrimaryCaps(in_channels, capsule_types, pose_size, stride=primary_stride, norm=norm)
         for layer in range(1, num_layers + 1):
@@ -369,7 +372,7 @@ class ResidualPoseBlocks(nn.Sequential):
             return x
         strides: list[int] = []
         for block in self:
-            strides.append(block.primary.stride)
+            strides.append(block.primary_stride)
         strides.append(1)
         for index, block in enumerate(self):
             x = block(x, strides[0] if index == 0 else 1, block.stride * strides[index + 1])

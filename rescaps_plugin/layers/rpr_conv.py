@@ -50,7 +50,9 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
 
     It deploys (``fuse()``) to two plain convolutions around a sigmoid, or without activations to one, which has the
     names and the shape of the original. Folding a batch normalisation into ``weight`` and ``bias`` before that
-    (``mmcv.cnn.fuse_conv_bn``) misses ``mix``; after deployment, there is no ``weight`` that it could be folded into.
+    (``mmcv.cnn.fuse_conv_bn``, and in every call ``ConvModule(efficient_conv_bn_eval=True)``) misses the routing; after
+    deployment, there is no ``weight`` that it could be folded into. ``torch.jit.script`` compiles neither form: trace
+    or export them.
 
     With fewer than ``p * p`` channels in a group (a stem, a depthwise convolution), or a number that is no multiple,
     there are no capsules: the layer is a plain convolution with no parameters of its own, and ``capsule_types`` is 0.
@@ -230,7 +232,7 @@ class RPRConv2d(PoseKernel, nn.Conv2d):
             return
         place = (self.stride, self.padding, self.groups, self.dilation, self.padding_mode)
         if not self.activation_channels:
-            self.weight.copy_(self._compose_kernels()[0])
+            self.weight = nn.Parameter(torch.empty_like(self.weight).copy_(self._compose_kernels()[0]))
             del self.transform
             return
         if self.routing == 'window':

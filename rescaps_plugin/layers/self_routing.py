@@ -10,13 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rescaps_plugin.layers.window import (
-    WindowRouting,
-    divide_by_mass,
-    full_precision,
-    to_log_odds,
-    without_autocast,
-)
+from rescaps_plugin.layers.precision import without_autocast
+from rescaps_plugin.layers.window import WindowRouting, divide_by_mass, full_precision, to_log_odds
 
 
 def _route(pose: Tensor, activation: Tensor, weight: Tensor, transform: Tensor | None) -> tuple[Tensor, Tensor]:

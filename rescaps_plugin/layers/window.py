@@ -9,9 +9,7 @@ Letters: ``b`` batch, ``l`` position of the output (window), ``k`` offset in the
 ``q = k n`` child in the window, ``o`` parent type, ``d`` entry of the child's pose, ``e`` entry of the parent's.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,97 +24,19 @@ for _function in (check_channels, in_layout_of):
     torch.fx.wrap(_function.__name__)
 
 
-def without_autocast(x: Tensor) -> AbstractContextManager:
-    """Return a context in which products of matrices are not rounded to half precision."""
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
-
-
 def full_precision(x: Tensor) -> Tensor:
     """Return ``x`` in float32, or in float64 if it is in float64."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-@contextmanager
-def without_tf32() -> Iterator[None]:
-    """Compute products of float32 matrices on a GPU without rounding to TF32."""
-    matmul = torch.backends.cuda.matmul
-    # PyTorch has two settings for this, and reading one raises after the other was set.
-    try:
-        before, precision = matmul.allow_tf32, torch.get_float32_matmul_precision()
-    except RuntimeError:
-        name = matmul.fp32_precision
-        matmul.fp32_precision = 'ieee'
-        try:
-            yield
-        finally:
-            matmul.fp32_precision = name
-        return
-    matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        matmul.allow_tf32 = before
-        if precision == 'medium':  # which is TF32 here and something else on a CPU
-            torch.set_float32_matmul_precision(precision)
+def divide_by_mass(x: Tensor, mass: Tensor) -> Tensor:
+    """Divide by the total mass of the capsules, clamped to at least 1e-8 for the case that none is active."""
+    return x / mass.clamp_min(1e-8)
 
 
-def _tf32_is_allowed() -> bool:
-    try:
-        return torch.backends.cuda.matmul.allow_tf32
-    except RuntimeError:
-        return True
-
-
-# A custom operator: the backward pass runs after a context of the forward pass has ended, and a compiler would not
-# see the context at all.
-@torch.library.custom_op('rescaps::matmul_without_tf32', mutates_args=())
-def _matmul_without_tf32(a: Tensor, b: Tensor) -> Tensor:
-    with without_tf32():
-        return torch.matmul(a, b)
-
-
-@_matmul_without_tf32.register_fake
-def _(a: Tensor, b: Tensor) -> Tensor:
-    return torch.matmul(a, b)
-
-
-def _save_factors(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _matmul_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    a, b = ctx.saved_tensors
-    need_a, need_b = ctx.needs_input_grad
-    return (
-        _matmul_without_tf32(gradient, b.transpose(-1, -2)) if need_a else None,
-        _matmul_without_tf32(a.transpose(-1, -2), gradient) if need_b else None,
-    )
-
-
-_matmul_without_tf32.register_autograd(_matmul_gradients, setup_context=_save_factors)
-
-
-def matmul_full_precision(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply matrices, or batches of matrices, without rounding float32 to TF32 where that is allowed.
-
-    For products whose differences cancel: TF32 has three significant digits, all of which would be lost.
-    """
-    if torch.jit.is_scripting():
-        return torch.matmul(a, b)
-    if torch.jit.is_tracing() or torch.compiler.is_exporting() or not _tf32_is_allowed():
-        return torch.matmul(a, b)
-    return _matmul_without_tf32(a, b)
-
-
-def divide_by_mass(x: Tensor, mass: Tensor, least: float = 1e-8) -> Tensor:
-    """Divide by the total mass of the capsules, clamped to at least ``least`` for the case that none is active."""
-    return x / mass.clamp_min(least)
-
-
-def to_log_odds(probability: Tensor, least: float = 1e-8) -> Tensor:
-    """Return ``log(p / (1 - p))``, finite and with a gradient at 0 and 1 too: ``least`` is added to both terms."""
-    return torch.log(probability + least) - torch.log(1 - probability + least)
+def to_log_odds(probability: Tensor) -> Tensor:
+    """Return ``log(p / (1 - p))``, finite and with a gradient at 0 and 1 too: 1e-8 is added to both terms."""
+    return torch.log(probability + 1e-8) - torch.log(1 - probability + 1e-8)
 
 
 def softmax_over_parents(logits: Tensor, child: Tensor, places: int, in_types: int) -> Tensor:

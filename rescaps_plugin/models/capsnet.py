@@ -112,6 +112,8 @@ class CapsNet(RoutedNetwork):
         self.stem.add_module('conv', nn.Conv2d(in_chans, stem_channels, kernel_size))
         self.stem.add_module('act', nn.ReLU())
         self.primary = PrimaryVectorCaps(stem_channels, capsule_types, primary_dim, kernel_size, stride=2)
+        self.capsule_types = capsule_types
+        self.pose_shape = self.primary.pose_shape
         self.num_features = self.primary.out_channels
         # timm's feature extractors need three levels: the convolution counts before and after its ReLU.
         self.feature_info = [
@@ -151,8 +153,8 @@ class CapsNet(RoutedNetwork):
 
     @torch.jit.ignore
     def set_input_size(self, img_size: int | tuple[int, int]) -> None:
-        """Change the size of the images that the network reads, in place; not possible with a decoder."""
-        if self.decoder is not None:
+        """Change the size of the images that the network reads, in place; not with ``reconstruction=True``."""
+        if self.reconstruction:
             raise ValueError('set_input_size needs reconstruction=False: the decoder is built for images of one size')
         super().set_input_size(img_size)
 
@@ -166,7 +168,7 @@ class CapsNet(RoutedNetwork):
     @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
         """The primary capsules, with types and poses."""
-        return [('primary', self.primary.capsule_types, self.primary.pose_shape)]
+        return [('primary', self.capsule_types, self.pose_shape)]
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:

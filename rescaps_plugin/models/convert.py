@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 
-from rescaps_plugin.layers.fusion import Deployable
 from rescaps_plugin.layers.rpr_conv import RPRConv2d
 
 Select = str | Sequence[str] | Callable[[str, nn.Conv2d], bool]
@@ -17,10 +16,11 @@ def convert_to_rpr(model: nn.Module, select: Select | None = None, **rpr) -> nn.
 
     The output of the network does not change: the new layers start as the convolutions that they replace, and
     hold the same parameter objects. Build the optimizer afterwards, since there are new parameters.
+    ``torch.jit.script`` does not compile the new layers: trace or export the network.
 
     Args:
         model: Any network. Only plain ``nn.Conv2d`` are replaced, no subclasses, which may compute something else, and
-            no convolutions within capsule layers.
+            no convolutions within capsule layers (subclasses of those of ``rescaps_plugin.layers``).
         select: Convolutions to replace: a pattern of names as in the shell (``'layer4.*.conv2'``), several of them, or
             a function of name and convolution. Defaults to None: ungrouped 3x3 convolutions whose input channels are
             capsules.
@@ -59,8 +59,12 @@ def _convolutions(parent: nn.Module, prefix: str = '') -> Iterator[tuple[str, nn
     for attribute, child in parent._modules.items():
         if type(child) is nn.Conv2d:
             yield prefix + attribute, parent, attribute, child
-        elif child is not None and not isinstance(child, Deployable):
+        elif child is not None and not _is_capsule_layer(child):
             yield from _convolutions(child, f'{prefix}{attribute}.')
+
+
+def _is_capsule_layer(module: nn.Module) -> bool:
+    return any(base.__module__.startswith('rescaps_plugin.layers.') for base in type(module).__mro__)
 
 
 def _selection(select: Select | None, pose_size: int = 4, **_) -> Callable[[str, nn.Conv2d], bool]:

@@ -131,9 +131,11 @@ class CapsuleNetwork(ReadsCheckpoints):
         """
         x = self.stem(x)
         capsules = []
+        kept = [f'{level["module"]}.' for level in self.feature_info]
         for name, types, pose_size in self.capsule_levels():
-            x = self.run_block(self.get_submodule(name), x)
-            capsules.append(Capsules(name, *split_capsules(x, types, pose_size)))
+            if any(level.startswith(f'{name}.') for level in kept):
+                x = self.run_block(self.get_submodule(name), x)
+                capsules.append(Capsules(name, *split_capsules(x, types, pose_size)))
         if self.num_classes > 0:
             capsules.append(Capsules('head', *self.head.forward_capsules(x)))
         return capsules
@@ -179,8 +181,8 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
             self.to(device=device, dtype=dtype)
 
     def _set_head(self, num_classes: int, global_pool: str) -> None:
-        self.num_classes = num_classes
         self.head = self._build_head(num_classes, feature_size=self.feature_size, global_pool=global_pool)
+        self.num_classes = num_classes
         self.head_hidden_size = self.head.num_features
 
     @torch.jit.ignore
@@ -190,8 +192,8 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
-        """Return the layer of class capsules."""
-        return self.head.routing
+        """Return the head: all parameters that :meth:`reset_classifier` replaces."""
+        return self.head
 
     @torch.jit.ignore
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -222,6 +224,37 @@ class CapsuleClassifierNetwork(CapsuleNetwork):
         self.head.zero_grad()
         self.head_hidden_size = self.head.num_features
         update_model_input_size(self, img_size)
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what the feature levels in ``indices`` do not need, in place.
+
+        Args:
+            indices: Levels of ``feature_info``: the last ``n`` for an int. Defaults to 1.
+            prune_norm: Ignored; there is no final normalisation. Defaults to False.
+            prune_head: Whether to drop the head too. It is dropped with the last level in any case, which it reads.
+                Defaults to True.
+
+        Returns:
+            The indices of the levels, counted from the first.
+        """
+        take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
+        dropped = self.feature_info[max_index + 1 :]
+        self.feature_info = self.feature_info[: max_index + 1]
+        for level in dropped:
+            parent_name, _, name = level['module'].rpartition('.')
+            parent = self.get_submodule(parent_name)
+            if isinstance(parent, nn.Sequential):
+                delattr(parent, name)
+            else:
+                setattr(parent, name, nn.Identity())
+        if prune_head or dropped:
+            self.reset_classifier(0, '')
+        if dropped:
+            self.num_features = self.head_hidden_size = self.feature_info[-1]['num_chs']
+        return take_indices
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last capsule map, ``[b, num_features, h, w]``."""

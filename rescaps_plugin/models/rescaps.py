@@ -18,7 +18,6 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import to_2tuple
 from timm.models import checkpoint_seq, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from rescaps_plugin.layers import PrimaryCaps, ResidualPoseBlock, ResidualPoseBlocks, ResidualPoseClassifier
@@ -389,20 +388,6 @@ class ResCaps(ResCapsTrunk, CapsuleClassifierNetwork):
     def no_weight_decay(self) -> set[str]:
         """Return the parameters without decay: none, since decay draws pose transforms to the residual's identity."""
         return set()
-
-    @torch.jit.ignore
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Drop the blocks after the last feature level in ``indices`` and the head."""
-        take_indices, max_index = feature_take_indices(len(self.feature_info), indices)
-        self.feature_info = self.feature_info[: max_index + 1]
-        if len(self.blocks) > 1:
-            self.blocks = ResidualPoseBlocks(*self.blocks[:max_index])
-            self.capsule_types = self.capsule_types[:max_index]
-        if prune_head:
-            self.reset_classifier(0, '')
-        return take_indices
 
 
 _CLASSIFIER = dict(classifier=('head.primary.pose', 'head.routing'))

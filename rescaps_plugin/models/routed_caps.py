@@ -439,7 +439,7 @@ class RoutedCaps(RoutedNetwork):
     @torch.jit.ignore
     def capsule_levels(self) -> list[CapsuleLevel]:
         """The primary capsules and the capsule layers, with types and poses."""
-        names = ['primary', *(f'layers.{index}' for index in range(len(self.layers)))]
+        names = ['primary', *(f'layers.{index}' for index in range(len(self.capsule_types) - 1))]
         return [(name, types, self.pose_shape) for name, types in zip(names, self.capsule_types, strict=True)]
 
     @torch.jit.ignore

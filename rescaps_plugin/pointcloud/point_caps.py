@@ -259,8 +259,8 @@ class PointGenerators(Deployable):
     def _fold(self) -> None:
         for conv, norm in zip(self.convs, self.norms, strict=False):
             scale, shift = norm_scale_shift(norm)
-            conv.weight *= scale[:, None, None]
-            conv.bias.mul_(scale).add_(shift)
+            conv.weight = nn.Parameter(conv.weight * scale[:, None, None])
+            conv.bias = nn.Parameter(conv.bias * scale + shift)
         self.norms = nn.ModuleList(nn.Identity() for _ in self.norms)
 
 

@@ -18,7 +18,7 @@ from mmengine.fileio import BaseStorageBackend, LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from rescaps_plugin.cli.outputs import write_whole
+from rescaps_plugin.cli.outputs import remove_abandoned_drafts, write_whole
 from rescaps_plugin.training.checkpoint_reader import CheckpointError, read_weights
 from rescaps_plugin.training.work_dir import LAST_CHECKPOINT, RUN_ID
 
@@ -58,8 +58,13 @@ def read_place(checkpoint: str | Path) -> tuple[int | None, str | None]:
 
 
 def checkpoint_folder(work_dir: str, out_dir: str | None) -> str:
-    """Return where :class:`mmengine.hooks.CheckpointHook` saves, given its ``out_dir``."""
-    if out_dir is None or out_dir == work_dir:
+    """Return where :class:`mmengine.hooks.CheckpointHook` saves.
+
+    Args:
+        work_dir: The work directory, an absolute path.
+        out_dir: The hook's argument.
+    """
+    if not out_dir or out_dir == work_dir:
         return work_dir
     return os.path.join(out_dir, os.path.basename(work_dir.rstrip(os.sep)))
 
@@ -105,7 +110,10 @@ class SafeCheckpointHook(CheckpointHook):
     _saved_iter: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Adopt the checkpoints of this training that a resumed checkpoint names, and forget any others."""
+        """Adopt the checkpoints of this training that a resumed checkpoint names, and forget any others.
+
+        Checkpoints that a killed training left incomplete are removed.
+        """
         folder = checkpoint_folder(runner.work_dir, self.out_dir)
         self._own = set()
         self.run_id = self._resume_run(runner, folder)
@@ -123,6 +131,7 @@ class SafeCheckpointHook(CheckpointHook):
             runner.message_hub.update_info('keep_ckpt_ids', kept)
         super().before_train(runner)
         if is_main_process():
+            remove_abandoned_drafts(Path(folder))
             write_whole(Path(runner.work_dir, RUN_ID), self.run_id.encode())
 
     def _resume_run(self, runner: Runner, folder: str) -> str:

@@ -242,6 +242,6 @@ def resumable(loop: dict[str, Any]) -> dict[str, Any]:
     """
     loop = dict(loop)
     if 'type' not in loop:
-        loop['type'] = EpochBasedTrainLoop if loop.pop('by_epoch') else IterBasedTrainLoop
+        loop['type'] = EpochBasedTrainLoop if loop.pop('by_epoch', True) else IterBasedTrainLoop
     kind = LOOPS.get(loop['type']) if isinstance(loop['type'], str) else loop['type']
     return dict(loop, type=_RESUMABLE.get(kind, loop['type']))

@@ -1,6 +1,7 @@
 """Resume a training: find the checkpoint, and save and restore the progress of the training."""
 
-import re
+import math
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -30,8 +31,9 @@ def configure_resume(cfg: Config, resume: str) -> None:
         CheckpointError: The checkpoint does not exist.
     """
     if resume == 'auto':
-        hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-        folder = checkpoint_folder(cfg.work_dir, hook.get('out_dir'))
+        hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+        # The runner compares the absolute path with out_dir.
+        folder = checkpoint_folder(os.path.abspath(cfg.work_dir), hook.get('out_dir'))
         # Object stores are not searched.
         resume = last_checkpoint(cfg.work_dir) if '://' in folder else find_whole_checkpoint(cfg.work_dir, folder)
         if resume is None:
@@ -66,9 +68,10 @@ def restore_seed(cfg: Config) -> None:
 def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None) -> str | None:
     """Find the checkpoint to resume from: the last undamaged one directly in its folder.
 
-    The last is the one with the highest iteration in its contents; the directory's record of the latest one is used
-    only for files without an iteration. Best checkpoints, which have no optimizer state, and those of another training
-    are ignored. A warning names each one that is skipped because it is damaged.
+    The last is the one that the work directory records as its latest, since after a return to an earlier checkpoint
+    those of the former continuation can have higher iterations. Where it is missing or damaged, it is the one of the
+    highest iteration. Best checkpoints, which have no optimizer state, and those of another training are ignored. A
+    warning names each one that is skipped because it is damaged or has no iteration.
 
     Args:
         work_dir: The work directory.
@@ -84,19 +87,18 @@ def find_whole_checkpoint(work_dir: str | Path, folder: str | Path | None = None
     if latest and not (folder / latest).exists():
         print(f'warning: checkpoint {folder / latest} does not exist: it is skipped.', file=sys.stderr)
     candidates = []
-    for path in folder.glob('*.pth'):
-        number = re.search(r'(\d+)\.pth$', path.name)
-        if number is None or path.name.startswith('best_'):
+    for path in folder.glob('*'):
+        if path.name != latest and (path.suffix != '.pth' or path.name.startswith('best_')):
             continue
         iteration, run = read_place(path)
         if run_id and run and run != run_id:
             print(f'warning: checkpoint {path} is of another training: it is skipped.', file=sys.stderr)
             continue
-        said = iteration is not None
-        place = iteration if said else int(number[1])
-        candidates.append((not said and path.name == latest, place, path))
-    for _, _, path in sorted(candidates, reverse=True):
+        candidates.append((path.name == latest, math.inf if iteration is None else iteration, path))
+    for is_latest, iteration, path in sorted(candidates, reverse=True):
         problem = _find_problem(path)
+        if problem is None and iteration == math.inf and not is_latest:
+            problem = 'has no iteration to resume at'
         if problem is None:
             return str(path)
         print(f'warning: checkpoint {path} {problem}: it is skipped.', file=sys.stderr)

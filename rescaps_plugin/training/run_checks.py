@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import ConstantParamScheduler, LinearParamScheduler, _ParamScheduler
 from mmengine.optim.scheduler.param_scheduler import INF
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -213,10 +213,12 @@ def compare_schedule(
             effect = f'{scheduler.param_name} stays constant from then on'
         else:
             continue
+        advice = 'Set both, or leave out the end of a scheduler that should follow train_cfg.'
+        if isinstance(loop, IterBasedTrainLoop):
+            advice += ' One that counts iterations needs by_epoch=False and convert_to_iter_based=False.'
         yield (
             f'param_scheduler and train_cfg disagree: {type(scheduler).__name__} ends after {describe(end)}, the '
-            f'training after {describe(total)}: {effect}. Set both, or leave out the end of a scheduler that should '
-            'follow train_cfg.'
+            f'training after {describe(total)}: {effect}. {advice}'
         )
 
 

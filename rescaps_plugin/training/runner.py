@@ -1,5 +1,6 @@
 """Build MMEngine's runner for the tools."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -204,8 +205,12 @@ def build_runner(cfg: Config, *hooks: Hook) -> Runner:
         The runner, ready to train or test.
 
     Raises:
-        UserError: The config sets a precision or memory format that the device or the runner does not support.
+        UserError: The config sets a precision or memory format that the device or the runner does not support, or an
+            unknown log level.
     """
+    level = cfg.get('log_level', 'INFO')
+    if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
+        raise UserError(f'log_level must be DEBUG, INFO, WARNING, ERROR or CRITICAL, got {level!r}.')
     configure_amp(cfg)
     prepare_cpu_ddp(cfg)
     if get_device() == 'cpu':

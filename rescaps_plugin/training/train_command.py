@@ -52,7 +52,7 @@ def _configure(args: Namespace) -> Config:
     if args.auto_scale_lr:
         require(cfg, 'auto_scale_lr')
         cfg.auto_scale_lr.enable = True
-    cfg.setdefault('randomness', dict(seed=None))
+    cfg.randomness = cfg.get('randomness') or dict(seed=None)
     if args.seed is not None:
         cfg.randomness.seed = args.seed
     if args.deterministic:

@@ -53,9 +53,11 @@ def format_card(model: PublishedModel) -> str:
     labels = f'\nClasses: {", ".join(model.labels)}.' if model.labels else ''
     names = f'`{model.name}`, in timm `{model.timm["name"]}`' if model.timm else f'`{model.name}`'
     size = f'{model.parameters / 1e6:.2f} M parameters, {model.bytes / 1e6:.2f} MB in {model.dtype}'
-    use = ''
+    imports, create = '', ''
     if model.timm:
-        use = f"timm.create_model('{model.timm['name']}', pretrained=True)  # after import rescaps_plugin, timm\n"
+        imports = 'import timm\n'
+        create = f"model = timm.create_model('{model.timm['name']}', pretrained=True)\n"
+    file = 'cloud.ply' if model.task == 'pointcloud' else 'photo.png'
     limits = '\n'.join(f'- {limit}' for limit in model.limits)
     return f"""---
 license: apache-2.0
@@ -72,12 +74,13 @@ Config: `{model.config}`.{labels}
 ## Use
 
 ```python
-from rescaps_plugin import zoo
+{imports}from rescaps_plugin import zoo
 
-{use}result = zoo.load('{model.name}').predict(path)
+{create}result = zoo.load('{model.name}').predict('{file}')
 ```
 
-`load_from='{model.arguments[1]}'` starts a training with any config from these weights.
+`load_from='{model.arguments[1]}'` starts a training from these weights
+in a config whose `custom_imports` names a package of this project, such as `rescaps_plugin.{model.task}`.
 
 ## Data
 

@@ -3,16 +3,18 @@
 import pytest
 import torch
 
+from rescaps_plugin.analysis.benchmark import candidates
 from rescaps_plugin.analysis.benchmark.arguments import parse_args
 from rescaps_plugin.analysis.benchmark.candidates import parse_candidate
 from rescaps_plugin.analysis.benchmark.comparison import choose_quantities
 from rescaps_plugin.analysis.benchmark.measure import Bench, Conditions, Quantity
 from rescaps_plugin.analysis.benchmark.presets import PRESETS
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.models.checkpoints import checkpoint_filter_fn
 
 
-def test_preset_literal_is_the_same_arithmetic(repository, monkeypatch):
-    monkeypatch.chdir(repository)
+def test_preset_literal_is_the_same_arithmetic(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names = parse_args(['--preset', 'literal']).names
     torch.manual_seed(0)
     literal, network = (parse_candidate(name).build().eval().double() for name in names[:2])
@@ -34,6 +36,13 @@ def test_preset_deploy_compares_the_same_convolutions(repository, monkeypatch):
         assert {target.candidate, target.reference, args.reference} <= {*names} and target.quantity in quantities
     stack, deployed = (Bench(name, Conditions((3, 32, 32))) for name in names[:2])
     assert stack.count_macs() == deployed.count_macs()
+
+
+def test_files_of_presets_are_part_of_a_clone(tmp_path, monkeypatch):
+    monkeypatch.setattr(candidates, 'ROOT', tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r'tests/layers/literal\.py does not exist\. It is part of a clone'):
+        parse_candidate(parse_args(['--preset', 'literal']).names[0])
 
 
 @pytest.mark.parametrize('preset', ['precision', 'scaling', 'table1', 'table7'])

@@ -13,6 +13,7 @@ import torch
 pytest.importorskip('mmengine')
 
 from rescaps_plugin.analysis.experiments import Experiment, Run, RunError
+from rescaps_plugin.cli.config import load_config
 from rescaps_plugin.cli.errors import UserError
 from tests.analysis.stand_ins import set_stage
 
@@ -68,6 +69,21 @@ def test_options_change_a_config(stage):
     assert config.custom_hooks == [dict(type='CostHook')]
     same, other = Experiment('x', definition), Experiment('x', dict(config='config.py'))
     assert Experiment('x', definition).digest == same.digest != other.digest
+
+
+def test_digest_of_a_machine_with_a_gpu(stage, monkeypatch):
+    with_cpu = Experiment('x', dict(config='config.py'))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: not with_cpu.config.test_dataloader.pin_memory)
+    with_gpu = Experiment('x', dict(config='config.py'))
+    assert with_gpu.config != with_cpu.config and with_gpu.digest == with_cpu.digest
+
+
+def test_measures_find_their_configs_from_any_folder(repository, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = load_config(str(repository / 'configs/reproduce/paper.py'))
+    commands = [method.measures.svm.command for method in spec.experiments.modelnet40.values()]
+    for command in commands:
+        assert load_config(command[command.index('--data') + 1]).train_dataloader.dataset.type == 'ModelNet40'
 
 
 def test_unknown_fields_are_refused(stage):

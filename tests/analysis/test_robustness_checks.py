@@ -21,7 +21,7 @@ def results_of(**changes):
 
 
 def test_checks_report_figures():
-    checks = check_attacks(results_of(), (0.1, 0.2), 100)
+    checks = check_attacks(results_of(), 100)
     assert all(check.passed for check in checks)
     lines = list(map(str, checks))
     assert "PASS  a: PGD's loss rises with epsilon (-9.90 < -7.00 < -3.80)" in lines
@@ -48,6 +48,6 @@ def test_checks_report_figures():
 def test_each_check_can_fail(change, claim):
     (name,) = change
     results = results_of(**change) if name in ATTACKS else {**results_of(), **change}
-    (failed,) = [check for check in check_attacks(results, (0.1, 0.2), 100) if not check.passed]
+    (failed,) = [check for check in check_attacks(results, 100) if not check.passed]
     assert failed.claim.startswith(claim) or claim in failed.claim
     assert str(failed).startswith('FAIL  a: ')

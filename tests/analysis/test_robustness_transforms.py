@@ -1,13 +1,19 @@
 """Accuracy under transforms, without the data themselves."""
 
+import pytest
 from mmengine.config import Config
 
 from rescaps_plugin.analysis.robustness import report, transforms
 from rescaps_plugin.analysis.robustness.models import Model
 
 
-def test_affnist_is_compared_with_mnist_placed_as_in_training(repository, monkeypatch, tmp_path):
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_affnist_is_compared_with_mnist_placed_as_in_training(repository, monkeypatch, tmp_path, wrapped):
     cfg = Config.fromfile(repository / 'configs/rescaps/affnist_small.py')
+    # The first digits of the training set are not those of the test set.
+    cfg.train_dataloader.dataset.indices = 30000
+    if wrapped:
+        cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=1, dataset=cfg.train_dataloader.dataset)
     seen = []
 
     def measure_accuracy(models, datasets, args, label):
@@ -17,7 +23,8 @@ def test_affnist_is_compared_with_mnist_placed_as_in_training(repository, monkey
     monkeypatch.setattr(transforms, 'measure_accuracy', measure_accuracy)
     found = transforms.measure_affine([Model('affnist', cfg, '', None, None)], None)
     familiar, affine = seen
-    assert (familiar['type'], familiar['split']) == ('IDXMNIST', 'test')
+    familiar = familiar['dataset'] if wrapped else familiar
+    assert (familiar['type'], familiar['split'], familiar['indices']) == ('IDXMNIST', 'test', None)
     assert familiar['pipeline'][0]['type'] == 'RandomAffinePlacement' and affine['type'] == 'AffNIST'
     assert found['accuracy']['affnist'] == {'familiar': 99.0, 'transformed': 90.0, 'draws': [90.0]}
 

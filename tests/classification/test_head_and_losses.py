@@ -46,6 +46,14 @@ def test_margin_follows_the_training_loop(training_at):
         torch.testing.assert_close(loss(activation, target), 2 * spread_loss(activation, target, margin).mean())
 
 
+def test_default_margin_grows_from_02_to_09(training_at):
+    activation, target = torch.rand(3, 4), torch.tensor([0, 1, 3])
+    loss = MODELS.build(dict(type='SpreadLoss'))
+    for iteration, margin in ((0, 0.2), (100, 0.9)):
+        training_at(iteration, 100)
+        torch.testing.assert_close(loss(activation, target), spread_loss(activation, target, margin).mean())
+
+
 def test_reductions_weights_and_logits():
     logits, target = torch.randn(3, 4), torch.tensor([0, 1, 3])
     weight = torch.tensor([1.0, 0.0, 0.5])

@@ -45,12 +45,22 @@ class TestLoadConfig:
             ('nope.py', r'config nope\.py does not exist\.'),
             ('no_such_package::a/b.py', 'no_such_package, which is not installed'),
             ('::a.py', 'which is not installed'),
+            ('six::a.py', 'the package six, which is not installed'),  # a module
             ('mmpretrain::resnet/nope.py', r'does not exist: no file .*nope\.py'),
         ],
     )
     def test_missing(self, config, message):
         with pytest.raises(ConfigError, match=message):
             load_config(config)
+
+    def test_options_import_modules(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / 'mine.py').write_text('ready = True\n')
+        (tmp_path / 'a.py').write_text('model = dict()\n')
+        load_config(str(tmp_path / 'a.py'), {'custom_imports.imports': ['mine']})
+        assert sys.modules['mine'].ready
+        with pytest.raises(ConfigError, match='Failed to import no_such_module'):
+            load_config(str(tmp_path / 'a.py'), {'custom_imports': dict(imports=['no_such_module'])})
 
     def test_real_pkg_resources_is_not_replaced(self, tmp_path, repository):
         (tmp_path / 'pkg_resources.py').touch()

@@ -39,7 +39,7 @@ def test_import_with_an_old_timm_says_what_to_install(old_package, repository):
     )
     assert finished.returncode == 1
     assert finished.stderr.splitlines()[-1] == (
-        "ImportError: rescaps needs timm>=1.0.16, but timm 0.9.16 is installed: pip install 'timm>=1.0.16'"
+        "ImportError: rescaps needs timm>=1.0.31, but timm 0.9.16 is installed: pip install 'timm>=1.0.31'"
     )
 
 

@@ -13,7 +13,12 @@ PAPER = {'I', 'II', 'III', 'IV', 'V', 'VI', 'VII', 'VIII', 'IX', 'X', 'XI', 'XII
 
 @pytest.mark.parametrize(
     ('budget', 'tables'),
-    [('cpu', {*PAPER, 'viewpoints'}), ('paper', {*PAPER, 'viewpoints'}), ('viewpoints', {'viewpoints'})],
+    [
+        ('cpu', {*PAPER, 'viewpoints'}),
+        ('paper', {*PAPER, 'viewpoints'}),
+        ('viewpoints', {'viewpoints'}),
+        ('learning_rates', {'learning_rates'}),
+    ],
 )
 def test_budgets_hold_together(repository, budget, tables):
     spec = Config.fromfile(repository / f'configs/reproduce/{budget}.py')
@@ -33,13 +38,30 @@ def test_budgets_hold_together(repository, budget, tables):
             )
 
 
-@pytest.mark.parametrize(('budget', 'names'), [('cpu', ('mnist', 'cifar10')), ('viewpoints', ('azimuth', 'elevation'))])
-def test_budget_is_the_same_for_all(repository, budget, names):
-    """Methods of one data set share schedule, samples, batches and tests."""
+@pytest.mark.parametrize('budget', ['cpu', 'viewpoints', 'learning_rates'])
+def test_budget_is_the_same_for_all(repository, budget):
+    """Methods of one data set share schedule, samples, batches and tests; detectors train as their own family does."""
     spec = Config.fromfile(repository / f'configs/reproduce/{budget}.py')
     shared = ('train_cfg', 'param_scheduler', 'train_dataloader', 'test_dataloader')
-    for data in names:
-        built = [Experiment(method, definition) for method, definition in spec.experiments[data].items()]
-        assert len({str([experiment.config[field] for field in shared]) for experiment in built}) == 1
+    for data, definitions in spec.experiments.items():
+        built = [Experiment(method, definition) for method, definition in definitions.items()]
+        trainings = {}
+        for experiment in built:
+            family = experiment.name.partition('_')[0] if data == 'saliency' else data
+            trainings.setdefault(family, set()).add(str([experiment.config[field] for field in shared]))
+        assert all(len(different) == 1 for different in trainings.values()), data
         tests = {str([config.test_dataloader for config in experiment.tests.values()]) for experiment in built}
         assert len(tests) == 1
+
+
+def test_learning_rates_are_compared_on_other_training_images(repository):
+    spec = Config.fromfile(repository / 'configs/reproduce/learning_rates.py')
+    for data, definitions in spec.experiments.items():
+        for method, definition in definitions.items():
+            config = Experiment(method, definition).config
+            (test,) = Experiment(method, definition).tests.values()
+            assert config.optim_wrapper.optimizer.lr == float(data.partition('-')[2])
+            trained, held_out = config.train_dataloader.dataset, test.test_dataloader.dataset
+            source = {key: trained.get(key) for key in ('type', 'data_root', 'split', 'data_prefix')}
+            assert {key: held_out.get(key) for key in source} == source
+            assert len(held_out.indices) == 1000 and not {*trained.indices} & {*held_out.indices}

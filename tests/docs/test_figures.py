@@ -18,7 +18,9 @@ def test_figure_is_the_one_in_the_repository(name, repository, tmp_path):
         draw(tmp_path / name)
     drawn, stored = (Image.open(folder / name) for folder in (tmp_path, repository / 'docs/images'))
     assert drawn.mode == stored.mode == 'RGBA' and drawn.size == stored.size
-    assert np.abs(np.asarray(drawn, float) - np.asarray(stored, float)).mean() < 1
+    difference = np.abs(np.asarray(drawn, float) - np.asarray(stored, float))
+    # Machines differ slightly at every edge; another text differs strongly in a few places.
+    assert difference.mean() < 1 and (difference > 64).mean() < 2e-4
     assert (tmp_path / name).stat().st_size < 150_000
 
 

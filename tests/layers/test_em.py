@@ -1,6 +1,8 @@
 """EM routing: comparison with the reference implementation and hand-computed cases, and extreme inputs."""
 
 import math
+import threading
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rescaps_plugin.layers import EMRouting, create_routing, window
+from rescaps_plugin.layers import EMRouting, create_routing, precision
 from tests.layers.literal_routing import literal_em
 from tests.layers.routing_checks import (
     assert_equals_oracle,
@@ -95,7 +97,7 @@ class TF32(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.name().startswith('rescaps::'):
             with self:
-                return window._matmul_without_tf32._init_fn(*args)
+                return precision._matmul_without_tf32._init_fn(*args)
         if (
             function.overloadpacket.__name__ in ('mm', 'bmm', 'baddbmm', 'addmm')
             and torch.backends.cuda.matmul.allow_tf32
@@ -105,11 +107,17 @@ class TF32(TorchDispatchMode):
 
 
 @pytest.fixture
-def tf32():
+def allowed():
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     yield
     torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.fixture
+def tf32(allowed, monkeypatch):
+    """Matrices on a CPU in place of those on a GPU."""
+    monkeypatch.setattr(precision, '_is_rounded', lambda x: precision._tf32_is_allowed())
 
 
 def outcome(layer, x, context):
@@ -127,7 +135,7 @@ def test_tf32_rounds_nothing(tf32):
     left, right = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
     with TF32():
         # The emulation does round other products.
-        assert not torch.equal(left @ right, window.matmul_full_precision(left, right))
+        assert not torch.equal(left @ right, precision.matmul_full_precision(left, right))
     single = outcome(layer, x, nullcontext())
     rounded = outcome(layer, x, TF32())
     exact = outcome(layer.double(), x.double(), nullcontext())
@@ -146,19 +154,51 @@ def test_compiled_without_tf32(tf32):
 def test_product_without_tf32_has_the_gradients_of_a_product(tf32):
     left = torch.rand(2, 3, 4, dtype=torch.float64, requires_grad=True)
     right = torch.rand(2, 4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(window.matmul_full_precision, (left, right))
+    assert torch.autograd.gradcheck(precision.matmul_full_precision, (left, right))
 
 
-@pytest.mark.parametrize('precision', ['highest', 'high', 'medium'])
-def test_settings_are_restored(precision):
-    torch.set_float32_matmul_precision(precision)
+@pytest.mark.parametrize('name', ['highest', 'high', 'medium'])
+def test_settings_are_restored(name):
+    torch.set_float32_matmul_precision(name)
     try:
-        with window.without_tf32():
+        with precision.without_tf32():
             assert not torch.backends.cuda.matmul.allow_tf32
-        assert torch.get_float32_matmul_precision() == precision
-        assert torch.backends.cuda.matmul.allow_tf32 == (precision != 'highest')
+        assert torch.get_float32_matmul_precision() == name
+        assert torch.backends.cuda.matmul.allow_tf32 == (name != 'highest')
     finally:
         torch.set_float32_matmul_precision('highest')
+
+
+def test_settings_are_restored_by_overlapping_threads(allowed):
+    first_has_started, first_has_ended = threading.Event(), threading.Event()
+    seen = []
+
+    def first():
+        with precision.without_tf32():
+            first_has_started.set()
+            time.sleep(0.1)
+        first_has_ended.set()
+
+    def second():
+        first_has_started.wait()
+        seen.append(precision._tf32_is_allowed())  # as nobody had turned it off
+        with precision.without_tf32():
+            first_has_ended.wait()
+
+    threads = [threading.Thread(target=target) for target in (first, second, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [True, True]
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+def test_settings_are_untouched_on_a_cpu(allowed, monkeypatch):
+    monkeypatch.delattr(precision, 'without_tf32')
+    layer = EMRouting(2, 2)
+    layer(capsule_map(layer, 4, 3, dtype=torch.float32)).sum().backward()
+    assert layer.weight.grad.any()
 
 
 def test_extremes_and_precision():

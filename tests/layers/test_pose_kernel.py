@@ -125,6 +125,22 @@ def test_changes_of_a_parameter_are_seen(layer, change):
         assert not torch.equal(after, before)
 
 
+@pytest.mark.parametrize('optimizer', [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adagrad])
+def test_steps_of_fused_optimizers_are_seen(layer, optimizer):
+    """The versions of the parameters stay."""
+    x = inputs()
+    step = optimizer(layer.parameters(), lr=0.1, fused=True).step
+    for _ in range(2):
+        before = evaluate(layer, x)
+        layer(x).square().sum().backward()
+        versions = [parameter._version for parameter in layer.parameters()]
+        step()
+        assert versions == [parameter._version for parameter in layer.parameters()]
+        after = evaluate(layer, x)
+        torch.testing.assert_close(after, expected(layer, x))
+        assert not torch.equal(after, before)
+
+
 def test_replaced_parameters_are_seen(layer):
     x = inputs()
     for name, parameter in list(layer.named_parameters()):

@@ -127,6 +127,8 @@ def test_other_convolutions_are_left_alone():
         convert_to_rpr(convert_to_rpr(nn.Sequential(RPRConv2d(16, 16, 3).fuse())), '*')
     with pytest.raises(ValueError, match='there are: none'):
         convert_to_rpr(timm.create_model('rescaps_tiny'), '*')
+    assert converted_names(convert_to_rpr(timm.create_model('capsnet_tiny'), '*')) == ['stem.conv']
+    assert converted_names(convert_to_rpr(timm.create_model('em_caps_tiny'), '*')) == ['stem.conv']
     with pytest.raises(ValueError, match="with hooks .*, got '0'"):
         convert_to_rpr(nn.Sequential(nn.utils.weight_norm(nn.Conv2d(16, 16, 3))))
 

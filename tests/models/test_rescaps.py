@@ -177,14 +177,22 @@ def test_features_are_those_of_the_whole_network(arguments):
         assert features[-1].shape[1] == whole.num_features
 
 
-def test_pruned_network_has_the_capsules_of_its_blocks():
+@pytest.mark.parametrize(
+    ('name', 'names'),
+    [
+        ('rescaps_tiny', ['blocks.0', 'blocks.1']),
+        ('rccaps_em_tiny', ['primary', 'layers.0']),
+        ('capsnet_tiny', ['primary']),
+    ],
+)
+def test_pruned_network_has_the_capsules_of_its_levels(name, names):
     torch.manual_seed(0)
-    model = timm.create_model('rescaps_tiny').eval()
-    images = torch.randn(1, 3, 32, 32)
+    model = timm.create_model(name).eval()
+    images = torch.randn(1, *model.default_cfg['input_size'])
     expected = model.forward_capsules(images)
     model.prune_intermediate_layers([2])
     capsules = model.forward_capsules(images)
-    assert [each.name for each in capsules] == ['blocks.0', 'blocks.1']
+    assert [each.name for each in capsules] == names
     for each, wanted in zip(capsules, expected, strict=False):
         torch.testing.assert_close(each.poses, wanted.poses)
 

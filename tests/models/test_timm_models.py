@@ -37,7 +37,8 @@ def test_forward_and_default_cfg(name):
     classifiers = [cfg['classifier']] if isinstance(cfg['classifier'], str) else cfg['classifier']
     for module in [cfg['first_conv'], *classifiers]:
         assert f'{module}.weight' in state
-    assert model.get_classifier() is model.get_submodule(classifiers[-1])
+    named = {parameter for module in classifiers for parameter in model.get_submodule(module).parameters()}
+    assert named <= set(model.get_classifier().parameters())
     assert cfg['architecture'] == name
 
 
@@ -95,6 +96,67 @@ def test_feature_pyramid_and_intermediates(name):
         early = model.forward_intermediates(x, indices=[0, 1], stop_early=True, intermediates_only=True)
     torch.testing.assert_close(early, intermediates[:2])
     assert [i.shape[1] for i in intermediates] == [info['num_chs'] for info in model.feature_info]
+
+
+LEVELS = [
+    (name, arguments, index)
+    for name, arguments, levels in (
+        ('rescaps_tiny', {}, 5),
+        ('rescaps_cifar_2b', dict(capsule_types=(2,)), 4),
+        ('em_caps_tiny', {}, 4),
+        ('rccaps_em_tiny', {}, 5),
+        ('rccaps_dynamic_tiny', {}, 5),
+        ('srcaps_tiny', {}, 4),
+        ('srcaps_resnet20_mnist', dict(capsule_types=(2, 2)), 3),
+        ('capsnet_tiny', dict(reconstruction=True), 3),
+    )
+    for index in range(levels)
+]
+
+
+@pytest.mark.parametrize(('name', 'arguments', 'index'), LEVELS)
+def test_features_need_every_parameter_that_is_kept(name, arguments, index):
+    torch.manual_seed(0)
+    whole = timm.create_model(name, **arguments).eval()
+    torch.manual_seed(0)
+    pyramid = timm.create_model(name, features_only=True, out_indices=(index,), **arguments).eval()
+    assert pyramid.feature_info.channels() == [whole.feature_info[index]['num_chs']]
+    x = images(name, batch=2)
+    (features,) = pyramid(x)
+    torch.testing.assert_close([features], whole.forward_intermediates(x, [index], intermediates_only=True))
+    for each in (pyramid.model, pyramid.model.train().eval()):
+        torch.testing.assert_close(each.forward_features(x), features)
+        assert each.num_features == each.head_hidden_size == features.shape[1]
+    features.square().sum().backward()
+    unused = [parameter_name for parameter_name, parameter in pyramid.named_parameters() if parameter.grad is None]
+    assert not unused
+    for level, wanted in zip(pyramid.model.forward_capsules(x), whole.forward_capsules(x), strict=False):
+        assert level.name == wanted.name and level.poses.shape == wanted.poses.shape
+
+
+@pytest.mark.parametrize('name', [name for name in OURS if name.endswith('_tiny')])
+def test_head_can_be_kept_with_the_last_level(name):
+    model = timm.create_model(name).eval()
+    x = images(name)
+    expected = model(x)
+    last = len(model.feature_info) - 1
+    assert model.prune_intermediate_layers(1, prune_head=False) == [last]
+    torch.testing.assert_close(model(x), expected)
+    assert model.prune_intermediate_layers([0, -2], prune_head=False) == [0, last - 1]
+    assert model.num_classes == 0 and len(model.feature_info) == last
+
+
+@pytest.mark.parametrize('name', [name for name in OURS if name.endswith('_tiny')])
+def test_classifier_is_what_is_reset(name):
+    model = timm.create_model(name).eval()
+    classifier = set(model.get_classifier().parameters())
+    before = set(model.parameters())
+    model.reset_classifier(7)
+    assert before - set(model.parameters()) == classifier
+    assert set(model.parameters()) - before == set(model.get_classifier().parameters())
+    with pytest.raises(ValueError, match='global_pool must be one of'):
+        model.reset_classifier(5, 'max')
+    assert model.num_classes == 7 and model(images(name)).shape == (1, 7)
 
 
 @every_model

@@ -200,6 +200,16 @@ def test_largest_tensor_of_a_training_step_is_not_entries_times_points():
     assert largest < 2 * 16 * 32 * 2048 / 4
 
 
+def test_fusing_the_generators_keeps_tensors_that_others_hold():
+    generators = float64(PointGenerators(latent_capsules=5, latent_dim=14, num_points=15)).eval()
+    state = generators.state_dict()
+    before = {name: value.clone() for name, value in state.items()}
+    latent, grid = torch.randn(2, 5, 14, dtype=torch.float64), torch.rand(2, 3, 5, 2, dtype=torch.float64)
+    expected = generators(latent, grid)
+    torch.testing.assert_close(generators.fuse()(latent, grid), expected)
+    torch.testing.assert_close(dict(state), before, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [

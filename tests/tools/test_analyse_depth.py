@@ -63,3 +63,26 @@ def test_folder_that_cannot_be_written_is_told_before_a_training(load_tool, tmp_
     (tmp_path / 'file').touch()
     with pytest.raises(SystemExit, match='--out-dir cannot be written'):
         load_tool('analyse_depth').main(['--out-dir', str(tmp_path / 'file')])
+
+
+def test_a_changed_config_is_trained_again(load_tool, tmp_path, monkeypatch):
+    trained = []
+
+    def train(cfg, args, method, depth):
+        trained.append(cfg.lr)
+        return dict(method=method, depth=depth, accuracy=50.0, losses=[1.0], norms=[[1.0] * depth])
+
+    monkeypatch.setattr(depth, 'train', train)
+    config = tmp_path / 'config.py'
+    for lr in (1, 1, 2):
+        config.write_text(f'lr = {lr}\n')
+        settings = ['--config', str(config), '--depths', '2', '--methods', 'rpr', '--out-dir', str(tmp_path / 'out')]
+        load_tool('analyse_depth').main(settings)
+    assert trained == [1, 2]
+    # A run that is kept has the date and the machine of its training.
+    (run,) = json.loads((tmp_path / 'out/depth.json').read_text())['runs']
+    record = tmp_path / 'out/rpr-2.json'
+    record.write_text(json.dumps(dict(run, date='1999-12-31', machine=dict(CPU='Z80'))))
+    load_tool('analyse_depth').main(settings)
+    assert json.loads((tmp_path / 'out/depth.json').read_text())['runs'][0]['date'] == '1999-12-31'
+    assert 'CPU Z80' in (tmp_path / 'out/depth.md').read_text() and trained == [1, 2]

@@ -54,7 +54,27 @@ def test_finished_runs_are_not_repeated(reproduce, stage):
     # A changed experiment is a new one; the old runs are kept.
     (stage / 'config.py').write_text((stage / 'config.py').read_text().replace('width=3', 'width=4'))
     reproduce('--table', 'B', '--methods', 'ours')
-    assert len(list(stage.glob('runs/digits-ours-*'))) + len(list(stage.glob('runs/again-ours-*'))) == 2
+    # An experiment has one name, whichever table asks for it.
+    assert len(list(stage.glob('runs/digits-ours-*'))) == 2 and not list(stage.glob('runs/again-*'))
+
+
+def test_tables_have_all_seeds_that_are_done(reproduce, stage):
+    reproduce('--table', 'A', '--seeds', '2', '--methods', 'theirs')
+    reproduce('--table', 'A', '--methods', 'ours')
+    for arguments in ([], ['--write-only']):
+        reproduce('--table', 'A', *arguments)
+        page = (stage / 'tables/table_A.md').read_text()
+        assert '| Ours | 10.0 (n=1) |' in page and '| Theirs | 9.5 ± 0.7 *1.25* |' in page
+        assert '3 of 3 runs are done' in page and 'ahead in 0 of 1 seeds' in page
+
+
+def test_a_budget_with_the_name_of_another_needs_a_folder(stage, load_tool):
+    (stage / 'budget.py').rename(stage / 'cpu.py')
+    command = ['--budget', str(stage / 'cpu.py'), '--table', 'A', '--write-only']
+    with pytest.raises(SystemExit, match='has the name of the budget cpu, .* set --out-dir'):
+        load_tool('reproduce').main(command)
+    load_tool('reproduce').main([*command, '--out-dir', 'tables'])
+    assert (stage / 'tables/table_A.md').is_file()
 
 
 def test_failures_are_reported_and_other_runs_continue(reproduce, stage, capsys):

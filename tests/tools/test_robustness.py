@@ -14,7 +14,7 @@ import rescaps_plugin.classification  # noqa: F401
 from tests.classification.test_datasets import norb_arrays, write_norb
 from tests.tools.digits import train_epoch
 
-pytest.importorskip('art', reason="needs pip install '.[robustness]'")
+evasion = pytest.importorskip('art.attacks.evasion', reason="needs pip install '.[robustness]'")
 QUICK = ('--attack-images', 16, '--epsilons', 0.05, 0.2, '--steps', 3, '--queries', 6, '--draws', 2)
 
 
@@ -121,11 +121,20 @@ def test_cross_entropy_objective_and_double_precision(test, models):
     assert margin['attack']['clean']['digits'] == pytest.approx(double['attack']['clean']['digits'], abs=1e-3)
 
 
-def test_published_model_and_quotients(test):
+def test_published_model_and_quotients(test, monkeypatch):
+    starts = []
+
+    class Recorded(evasion.ProjectedGradientDescent):
+        def __init__(self, *arguments, num_random_init, **options):
+            starts.append(num_random_init)
+            super().__init__(*arguments, num_random_init=num_random_init, **options)
+
+    monkeypatch.setattr(evasion, 'ProjectedGradientDescent', Recorded)
     results, page = test(
         'rescaps-tiny_digits', '--modes', 'affine', 'attack', '--attack-images', 8, '--steps', 2, '--queries', 2,
-        '--epsilons', '8/255', 0.1, '--max-images', 20, '--draws', 1,
+        '--epsilons', '8/255', 0.1, '--max-images', 20, '--draws', 1, '--restarts', 2,
     )  # fmt: skip
+    assert starts == [2, 2, 2]  # two epsilons, and the unbounded attack
     assert results['attack']['epsilons'] == [8 / 255, 0.1]
     assert '| rescaps-tiny_digits | PGD |' in page
     assert '| model | attack | clean | eps 0.03137 | eps 0.1 |' in page
@@ -134,6 +143,13 @@ def test_published_model_and_quotients(test):
         'Ranges: rotation -20 to 20 degrees, shear -0.2 to 0.2, scale 0.8 to 1.2 in each direction, translation up to '
         '0.1 of the image.'
     ) in page
+
+
+def test_value_outside_of_rotated_images(test):
+    arguments = ('rescaps-tiny_digits', '--modes', 'rotation', '--angles', 0, 30, '--max-images', 60)
+    (dark, _), (bright, _) = test(*arguments), test(*arguments, '--fill', 255)
+    dark, bright = (found['rotation']['accuracy']['rescaps-tiny_digits'] for found in (dark, bright))
+    assert dark[0] == bright[0] and dark[1] > bright[1]
 
 
 NORB = """

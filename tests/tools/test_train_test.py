@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
@@ -240,6 +241,31 @@ train_cfg = dict(max_epochs=1)
         train([config('hooks', extra)])
         assert 'ema_state_dict' in torch.load('work_dirs/hooks/epoch_1.pth', weights_only=True)
 
+    @pytest.mark.parametrize(
+        'network',
+        [
+            dict(type='TimmCapsuleClassifier', model_name='srcaps_tiny', img_size=32),
+            dict(type='TimmClassifier', model_name='test_resnet'),
+        ],
+        ids=lambda network: network['type'],
+    )
+    def test_averages_of_a_timm_network_resume(self, config, train, network):
+        model = dict(network, num_classes=2, in_chans=1, data_preprocessor=dict(mean=[128.0], std=[64.0]))
+        extra = (
+            f"model = {model!r}\ncustom_hooks = [dict(type='EMAHook', momentum=0.1)]\ntrain_cfg.update(max_epochs=2)\n"
+        )
+        kind = network['type']
+        train([config(f'{kind}_whole', extra), '--work-dir', 'whole'])
+        train([config(f'{kind}_rest', extra), '--work-dir', 'rest', '--resume', 'whole/epoch_1.pth'])
+        whole, rest = (torch.load(f'{run}/epoch_2.pth', weights_only=True) for run in ('whole', 'rest'))
+        for part in ('state_dict', 'ema_state_dict'):
+            assert whole[part].keys() == rest[part].keys()
+            assert all(torch.equal(value, rest[part][name]) for name, value in whole[part].items())
+        # Names are timm's, and the averages differ from the weights.
+        assert whole['state_dict'].keys() == timm.create_model(network['model_name']).state_dict().keys()
+        averages = whole['ema_state_dict']
+        assert not all(torch.equal(value, averages[f'module.{name}']) for name, value in whole['state_dict'].items())
+
     def test_flags(self, config, train):
         train([config('flags'), '--amp', '--auto-scale-lr', '--seed', '7', '--deterministic', '--no-validate'])
         checkpoint = torch.load('work_dirs/flags/epoch_1.pth', weights_only=True)
@@ -291,6 +317,13 @@ train_cfg = dict(max_epochs=1)
     def test_resume_without_a_checkpoint_starts(self, config, train):
         train([config('fresh'), '--resume', '--no-validate'])
         assert Path('work_dirs/fresh/epoch_1.pth').is_file()
+
+    def test_fields_that_are_left_to_mmengine(self, config, train):
+        fields = 'randomness=None', 'default_hooks=None', 'train_cfg=dict(_delete_=True,max_epochs=1)'
+        for _ in range(2):
+            train([config('left'), '--seed', '3', '--resume', '--no-validate', '--cfg-options', *fields])
+        meta = torch.load('work_dirs/left/epoch_1.pth', weights_only=True)['meta']
+        assert (meta['seed'], meta['epoch']) == (3, 1)
 
     def test_resume_from_another_model(self, config, train):
         train([config('two_classes'), '--work-dir', 'run', '--no-validate'])

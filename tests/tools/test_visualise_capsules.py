@@ -92,6 +92,8 @@ def test_files_instead_of_the_test_set(visualise, rescaps, tmp_path):
     of_set = visualise(*rescaps, '--curve-images', 3)
     assert of_files['part_whole'] == of_set['part_whole']
     assert of_files['equivariance'] == of_set['equivariance']
+    filled = visualise(*rescaps, '--curve-images', 3, '--fill', 255)
+    assert filled['part_whole'] == of_set['part_whole'] and filled['equivariance'] != of_set['equivariance']
     one = visualise(*rescaps, 'files/0.png')
     layer = one['equivariance']['rotation, degrees']['layers']['blocks.0.routing2']
     assert layer['residual'] is None and layer['pose'][0] > 0

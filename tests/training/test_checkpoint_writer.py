@@ -138,6 +138,19 @@ class TestWorkDirectory:
         assert left == {name for which, name in drafts.items() if which != 'dead'}
 
 
+def test_incomplete_checkpoints_in_another_folder_are_removed(tmp_path):
+    process = subprocess.Popen([sys.executable, '-c', ''])
+    process.wait()
+    (tmp_path / 'out/run').mkdir(parents=True)
+    draft = tmp_path / f'out/run/.epoch_1.pth.{outputs._host()}.{process.pid}.0123abcd.part'
+    draft.write_bytes(b'half')
+    runner = make_runner(tmp_path / 'run', 'drafts elsewhere', epochs=1)
+    runner._hooks = [hook for hook in runner.hooks if not isinstance(hook, CheckpointHook)]
+    runner.register_hook(SafeCheckpointHook(interval=1, out_dir=str(tmp_path / 'out')))
+    runner.train()
+    assert [path.name for path in draft.parent.iterdir()] == ['epoch_1.pth']
+
+
 def test_long_names(tmp_path):
     for name in ('x' * 255, 'é' * 127):
         write_whole(tmp_path / name, b'data')

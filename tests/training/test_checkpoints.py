@@ -438,7 +438,7 @@ class TestConfigureResume:
         run = tmp_path / 'run'
         run.mkdir()
         for step, name in enumerate(('best_loss_epoch_1.pth', 'epoch_1.pth', 'epoch_2.pth')):
-            torch.save({'weight': torch.rand(1000)}, run / name)
+            torch.save({'weight': torch.rand(1000), 'meta': {'iter': step}}, run / name)
             os.utime(run / name, (step, step))
         os.utime(run / 'best_loss_epoch_1.pth', (9, 9))
         latest = run / 'epoch_2.pth'
@@ -472,10 +472,49 @@ class TestConfigureResume:
 
     def test_iteration_decides(self, run, cfg):
         folder = run(epoch_2=20, iter_25=25, epoch_10=10)
+        (folder / 'last_checkpoint').unlink()
         for age, path in enumerate(sorted(folder.glob('*.pth'))):
             os.utime(path, (age, age))
         configure_resume(cfg, 'auto')
         assert Path(cfg.load_from).name == 'iter_25.pth'
+
+    def test_after_a_return_to_an_earlier_checkpoint(self, run, cfg):
+        folder = run(epoch_3=30, epoch_2=20)
+        configure_resume(cfg, 'auto')
+        assert cfg.load_from == str(folder / 'epoch_2.pth')
+
+    @pytest.mark.parametrize('recorded', [True, False])
+    def test_names_of_another_template(self, run, cfg, recorded):
+        folder = run(ckpt_1_x=10, ckpt_2_x=20)
+        if not recorded:
+            (folder / 'last_checkpoint').unlink()
+        configure_resume(cfg, 'auto')
+        assert cfg.load_from == str(folder / 'ckpt_2_x.pth')
+
+    def test_published_weights_are_skipped(self, run, cfg, capsys):
+        folder = run(epoch_1=10)
+        torch.save(dict(state_dict={}), folder / 'epoch_1-d2e70a95.pth')
+        (folder / 'last_checkpoint').unlink()
+        configure_resume(cfg, 'auto')
+        assert cfg.load_from == str(folder / 'epoch_1.pth')
+        assert 'd2e70a95.pth has no iteration to resume at: it is skipped' in capsys.readouterr().err
+
+    def test_work_dir_as_typed(self, run, cfg, tmp_path, monkeypatch):
+        """MMEngine saves to run/run, since it compares ``out_dir`` with the absolute path of the work directory."""
+        folder = run(epoch_1=10)
+        (folder / 'run').mkdir()
+        (folder / 'epoch_1.pth').rename(folder / 'run/epoch_1.pth')
+        monkeypatch.chdir(tmp_path)
+        cfg.work_dir = 'run'
+        cfg.default_hooks = dict(checkpoint=dict(out_dir='run'))
+        configure_resume(cfg, 'auto')
+        assert Path(cfg.load_from).resolve() == folder / 'run/epoch_1.pth'
+
+    def test_without_hooks_in_the_config(self, run, cfg):
+        folder = run(epoch_1=10)
+        cfg.default_hooks = None
+        configure_resume(cfg, 'auto')
+        assert cfg.load_from == str(folder / 'epoch_1.pth')
 
     def test_folder_that_moved_without_its_latest(self, run, cfg, tmp_path):
         folder = run(epoch_1=10, epoch_2=20, epoch_3=30)
@@ -508,6 +547,7 @@ class TestConfigureResume:
         folder = run(epoch_1=1)
         (folder / 'epoch_2.pth').mkdir()
         shutil.copy(folder / 'epoch_1.pth', folder / 'epoch_2.pth' / 'rank0.pth')
+        (folder / 'last_checkpoint').write_text(str(folder / 'epoch_2.pth'))
         configure_resume(cfg, 'auto')
         assert Path(cfg.load_from).name == 'epoch_1.pth'
         assert 'epoch_2.pth is not a file: it is skipped' in capsys.readouterr().err

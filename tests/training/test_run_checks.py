@@ -300,6 +300,16 @@ class TestScheduleLength:
         else:
             assert re.search(message, printed)
 
+    def test_of_a_training_by_iteration(self, build, capsys):
+        runner = build(train_cfg=dict(_delete_=True, by_epoch=False, max_iters=9))
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+        schedule = dict(type='CycleLR', by_epoch=True, convert_to_iter_based=True)
+        runner.build_param_scheduler(dict(schedule))
+        assert 'One that counts iterations needs by_epoch=False and convert_to' in capsys.readouterr().out
+        runner.build_param_scheduler(dict(schedule, by_epoch=False, convert_to_iter_based=False))
+        assert 'disagree' not in capsys.readouterr().out
+
 
 class TestClassNames:
     @pytest.mark.parametrize('found', [None, [], ['a'], ['a', 'b'], ['a', 'b', 'c'], ['a', 'b', 'c', 'd']])

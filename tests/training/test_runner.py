@@ -8,8 +8,10 @@ from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.training import runner
 from rescaps_plugin.training.distributed import ResumableFSDPStrategy
+from rescaps_plugin.training.resumable_loops import ResumableEpochLoop, resumable
 from rescaps_plugin.training.runner import _Careful, build_runner
 
 
@@ -42,6 +44,15 @@ def test_sharded_runs_can_resume(kind):
     assert Runner().build_strategy(dict(type=kind, work_dir='a')) == dict(type=ResumableFSDPStrategy, work_dir='a')
     assert Runner().build_strategy(dict(type='DDPStrategy')) == dict(type='DDPStrategy')
     assert Runner().build_strategy(None) is None
+
+
+def test_trainings_are_by_epoch_unless_configured():
+    assert resumable(dict(max_epochs=2)) == dict(max_epochs=2, type=ResumableEpochLoop)
+
+
+def test_unknown_log_level():
+    with pytest.raises(UserError, match="log_level must be DEBUG, .* got 'foo'"):
+        build_runner(Config(dict(log_level='foo')))
 
 
 @pytest.mark.parametrize(('device', 'calls'), [('cpu', 1), ('cuda', 0)])

@@ -59,8 +59,9 @@ def test_published_model_is_complete(publish, tmp_path, repository):
     row = next(line for line in cards.format_table().splitlines() if 'again_digits' in line)
     assert page.read_text(encoding='utf-8').replace(f'{row}\n', '') == ours.read_text(encoding='utf-8')
     # publishing again replaces the model
-    publish('configs/rescaps/digits.py', SOURCE, 'again_digits', '99.4', '--dtype', 'int8')
+    publish('configs/rescaps/digits.py', SOURCE, 'again_digits', '99.4', '--dtype', 'int8', '--commit', '0123abc')
     assert [each.name for each in read_index()] == names
+    assert find_published('again_digits').commit == '0123abc'
     assert find_published('again_digits').dtype == 'int8' and not find_published('again_digits').timm
 
 

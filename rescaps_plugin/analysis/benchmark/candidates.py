@@ -4,7 +4,7 @@ A candidate is named the way Python calls it, followed by the forms it runs in::
 
     resnet18                                        a model registered in timm
     ResidualPoseRouting(8, routing="pointwise")     a layer of rescaps_plugin.layers
-    path/to/file.py:ClassName(types=4)              a module of any Python file
+    path/to/file.py:ClassName(types=4)              a module of any Python file, or of one of the repository
     rescaps-small_mnist                             a published model, with its weights and data
     path/to/config.py:path/to/checkpoint.pth        a trained model, with its weights and data
     rescaps_cifar+deploy+channels_last+bf16         a candidate in other forms
@@ -26,6 +26,7 @@ from torch import nn
 
 from rescaps_plugin import layers
 from rescaps_plugin.cli.errors import UserError
+from rescaps_plugin.cli.main import ROOT
 from rescaps_plugin.models.published import PublishedWeightsError, find_published, read_index
 
 PRECISIONS = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -123,9 +124,12 @@ def _check_forms(name: str, forms: Sequence[str]) -> None:
 
 
 def _load_file(path: str) -> dict[str, Any]:
-    if not Path(path).is_file():
-        raise UserError(f'{path} does not exist.')
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    # Presets name files of the repository.
+    file = Path(path) if Path(path).is_file() else ROOT / path
+    if not file.is_file():
+        hint = ' It is part of a clone of the repository, not of the package.' if path.startswith('tests/') else ''
+        raise UserError(f'{path} does not exist.{hint}')
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return vars(module)

@@ -34,12 +34,11 @@ class Check:
         return f'{"PASS" if self.passed else "FAIL"}  {self.model}: {self.claim} ({self.found})'
 
 
-def check_attacks(results: dict[str, Any], epsilons: Sequence[float], images: int) -> list[Check]:
+def check_attacks(results: dict[str, Any], images: int) -> list[Check]:
     """Check the results of attacks for signs of masked gradients; orderings must hold at every epsilon.
 
     Args:
         results: Return value of :func:`~rescaps_plugin.analysis.robustness.attacks.attack_models`.
-        epsilons: Largest changes of a pixel, in ascending order.
         images: Number of images.
 
     Returns:

@@ -53,7 +53,7 @@ def run(args: Namespace) -> None:
         'results': {},
     }
     for mode in _choose_modes(models, args.modes):
-        report['results'][mode] = MODES[mode][0](models, args)
+        report['results'][mode] = MODES[mode](models, args)
     for line in report['results'].get('attack', {}).get('lines', ()):
         print(line)
     with whole_files():
@@ -90,7 +90,7 @@ def attack(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
         classifier = deepcopy(model.classifier).double() if args.double else model.classifier
         targets.append(make_target(model.name, classifier, images, args.objective))
     results = attack_models(targets, images.numpy() / np.float32(255), labels, args.epsilons, settings)
-    checks = check_attacks(results, args.epsilons, len(labels))
+    checks = check_attacks(results, len(labels))
     return {
         'images': len(labels),
         'epsilons': args.epsilons,
@@ -101,28 +101,24 @@ def attack(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
     }
 
 
-def _any_data(models: Sequence[Model]) -> bool:
-    return True
-
-
 def _have_byte_images(models: Sequence[Model]) -> bool:
     """Return whether the test pipeline packs images as bytes; an attack's epsilon is in units of their range."""
     return models[0].samples[0]['inputs'].dtype == torch.uint8
 
 
-# By name of a mode: its function, and whether it can run on the data of the models.
-MODES: dict[str, tuple[Callable[[Sequence[Model], Namespace], dict[str, Any]], Callable[[Sequence[Model]], bool]]] = {
-    'affine': (measure_affine, _any_data),
-    'viewpoint': (measure_viewpoints, have_viewpoints),
-    'rotation': (measure_rotation, _any_data),
-    'attack': (attack, _have_byte_images),
+MODES: dict[str, Callable[[Sequence[Model], Namespace], dict[str, Any]]] = {
+    'affine': measure_affine,
+    'viewpoint': measure_viewpoints,
+    'rotation': measure_rotation,
+    'attack': attack,
 }
 
 
 def _choose_modes(models: Sequence[Model], wanted: Sequence[str] | None) -> Sequence[str]:
     """Return the modes to run: those requested, or by default all that the data support."""
-    modes = wanted or [mode for mode, (_, admits) in MODES.items() if admits(models)]
-    if 'viewpoint' in modes and not have_viewpoints(models):
+    supported = {'viewpoint': have_viewpoints(models), 'attack': _have_byte_images(models)}
+    modes = wanted or [mode for mode in MODES if supported.get(mode, True)]
+    if 'viewpoint' in modes and not supported['viewpoint']:
         raise UserError(
             f'--modes viewpoint needs a data set with viewpoints, SmallNORB, not {models[0].test_set["type"]}.'
         )

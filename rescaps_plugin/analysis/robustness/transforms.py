@@ -33,8 +33,10 @@ def measure_affine(models: Sequence[Model], args: Namespace) -> dict[str, Any]:
     dataset = models[0].test_set
     affnist = all(part['type'] == 'AffNIST' for part in inner_datasets(dataset))
     if affnist:
-        training = deepcopy(models[0].cfg.train_dataloader.dataset)
-        conditions = {'MNIST test digits, placed as in training': dict(training, split='test'), 'affNIST': dataset}
+        placed = deepcopy(models[0].cfg.train_dataloader.dataset)
+        for part in inner_datasets(placed):
+            part.update(split='test', indices=None)
+        conditions = {'MNIST test digits, placed as in training': placed, 'affNIST': dataset}
     else:
         conditions = {'test set': dataset}
         for draw in range(args.draws):
