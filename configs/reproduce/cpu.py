@@ -70,8 +70,8 @@ configs = dict(
 
 # Better peak learning rates than those of the configs.
 learning_rates = dict(
-    mnist=dict(rescaps=0.003, resnet18=0.03),
-    affnist=dict(rescaps=0.003, resnet18=0.03),
+    mnist=dict(capsnet=0.01, rescaps=0.003, resnet18=0.03),
+    affnist=dict(capsnet=0.003, rescaps=0.003, resnet18=0.03),
 )
 
 # Ranges with a stride cover all classes if files are sorted by class.

@@ -161,28 +161,36 @@ def read_image(
 
     content = read_file(path, backend_args)
     kind, mode = check_image(content, path)
-    if kind in ('TIFF', 'GIF'):
-        content = _drop_alpha(content)
     if kind == 'AVIF':  # not supported by all OpenCV builds
         backend = 'pillow'
     if mode.startswith('I'):  # more than 8 bits, which MMCV's other decoders clip
         backend = 'cv2'
     try:
+        if kind in ('TIFF', 'GIF', 'PPM'):
+            content = _as_png(content)
         image = imfrombytes(content, color_type, channel_order, backend)
-    except Exception as error:  # errors of OpenCV, or of MMCV when OpenCV returns None
+    except Exception as error:  # errors of Pillow, of OpenCV, or of MMCV when OpenCV returns None
         raise ImageError(f'{path}: {backend} cannot decode it, pixels of mode {mode} ({error})') from error
     if image is None:
         raise ImageError(f'{path}: {backend} cannot decode it, pixels of mode {mode}')
     return image
 
 
-def _drop_alpha(content: bytes) -> bytes:
-    """Return a TIFF or GIF with an alpha channel as a PNG without; OpenCV multiplies their colours by the opacity."""
+def _as_png(content: bytes) -> bytes:
+    """Return images that OpenCV reads with other levels as a PNG, which it reads as Pillow does.
+
+    It multiplies the colours of a TIFF or GIF with an alpha channel, which is dropped, by the opacity, and does not
+    scale the levels of a PNM whose maximum is neither 255 nor 65535.
+    """
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if not image.has_transparency_data:
+        if image.format != 'PPM' and not image.has_transparency_data:
             return content
+        if image.has_transparency_data:
+            picture = image.convert('RGBA').convert('RGB')
+        else:
+            picture = image.convert('I;16') if image.mode == 'I' else image
         png = io.BytesIO()
-        image.convert('RGBA').convert('RGB').save(png, 'PNG', compress_level=0)
+        picture.save(png, 'PNG', compress_level=0)
         return png.getvalue()
 
 

@@ -475,13 +475,14 @@ def read_table(content: bytes) -> Shape:
     """Read a text table with three coordinate columns: ``.xyz``, ``.txt``, ``.csv``, ``.pts``, ``.asc``.
 
     Columns are separated by semicolons, commas or whitespace; with semicolons, a comma may be the decimal separator.
-    Lines that begin with ``#`` or ``//`` are comments. If the first line or comment names the columns, coordinates are
-    the columns ``x``, ``y`` and ``z``, else the first three. A first line of one number is the number of rows.
+    Lines that begin with ``#`` or ``//`` are comments. If the first line or a comment names the columns, a comment all
+    of them, coordinates are the columns ``x``, ``y`` and ``z``, else the first three. A first line of one number is
+    the number of rows.
     """
     lines = _lines(content, drop=False)
     comments = [line.lstrip('#/ ') for line in lines if line.startswith(('#', '//'))]
     lines = [line for line in lines if line and not line.startswith(('#', '//'))]
-    header = next(iter(comments), None)
+    header = None
     if lines and not NUMBER.match(lines[0]):
         header, lines = lines[0], lines[1:]
         if _find_axes(header, _divide(header)) is None:
@@ -500,9 +501,10 @@ def read_table(content: bytes) -> Shape:
         raise ValueError(f'expected rows of three or more columns, as many in each, found {sorted(widths)[:9]}')
     if divider == ';':
         rows = [row.replace(',', '.') for row in rows]
-    axes = _find_axes(header, divider) if header is not None else None
-    if axes is None or max(axes) >= max(widths):
-        axes = (0, 1, 2)
+    width = max(widths)
+    headers = [header] if header is not None else [each for each in comments if len(_names(each, divider)) == width]
+    found = [axes for each in headers if (axes := _find_axes(each, divider)) is not None and max(axes) < width]
+    axes = found[0] if found else (0, 1, 2)
     return np.loadtxt(rows, delimiter=divider, comments=None, usecols=axes, ndmin=2, quotechar='"'), None
 
 
@@ -514,9 +516,13 @@ def _divide(line: str) -> str | None:
     return next((divider for divider in ';,' if divider in line), None)
 
 
+def _names(header: str, divider: str | None) -> list[str]:
+    return [name.strip().strip('"').lower() for name in header.split(divider)]
+
+
 def _find_axes(header: str, divider: str | None) -> tuple[int, int, int] | None:
     """Return the indices of the columns named x, y and z."""
-    names = [name.strip().strip('"').lower() for name in header.split(divider)]
+    names = _names(header, divider)
     return tuple(names.index(axis) for axis in 'xyz') if {*'xyz'} <= {*names} else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 
@@ -142,8 +142,9 @@ class MapWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        for video in self.videos.values():
-            video.close(keep=kind is None)
+        with ExitStack() as videos:  # which closes all of them, even if one fails
+            for video in self.videos.values():
+                videos.callback(video.close, keep=kind is None)
 
     def write(self, picture: Picture, saliency: np.ndarray) -> dict[str, str]:
         """Write the files of a picture.
@@ -156,7 +157,7 @@ class MapWriter:
             Paths of the files below the folder, by kind.
 
         Raises:
-            UserError: There is no encoder for the video.
+            UserError: There is no encoder for the video, or it failed.
         """
         files = {'map': self._write_png('maps', picture.name, saliency)}
         if self.overlays:
@@ -173,6 +174,9 @@ class MapWriter:
             return self._write_png(kind, picture.name, image)
         name, rate = picture.video
         if (kind, name) not in self.videos:
+            # A video ends where the next one begins.
+            for ended in [key for key in self.videos if key[1] != name]:
+                self.videos.pop(ended).close()
             stem = self.folder / kind / name
             stem.parent.mkdir(parents=True, exist_ok=True)
             self.videos[kind, name] = VideoFile(stem, rate, image.shape)

@@ -37,6 +37,7 @@ class VideoFile:
         self.odd = [side % 2 for side in shape[:2]]
         height, width = (side + odd for side, odd in zip(shape, self.odd, strict=False))
         self.frames = self.writer = None
+        self.written = 0
         suffix = '.mp4' if has_ffmpeg() and shape[2] == 3 else '.webm'
         self.path = stem.with_name(f'{stem.name}{suffix}')
         # The suffix tells encoders the format.
@@ -74,6 +75,7 @@ class VideoFile:
         """Write a frame, uint8 ``[height, width, 3]``, BGR, or ``[height, width, 4]`` with an alpha channel."""
         bottom, right = self.odd
         frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        self.written += 1
         if self.frames is None:
             self.writer.write(frame)
             return
@@ -87,12 +89,27 @@ class VideoFile:
 
         Args:
             keep: Whether it is kept, or removed as incomplete. Defaults to True.
+
+        Raises:
+            UserError: The encoder could not finish the file, for instance since the disk is full; it is removed.
         """
         if self.frames is None:
             self.writer.release()
         else:
             self.frames.close()
-        if keep:
+        complete = self._is_complete()
+        if keep and complete:
             self.draft.replace(self.path)
-        else:
-            self.draft.unlink(missing_ok=True)
+            return
+        self.draft.unlink(missing_ok=True)
+        if keep:
+            raise UserError(f'the video {self.path} cannot be written: its encoder stopped early; is the disk full?')
+
+    def _is_complete(self) -> bool:
+        """Return whether the draft can be read and has all frames: encoders do not report what they could not write."""
+        video = cv2.VideoCapture(str(self.draft))
+        try:
+            # WebM has no number of frames, but a duration in milliseconds.
+            return video.read()[0] and video.get(cv2.CAP_PROP_FRAME_COUNT) >= self.written - 1
+        finally:
+            video.release()

@@ -108,6 +108,7 @@ READ = {
     'opacity': (encode(with_opacity('RGB'), 'png'), 0),
     '16-bit colours, png': (opencv(COLORS[:, :, ::-1] * np.uint16(257), '.png'), 0),
     '16-bit colours, tiff': (opencv(COLORS[:, :, ::-1] * np.uint16(257), '.tiff'), 0),
+    'ppm of other levels': (b'P6\n%d %d\n85\n' % COLORS.shape[1::-1] + (COLORS // 3).tobytes(), 2),
     'exif, jpeg': (turned('jpeg', quality=95), 8),
     'exif, png': (turned('png'), 0),
     'exif, tiff': (turned('tiff'), 0),
@@ -119,6 +120,7 @@ READ_GREY = {
     'opacity': encode(Image.merge('LA', [Image.fromarray(GREY), OPACITY]), 'png'),
     '16-bit png': opencv(GREY * np.uint16(257), '.png'),
     '16-bit pgm': opencv(GREY * np.uint16(257), '.pgm'),
+    'pgm of other levels': b'P5\n%d %d\n510\n' % GREY.shape[::-1] + (GREY * np.uint16(2)).astype('>u2').tobytes(),
     '16-bit tiff': encode(Image.fromarray(GREY * np.uint16(257)), 'tiff'),
 }
 REFUSED = {
@@ -150,6 +152,7 @@ REFUSED = {
     'ppm, 100000 x 100000': (b'P6\n100000 100000\n255\n\0\0\0', 'too large to decode: '),
     'pgm, 10^18 x 1': (b'P5\n1000000000000000000 1\n255\n', 'truncated or damaged'),
     'no width': (png_claiming(0, 9), 'truncated or damaged|not an image|cannot decode'),
+    'pfm': (b'Pf\n4 4\n-1.0\n' + bytes(64), 'cannot decode it, pixels of mode F'),
     '32-bit floats': (encode(Image.fromarray(GREY.astype(np.float32)), 'tiff'), 'cannot decode it, pixels of mode F'),
     '32-bit integers': (encode(Image.fromarray(GREY.astype(np.int32)), 'tiff'), 'cannot decode it, pixels of mode I'),
 }

@@ -217,6 +217,8 @@ TABLES = {
     'words beside': 'name;x;y;z\nleft;0.1;0.2;0.3\nright;0.4;0.5;0.6\n',
     'cloudcompare': '//X Y Z Intensity\n2\n0.1 0.2 0.3 9\n0.4 0.5 0.6 9\n',
     'comments': '# two points\n\n0.1 0.2 0.3\n# the second\n0.4 0.5 0.6\n',
+    'words in a comment': '# Format: x y z intensity\n0.1 0.2 0.3 9\n0.4 0.5 0.6 9\n',
+    'names in the second comment': '# a, b\n# i,x,y,z\n7,0.1,0.2,0.3\n8,0.4,0.5,0.6\n',
     'count': '2\n0.1 0.2 0.3 -900 10 20 30\n0.4 0.5 0.6 -900 10 20 30\n',
     'byte order mark': '\ufeff0.1 0.2 0.3\n0.4 0.5 0.6\n',
     'exponents and signs': '+1e-1 2E-1 .3\n4.0e-01 .5 6e-1\n',
