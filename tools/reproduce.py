@@ -12,7 +12,9 @@ every table to work_dirs/reproduce/<budget>/.
 
 --budget paper: the configs as they are, on the whole data, for GPUs. --budget cpu: a reduced protocol, the same for
 every method, see configs/reproduce/README.md. --budget viewpoints: only the table viewpoints, accuracy on novel
-viewpoints of CPU-sized networks. --budget PATH: a config of your own, like configs/reproduce/cpu.py.
+viewpoints of CPU-sized networks. --budget learning_rates: the table learning_rates, errors of the cpu budget at four
+learning rates on training images that are not trained on. --budget PATH: a config of your own, like
+configs/reproduce/cpu.py.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter

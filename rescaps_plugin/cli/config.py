@@ -91,7 +91,7 @@ def _find_root(package: str, config: str) -> Path:
     if package in ('rescaps', 'rescaps_plugin'):  # the distribution's name and the package's
         return ROOT
     spec = find_spec(package) if package.isidentifier() else None
-    if spec is None or spec.submodule_search_locations is None:  # a module has no folder
+    if spec is None or not spec.submodule_search_locations:  # a module has no folder
         raise ConfigError(f'config {config} names the package {package}, which is not installed.')
     return Path(spec.submodule_search_locations[0], '.mim')
 
