@@ -14,24 +14,6 @@ from rescaps_plugin.classification.predictions import CapsulePredictions, choose
 from rescaps_plugin.cli.errors import UserError
 from rescaps_plugin.layers.window import full_precision
 
-
-def _remove_prefix(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: dict) -> None:
-    """Name the entries of a classifier's network as timm does."""
-    for key in [key for key in state_dict if key.startswith(prefix)]:
-        state_dict[prefix + key.removeprefix(prefix).removeprefix('model.')] = state_dict.pop(key)
-
-
-def _add_prefix(state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Undo :func:`_remove_prefix`."""
-    for key in [key for key in state_dict if key.startswith(prefix)]:
-        state_dict[f'{prefix}model.{key.removeprefix(prefix)}'] = state_dict.pop(key)
-
-
-# mmpretrain's hooks return another dictionary, which PyTorch ignores for a classifier inside of another module, such as
-# the average of EMAHook, and drop entries of that module.
-TimmClassifier._remove_state_dict_prefix = staticmethod(_remove_prefix)
-TimmClassifier._add_state_dict_prefix = staticmethod(_add_prefix)
-
 _SPREAD_LOSS = dict(type='SpreadLoss')
 
 
@@ -79,6 +61,20 @@ class TimmCapsuleClassifier(CapsulePredictions, TimmClassifier):
             )
         self.reconstruction_weight = reconstruction_weight
         self.in_channels = next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))
+
+    # The hooks of the base class return another dictionary, which PyTorch ignores for a classifier inside of another
+    # module, such as the average of EMAHook, and drop entries of that module.
+    @staticmethod
+    def _remove_state_dict_prefix(module: nn.Module, state_dict: dict[str, Any], prefix: str, _: dict) -> None:
+        """Name the entries of the network as timm does."""
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            state_dict[prefix + key.removeprefix(prefix).removeprefix('model.')] = state_dict.pop(key)
+
+    @staticmethod
+    def _add_state_dict_prefix(state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Undo :meth:`_remove_state_dict_prefix`."""
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            state_dict[f'{prefix}model.{key.removeprefix(prefix)}'] = state_dict.pop(key)
 
     def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor') -> Any:
         """Return what ``mode`` asks for, as MMPretrain's classifiers do.

@@ -241,22 +241,14 @@ train_cfg = dict(max_epochs=1)
         train([config('hooks', extra)])
         assert 'ema_state_dict' in torch.load('work_dirs/hooks/epoch_1.pth', weights_only=True)
 
-    @pytest.mark.parametrize(
-        'network',
-        [
-            dict(type='TimmCapsuleClassifier', model_name='srcaps_tiny', img_size=32),
-            dict(type='TimmClassifier', model_name='test_resnet'),
-        ],
-        ids=lambda network: network['type'],
-    )
-    def test_averages_of_a_timm_network_resume(self, config, train, network):
+    def test_averages_of_a_timm_network_resume(self, config, train):
+        network = dict(type='TimmCapsuleClassifier', model_name='srcaps_tiny', img_size=32)
         model = dict(network, num_classes=2, in_chans=1, data_preprocessor=dict(mean=[128.0], std=[64.0]))
         extra = (
             f"model = {model!r}\ncustom_hooks = [dict(type='EMAHook', momentum=0.1)]\ntrain_cfg.update(max_epochs=2)\n"
         )
-        kind = network['type']
-        train([config(f'{kind}_whole', extra), '--work-dir', 'whole'])
-        train([config(f'{kind}_rest', extra), '--work-dir', 'rest', '--resume', 'whole/epoch_1.pth'])
+        train([config('whole', extra), '--work-dir', 'whole'])
+        train([config('rest', extra), '--work-dir', 'rest', '--resume', 'whole/epoch_1.pth'])
         whole, rest = (torch.load(f'{run}/epoch_2.pth', weights_only=True) for run in ('whole', 'rest'))
         for part in ('state_dict', 'ema_state_dict'):
             assert whole[part].keys() == rest[part].keys()
