@@ -97,8 +97,7 @@ class VideoFile:
             self.writer.release()
         else:
             self.frames.close()
-        complete = self._is_complete()
-        if keep and complete:
+        if keep and self._is_complete():
             self.draft.replace(self.path)
             return
         self.draft.unlink(missing_ok=True)
